@@ -1,0 +1,215 @@
+"""What a run is: `Config` (static, decides shapes and loops) and `Hyperparams` (traced numbers).
+
+This module imports nothing heavy, so a mistake on the command line is answered at once.
+"""
+
+import dataclasses
+import math
+from typing import Literal, NamedTuple
+
+from ppo_jax.envs import registry
+from ppo_jax.errors import UsageError, closest
+
+ACTIVATIONS = ("tanh", "relu")
+MAX_TIMESTEPS = 2**31 - 1  # steps are counted on the device in int32
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides an array shape, a loop length or a branch of the program.
+
+    Hashable, so that it can be a static argument of `jax.jit`. Paper: Schulman et al. 2017,
+    "Proximal Policy Optimization Algorithms", Algorithm 1 and Table 3.
+    """
+
+    env: str = "CartPole-v1"
+    """Environment to train on; `ppo-jax envs` lists them."""
+    num_envs: int = 8
+    """N: environments stepped in parallel (the paper's number of actors)."""
+    num_steps: int = 128
+    """T: steps per environment and update (the paper's horizon T)."""
+    total_timesteps: int = 500_000
+    """Environment steps of the whole run, rounded down to whole updates of N * T steps."""
+    num_epochs: int = 4
+    """K: passes over each batch (the paper's K)."""
+    num_minibatches: int = 4
+    """Minibatches per epoch; the paper's minibatch size M is N * T / num_minibatches."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers of the actor and, separately, of the critic."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Nonlinearity between the hidden layers."""
+    normalize_advantages: bool = True
+    """Shift and scale the advantages of each minibatch to mean 0 and deviation 1."""
+
+    @property
+    def batch_size(self) -> int:
+        """B = T * N, the samples of one update."""
+        return self.num_envs * self.num_steps
+
+    @property
+    def minibatch_size(self) -> int:
+        """M = B / num_minibatches, the samples of one gradient step."""
+        return self.batch_size // self.num_minibatches
+
+    @property
+    def num_updates(self) -> int:
+        """U, the whole updates that fit into `total_timesteps`."""
+        return self.total_timesteps // self.batch_size
+
+
+class Hyperparams(NamedTuple):
+    """The numbers of a run that are traced: any values share one compilation, and a sweep is a vmap.
+
+    "Off" is a value, never a branch: `inf` for a bound, 0 for a coefficient, equal ends for a
+    schedule. Each field is a float, or an array of floats where `jax.vmap` maps over it.
+    """
+
+    learning_rate: float = 2.5e-4
+    """Adam step size at the first update (the paper's stepsize)."""
+    final_learning_rate: float = 0.0
+    """Step size that the linear schedule, which moves once per update, would reach after the last."""
+    gamma: float = 0.99
+    """Discount (the paper's gamma), in [0, 1]."""
+    gae_lambda: float = 0.95
+    """Bias against variance of the advantages (the paper's lambda), in [0, 1]."""
+    clip_epsilon: float = 0.2
+    """Half-width of the range the probability ratio is clipped to (the paper's epsilon)."""
+    value_clip_epsilon: float = math.inf
+    """How far a value may move from its old one before its loss is clipped; inf is off, as in the paper."""
+    value_coefficient: float = 0.5
+    """Weight of the squared value error (c1 of Eq. 9; the error itself carries no further 1/2)."""
+    entropy_coefficient: float = 0.01
+    """Weight of the entropy bonus (c2 of Eq. 9)."""
+    max_grad_norm: float = 0.5
+    """Gradients are scaled down to this global norm; inf is off."""
+    adam_epsilon: float = 1e-5
+    """Added to Adam's denominator; larger than Adam's usual 1e-8, as is customary for PPO."""
+
+
+def validate(config: Config, hyper: Hyperparams | None = None, environment: object = None) -> None:
+    """Checks a configuration on the host, before anything is traced.
+
+    Args:
+        config: The static part.
+        hyper: The traced part, as concrete floats; left out where the values are tracers.
+        environment: The caller's own environment, if any; `config.env` is then a mere label.
+
+    Raises:
+        UsageError: With every mistake: what was given, the rule, and the fix.
+    """
+    problems = [*_count_problems(config), *_choice_problems(config)]
+    if not problems:
+        problems.extend(_size_problems(config))
+    if environment is None:
+        problems.extend(registry.problems(config.env))
+    if hyper is not None:
+        problems.extend(_hyper_problems(hyper))
+    if problems:
+        raise UsageError(problems)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _count_problems(config: Config) -> list[str]:
+    names = ("num_envs", "num_steps", "total_timesteps", "num_epochs", "num_minibatches")
+    problems = [
+        f"{name} = {getattr(config, name)!r} is not a whole number of at least 1; "
+        f"give one such as {getattr(Config, name)}"
+        for name in names
+        if not _is_count(getattr(config, name))
+    ]
+    sizes = config.hidden_sizes
+    if not isinstance(sizes, tuple) or not all(map(_is_count, sizes)):
+        problems.append(
+            f"hidden_sizes = {sizes!r} is not a tuple of whole numbers of at least 1; "
+            "give one width per hidden layer, such as (64, 64)"
+        )
+    return problems
+
+
+def _choice_problems(config: Config) -> list[str]:
+    problems = []
+    if config.activation not in ACTIVATIONS:
+        problems.append(
+            f"activation = {config.activation!r} is unknown; {closest(str(config.activation), ACTIVATIONS)}"
+        )
+    if not isinstance(config.normalize_advantages, bool):
+        problems.append(
+            f"normalize_advantages = {config.normalize_advantages!r} is not a bool; give True or False"
+        )
+    return problems
+
+
+def _size_problems(config: Config) -> list[str]:
+    problems = []
+    batch, minibatches = config.batch_size, config.num_minibatches
+    product = f"num_envs * num_steps = {batch}"
+    if batch % minibatches:
+        problems.append(
+            f"{product} is not divisible by num_minibatches = {minibatches}; "
+            f"{_nearest_divisors(batch, minibatches)}"
+        )
+    if config.total_timesteps < batch:
+        problems.append(
+            f"total_timesteps = {config.total_timesteps} is less than one update of {product} steps; "
+            f"give at least {batch}, or lower num_envs or num_steps"
+        )
+    if config.total_timesteps > MAX_TIMESTEPS:
+        problems.append(
+            f"total_timesteps = {config.total_timesteps} is more than {MAX_TIMESTEPS}, the most that "
+            f"the int32 step counter holds; give at most {MAX_TIMESTEPS}"
+        )
+    return problems
+
+
+def _nearest_divisors(number: int, near: int) -> str:
+    """The divisors of a number on both sides of another one, as a phrase."""
+    divisors = {
+        d for i in range(1, math.isqrt(number) + 1) if number % i == 0 for d in (i, number // i)
+    }
+    below = max(divisor for divisor in divisors if divisor <= near)
+    above = min((divisor for divisor in divisors if divisor >= near), default=None)
+    return f"{below} divides it" if above is None else f"{below} and {above} divide it"
+
+
+class _Range(NamedTuple):
+    """The values one hyperparameter may take, and the same in words."""
+
+    low: float
+    high: float
+    words: str
+
+    def holds(self, value: object) -> bool:
+        is_number = hasattr(value, "__float__") and not isinstance(value, bool)
+        return is_number and self.low <= float(value) <= self.high  # NaN compares false
+
+
+_TINY, _HUGE = math.ulp(0.0), math.nextafter(math.inf, 0.0)
+_POSITIVE = _Range(_TINY, _HUGE, "positive and finite")
+_POSITIVE_OR_OFF = _Range(_TINY, math.inf, "positive (inf turns it off)")
+_NOT_NEGATIVE = _Range(0.0, _HUGE, "0 or more and finite")
+_FRACTION = _Range(0.0, 1.0, "between 0 and 1")
+
+_RANGES = Hyperparams(  # one range per field, by its name
+    learning_rate=_POSITIVE,
+    final_learning_rate=_NOT_NEGATIVE,
+    gamma=_FRACTION,
+    gae_lambda=_FRACTION,
+    clip_epsilon=_POSITIVE_OR_OFF,
+    value_clip_epsilon=_POSITIVE_OR_OFF,
+    value_coefficient=_NOT_NEGATIVE,
+    entropy_coefficient=_NOT_NEGATIVE,
+    max_grad_norm=_POSITIVE_OR_OFF,
+    adam_epsilon=_POSITIVE,
+)
+
+
+def _hyper_problems(hyper: Hyperparams) -> list[str]:
+    return [
+        f"{name} = {value!r} is not a number that is {allowed.words}; "
+        f"give one such as {Hyperparams._field_defaults[name]}"
+        for name, value, allowed in zip(Hyperparams._fields, hyper, _RANGES, strict=True)
+        if not allowed.holds(value)
+    ]

@@ -1,0 +1,1 @@
+"""Environments: the contract the trainer relies on, and the libraries behind it."""

@@ -1,0 +1,136 @@
+"""The contract of an environment, and the way from one copy that ends to N copies that never do.
+
+A `Dynamics` is what an author writes: one copy, which says when an episode is over and is never asked
+to go on. An `Environment` is what the trainer uses: a batch of N copies that reset themselves.
+`batch` makes the one from the other, so auto-reset and the drawing of randomness are written once.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ppo_jax.envs.spaces import Space
+
+
+class Transition(NamedTuple):
+    """What one copy returns for one step, before any reset.
+
+    Attributes:
+        observation: Of the successor state, [...].
+        reward: [] float32.
+        terminated: [] bool, the task ended here: there is no future to value.
+        truncated: [] bool, a time limit cut the episode: there was a future.
+    """
+
+    observation: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+
+
+class Dynamics(NamedTuple):
+    """One copy of an environment, as pure functions.
+
+    Attributes:
+        reset: `reset(key) -> (state, observation)`.
+        step: `step(key, state, action) -> (state, Transition)`.
+        observation_space: Of one observation.
+        action_space: Of one action.
+    """
+
+    reset: Callable[[jax.Array], tuple[Any, jax.Array]]
+    step: Callable[[jax.Array, Any, jax.Array], tuple[Any, Transition]]
+    observation_space: Space
+    action_space: Space
+
+
+class TimeStep(NamedTuple):
+    """What N copies return for one step.
+
+    Where both flags are set, `terminated` wins: only it zeroes the bootstrap.
+
+    Attributes:
+        observation: [N, ...], to act on next: after auto-reset.
+        final_observation: [N, ...], the true successor of the state acted in: before auto-reset.
+        reward: [N] float32.
+        terminated: [N] bool.
+        truncated: [N] bool.
+    """
+
+    observation: jax.Array
+    final_observation: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+
+    @property
+    def done(self) -> jax.Array:
+        """[N] bool, the episode ended for either reason."""
+        return self.terminated | self.truncated
+
+
+class Environment(NamedTuple):
+    """N copies of an environment that reset themselves, as pure functions.
+
+    Attributes:
+        reset: `reset(num_envs, key) -> (state, observation [N, ...])`; `num_envs` is static.
+        step: `step(key, state, action [N]) -> (state, TimeStep)`.
+        observation_space: Of one observation.
+        action_space: Of one action.
+    """
+
+    reset: Callable[[int, jax.Array], tuple[Any, jax.Array]]
+    step: Callable[[jax.Array, Any, jax.Array], tuple[Any, TimeStep]]
+    observation_space: Space
+    action_space: Space
+
+
+def batch(dynamics: Dynamics) -> Environment:
+    """Makes an environment of N self-resetting copies from the dynamics of one.
+
+    Args:
+        dynamics: One copy.
+
+    Returns:
+        The batched environment. Each copy draws its own keys for its step and its reset.
+    """
+    return Environment(
+        reset=partial(_reset, dynamics),
+        step=partial(_step, dynamics),
+        observation_space=dynamics.observation_space,
+        action_space=dynamics.action_space,
+    )
+
+
+def _reset(dynamics: Dynamics, num_envs: int, key: jax.Array) -> tuple[Any, jax.Array]:
+    return jax.vmap(dynamics.reset)(jax.random.split(key, num_envs))
+
+
+def _step(
+    dynamics: Dynamics, key: jax.Array, state: Any, action: jax.Array
+) -> tuple[Any, TimeStep]:
+    step_key, reset_key = jax.random.split(key)
+    num_envs = action.shape[0]
+    stepped_state, transition = jax.vmap(dynamics.step)(
+        jax.random.split(step_key, num_envs), state, action
+    )
+    reset_state, reset_observation = _reset(dynamics, num_envs, reset_key)
+    done = transition.terminated | transition.truncated
+    state = jax.tree.map(partial(_choose, done), reset_state, stepped_state)
+    return state, TimeStep(
+        observation=_choose(done, reset_observation, transition.observation),
+        final_observation=transition.observation,
+        reward=transition.reward,
+        terminated=transition.terminated,
+        truncated=transition.truncated,
+    )
+
+
+def _choose(done: jax.Array, if_done: jax.Array, otherwise: jax.Array) -> jax.Array:
+    """`jnp.where` along the first axis, for leaves of any rank and for typed keys."""
+    if_done = jnp.asarray(if_done)
+    mask = done.reshape(done.shape + (1,) * (if_done.ndim - 1))
+    return jnp.where(mask, if_done, otherwise)

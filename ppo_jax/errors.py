@@ -1,0 +1,35 @@
+"""The one exception that means "the user can mend this"."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class UsageError(ValueError):
+    """One or more mistakes in what the caller asked for, all of them found in one pass.
+
+    The command line prints `problems` and exits with status 2; Python callers see a `ValueError`.
+
+    Attributes:
+        problems: One sentence per mistake: what was given, the rule, and the fix.
+    """
+
+    def __init__(self, problems: str | Iterable[str]):
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def closest(name: str, known: Sequence[str]) -> str:
+    """Says which known names resemble a mistyped one, or all of them if none does.
+
+    Args:
+        name: What was given.
+        known: The names that would have been accepted.
+
+    Returns:
+        A phrase such as `did you mean 'CartPole-v1'?` or `choose one of: a, b`.
+    """
+    lowered = {candidate.lower(): candidate for candidate in known}
+    matches = difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.5)
+    if matches:
+        return f"did you mean {' or '.join(repr(lowered[match]) for match in matches)}?"
+    return f"choose one of: {', '.join(known)}"

@@ -1,0 +1,96 @@
+"""Episodes of a fixed policy, to completion."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ppo_jax.config import Config
+from ppo_jax.envs.environment import Environment
+from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.networks import Network, Params, make_network
+
+MAX_STEPS = 100_000  # bounds the loop for an environment that never ends an episode
+
+
+class Episodes(NamedTuple):
+    """E evaluated episodes.
+
+    Attributes:
+        episode_return: Undiscounted, [E] float32.
+        episode_length: In steps, [E] int32.
+        finished: [E] bool; False where MAX_STEPS came before the end of the episode.
+    """
+
+    episode_return: jax.Array
+    episode_length: jax.Array
+    finished: jax.Array
+
+
+def evaluate(
+    config: Config,
+    key: jax.Array,
+    params: Params,
+    num_episodes: int = 100,
+    greedy: bool = True,
+    environment: Environment | None = None,
+) -> Episodes:
+    """Runs exactly E episodes of a policy, one in each of E fresh environments.
+
+    One whole episode per environment keeps the sample unbiased: taking the first E that finish would
+    favour short ones.
+
+    Args:
+        config: Of the run the policy comes from.
+        key: For first states, transitions and sampled actions.
+        params: The policy's, `state.learner.params` of a training.
+        num_episodes: E, static.
+        greedy: Take the most probable action rather than sample one; static.
+        environment: The caller's own environment; by default the one that `config.env` names.
+
+    Returns:
+        The E episodes, in the order of the environments.
+    """
+    environment = environment or make_environment(config.env)
+    network = make_network(config, environment.observation_space, environment.action_space)
+    reset_key, key = jax.random.split(key)
+    state, observation = environment.reset(num_episodes, reset_key)
+    episodes = Episodes(
+        episode_return=jnp.zeros(num_episodes, jnp.float32),
+        episode_length=jnp.zeros(num_episodes, jnp.int32),
+        finished=jnp.zeros(num_episodes, bool),
+    )
+    step = partial(_step, environment, network, params, greedy)
+    return jax.lax.while_loop(
+        _unfinished, step, _Progress(key, state, observation, episodes)
+    ).episodes
+
+
+class _Progress(NamedTuple):
+    key: jax.Array
+    state: Any
+    observation: jax.Array  # [E, ...]
+    episodes: Episodes
+
+
+def _unfinished(progress: _Progress) -> jax.Array:
+    running = ~progress.episodes.finished
+    return jnp.any(running & (progress.episodes.episode_length < MAX_STEPS))
+
+
+def _step(
+    environment: Environment, network: Network, params: Params, greedy: bool, progress: _Progress
+) -> _Progress:
+    key, action_key, environment_key = jax.random.split(progress.key, 3)
+    policy = network.policy(params, progress.observation)
+    action = policy.mode() if greedy else policy.sample(action_key)
+    state, time_step = environment.step(environment_key, progress.state, action)
+
+    running = ~progress.episodes.finished
+    episodes = Episodes(
+        episode_return=progress.episodes.episode_return + jnp.where(running, time_step.reward, 0.0),
+        episode_length=progress.episodes.episode_length + running,
+        finished=progress.episodes.finished | time_step.done,
+    )
+    return _Progress(key, state, time_step.observation, episodes)

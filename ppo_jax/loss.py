@@ -1,0 +1,195 @@
+"""The PPO loss (Eq. 9): probability ratio, clipped surrogate, value error, entropy, diagnostics."""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.networks import Network, Params
+
+# exp overflows float32 at 88.7, and the gradient of the clipped loss is NaN from there on, so the
+# log-ratio is held within +-20 (a ratio of 4.9e8); how often that happens is reported.
+MAX_LOG_RATIO = 20.0
+# Magnitude at which advantages and targets saturate: their squares, and their products with the
+# largest ratio, then stay finite in float32 however many are summed.
+SATURATION = 1e15
+
+
+class Minibatch(NamedTuple):
+    """Samples to learn from; the leading axes are [T, N] for a batch and [M] for a minibatch.
+
+    Attributes:
+        observation: s, [M, ...].
+        action: a, as it was sampled, [M].
+        log_prob: log pi_old(a | s), [M].
+        value: V_old(s), [M].
+        advantage: A, [M].
+        target: V_targ, [M].
+    """
+
+    observation: jax.Array
+    action: jax.Array
+    log_prob: jax.Array
+    value: jax.Array
+    advantage: jax.Array
+    target: jax.Array
+
+
+class LossInfo(NamedTuple):
+    """The parts of the loss, and what they say about the size of the step; scalars.
+
+    Attributes:
+        policy_loss: Negative clipped surrogate, -L^CLIP.
+        value_loss: Mean squared value error, L^VF.
+        entropy: Mean entropy of the policy in nats, S.
+        approx_kl: KL(pi_old || pi) in nats, estimated from the samples.
+        clip_fraction: Share of samples whose ratio is outside the clip range, in [0, 1].
+        clamp_fraction: Share of samples whose log-ratio had to be held within +-20, in [0, 1].
+    """
+
+    policy_loss: jax.Array
+    value_loss: jax.Array
+    entropy: jax.Array
+    approx_kl: jax.Array
+    clip_fraction: jax.Array
+    clamp_fraction: jax.Array
+
+
+def ppo_loss(
+    config: Config, network: Network, hyper: Hyperparams, params: Params, minibatch: Minibatch
+) -> tuple[jax.Array, LossInfo]:
+    """Computes the loss to minimize, the negative of the paper's objective.
+
+        L = -L^CLIP + c1 * L^VF - c2 * S        (Eq. 9)
+
+    Args:
+        config: For `normalize_advantages`.
+        network: Policy and value function.
+        hyper: Clip range, c1, c2.
+        params: theta, the parameters to differentiate with respect to.
+        minibatch: M samples of the old policy.
+
+    Returns:
+        The scalar loss, and its parts.
+    """
+    chex.assert_equal_shape([*minibatch[1:]])
+    policy = network.policy(params, minibatch.observation)
+    log_prob = policy.log_prob(minibatch.action)
+    value = network.value(params, minibatch.observation)
+
+    advantage = _saturate(minibatch.advantage)
+    if config.normalize_advantages:
+        advantage = normalize(advantage)
+    ratio = probability_ratio(log_prob, minibatch.log_prob)
+    surrogate = clipped_surrogate(ratio, advantage, hyper.clip_epsilon)
+    error = value_error(
+        value, minibatch.value, _saturate(minibatch.target), hyper.value_clip_epsilon
+    )
+    info = LossInfo(
+        policy_loss=-surrogate.mean(),
+        value_loss=error.mean(),
+        entropy=policy.entropy().mean(),
+        approx_kl=approximate_kl(log_prob, minibatch.log_prob).mean(),
+        clip_fraction=_share(jnp.abs(ratio - 1) > hyper.clip_epsilon),
+        clamp_fraction=_share(jnp.abs(log_prob - minibatch.log_prob) > MAX_LOG_RATIO),
+    )
+    loss = (
+        info.policy_loss
+        + hyper.value_coefficient * info.value_loss
+        - hyper.entropy_coefficient * info.entropy
+    )
+    return loss, info
+
+
+def probability_ratio(log_prob: jax.Array, old_log_prob: jax.Array) -> jax.Array:
+    """Computes how much more probable an action has become: r = pi(a | s) / pi_old(a | s).
+
+    Taken in log space (Section 3 of the paper, r_t(theta)), where it neither under- nor overflows.
+    Departure: the log-ratio is clamped to +-20, beyond which float32 gradients would turn into NaN.
+
+    Args:
+        log_prob: log pi(a | s), [...], 0 or less.
+        old_log_prob: log pi_old(a | s), [...], 0 or less.
+
+    Returns:
+        r, [...], between exp(-20) and exp(20).
+    """
+    return jnp.exp(_log_ratio(log_prob, old_log_prob))
+
+
+def clipped_surrogate(
+    ratio: jax.Array, advantage: jax.Array, clip_epsilon: jax.Array | float
+) -> jax.Array:
+    """Computes the clipped surrogate objective of each sample, to be maximized (Eq. 7).
+
+        min(r * A, clip(r, 1 - epsilon, 1 + epsilon) * A)
+
+    Args:
+        ratio: r, [...], positive.
+        advantage: A, [...].
+        clip_epsilon: epsilon, positive; inf leaves the surrogate unclipped (Eq. 6).
+
+    Returns:
+        [...], a lower bound of r * A.
+    """
+    clipped = jnp.clip(ratio, 1 - clip_epsilon, 1 + clip_epsilon)
+    return jnp.minimum(ratio * advantage, clipped * advantage)
+
+
+def value_error(
+    value: jax.Array, old_value: jax.Array, target: jax.Array, value_clip_epsilon: jax.Array | float
+) -> jax.Array:
+    """Computes the squared error of the value function of each sample, (V - V_targ)^2.
+
+    Departure from the paper, off by default (inf): the larger of that error and the error of the
+    value held within `value_clip_epsilon` of the old one, as in the original code of PPO.
+
+    Args:
+        value: V(s), [...].
+        old_value: V_old(s), [...].
+        target: V_targ, [...].
+        value_clip_epsilon: Largest useful change of a value, positive; inf is off.
+    """
+    clipped = jnp.clip(value, old_value - value_clip_epsilon, old_value + value_clip_epsilon)
+    return jnp.maximum((value - target) ** 2, (clipped - target) ** 2)
+
+
+def approximate_kl(log_prob: jax.Array, old_log_prob: jax.Array) -> jax.Array:
+    """Estimates KL(pi_old || pi) from actions of the old policy: (r - 1) - log r, in nats.
+
+    Source: Schulman, "Approximating KL Divergence" (2020), estimator k3. It has the right mean, is
+    never negative, and varies far less than -log r, which has the same mean.
+
+    Args:
+        log_prob: log pi(a | s), [...].
+        old_log_prob: log pi_old(a | s), [...].
+    """
+    log_ratio = _log_ratio(log_prob, old_log_prob)
+    return jnp.expm1(log_ratio) - log_ratio
+
+
+def normalize(advantage: jax.Array) -> jax.Array:
+    """Shifts and scales a minibatch of advantages to mean 0 and standard deviation 1.
+
+    Not in the paper; customary. A single sample has no deviation and is returned as it is.
+
+    Args:
+        advantage: [M].
+    """
+    if advantage.size == 1:
+        return advantage
+    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+
+
+def _log_ratio(log_prob: jax.Array, old_log_prob: jax.Array) -> jax.Array:
+    return jnp.clip(log_prob - old_log_prob, -MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+def _saturate(x: jax.Array) -> jax.Array:
+    return jnp.clip(x, -SATURATION, SATURATION)
+
+
+def _share(condition: jax.Array) -> jax.Array:
+    return condition.mean(dtype=jnp.float32)

@@ -1,0 +1,51 @@
+"""Tuned configurations, one TOML file each, with the result they were recorded with."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.errors import UsageError, closest
+
+_FOLDER = Path(__file__).parent
+
+
+def preset(name: str) -> tuple[Config, Hyperparams]:
+    """Loads a preset.
+
+    Args:
+        name: One of `names()`, such as "CartPole-v1".
+
+    Returns:
+        The static and the traced part of the run.
+
+    Raises:
+        UsageError: If there is no such preset; it names the closest ones.
+    """
+    table = read(name)
+    static = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in table["config"].items()
+    }
+    return Config(**static), Hyperparams(
+        **{key: float(value) for key, value in table["hyper"].items()}
+    )
+
+
+def names() -> list[str]:
+    """Returns the names of all presets, sorted."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def read(name: str) -> dict[str, Any]:
+    """Reads the whole file of a preset: tables `config`, `hyper` and `recorded`.
+
+    Args:
+        name: One of `names()`.
+
+    Raises:
+        UsageError: If there is no such preset.
+    """
+    if name not in names():
+        raise UsageError(f"preset = {name!r} does not exist; {closest(name, names())}")
+    return tomllib.loads((_FOLDER / f"{name}.toml").read_text())

@@ -1,0 +1,269 @@
+"""One iteration of PPO (Algorithm 1), and the loop over iterations."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ppo_jax.config import Config, Hyperparams, validate
+from ppo_jax.envs.environment import Environment
+from ppo_jax.envs.episodes import EpisodeSummary
+from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.gae import gae
+from ppo_jax.loss import Minibatch
+from ppo_jax.networks import Network, Params, make_network
+from ppo_jax.rollout import Collector, Trajectory, init_collector, rollout
+from ppo_jax.update import Learner, UpdateInfo, init_learner, learning_rate, update
+
+
+class TrainState(NamedTuple):
+    """Everything the next iteration depends on; saved and restored, a run goes on to the same bits.
+
+    Attributes:
+        learner: Parameters and optimizer.
+        collector: Environments, last observations, episode statistics.
+        key: Source of all further randomness.
+        num_updates: Iterations done, [] int32.
+    """
+
+    learner: Learner
+    collector: Collector
+    key: jax.Array
+    num_updates: jax.Array
+
+
+class Metrics(NamedTuple):
+    """What one update reports: scalars, float32 unless a line says otherwise.
+
+    Losses and step sizes are means over all gradient steps of the update.
+
+    Attributes:
+        env_steps: int32, environment steps since training began.
+        episodes: int32, episodes that ended in this update.
+        episode_return: Mean undiscounted return of those episodes; NaN if there were none.
+        episode_length: Mean length of those episodes in steps; NaN if there were none.
+        return_window: Mean return of the last 100 finished episodes; NaN before there are 100.
+        policy_loss: -L^CLIP.
+        value_loss: L^VF, the mean squared value error.
+        entropy: Of the policy, in nats.
+        approx_kl: KL(pi_old || pi) in nats, estimator k3 (see `loss.approximate_kl`).
+        clip_fraction: Share of samples with the ratio outside the clip range; 0.05 to 0.3 is healthy.
+        clamp_fraction: Share of samples whose log-ratio was held within +-20; 0 is healthy.
+        explained_variance: 1 - Var(target - V) / Var(target) before the update; 1 is perfect, 0 or
+            less is no better than a constant, NaN if the targets do not vary.
+        grad_norm: Global norm of the gradient before it was scaled down.
+        learning_rate: Of this update.
+    """
+
+    env_steps: jax.Array
+    episodes: jax.Array
+    episode_return: jax.Array
+    episode_length: jax.Array
+    return_window: jax.Array
+    policy_loss: jax.Array
+    value_loss: jax.Array
+    entropy: jax.Array
+    approx_kl: jax.Array
+    clip_fraction: jax.Array
+    clamp_fraction: jax.Array
+    explained_variance: jax.Array
+    grad_norm: jax.Array
+    learning_rate: jax.Array
+
+
+class PPO(NamedTuple):
+    """The algorithm as two pure functions.
+
+    Attributes:
+        init: `init(hyper, key) -> TrainState`.
+        step: `step(hyper, state) -> (TrainState, Metrics)`, one iteration.
+    """
+
+    init: Callable[[Hyperparams, jax.Array], TrainState]
+    step: Callable[[Hyperparams, TrainState], tuple[TrainState, Metrics]]
+
+
+def make_ppo(config: Config, environment: Environment | None = None) -> PPO:
+    """Makes the algorithm for a configuration.
+
+    Args:
+        config: The static part of the run.
+        environment: The caller's own environment; by default the one that `config.env` names.
+
+    Returns:
+        Pure functions to jit, vmap and scan.
+
+    Raises:
+        UsageError: With every mistake in the configuration.
+    """
+    validate(config, environment=environment)
+    environment = environment or make_environment(config.env)
+    network = make_network(config, environment.observation_space, environment.action_space)
+    return PPO(
+        init=partial(_init, config, environment, network),
+        step=partial(_step, config, environment, network),
+    )
+
+
+def train(
+    config: Config, hyper: Hyperparams, key: jax.Array, environment: Environment | None = None
+) -> tuple[TrainState, Metrics]:
+    """Trains from scratch for all of `config.num_updates` iterations.
+
+    Args:
+        config: The static part of the run (`static_argnums=0` under `jax.jit`).
+        hyper: The traced part.
+        key: Of `jax.random.key`; the run is a function of its arguments alone.
+        environment: The caller's own environment; by default the one that `config.env` names.
+
+    Returns:
+        The final state, and the metrics stacked over updates, each [U].
+
+    Raises:
+        UsageError: With every mistake in the configuration.
+    """
+    ppo = make_ppo(config, environment)
+    return advance(ppo, config.num_updates, hyper, ppo.init(hyper, key))
+
+
+def advance(
+    ppo: PPO,
+    capacity: int,
+    hyper: Hyperparams,
+    state: TrainState,
+    num_updates: jax.Array | int | None = None,
+) -> tuple[TrainState, Metrics]:
+    """Runs several iterations in one compiled loop, the only such loop there is.
+
+    Args:
+        ppo: The algorithm.
+        capacity: Static room for metrics, the most updates that can be asked for.
+        hyper: The traced part of the run.
+        state: Where to go on from.
+        num_updates: How many updates, up to `capacity` (the default). May be traced: any number of
+            updates then shares one compilation.
+
+    Returns:
+        The state after them, and metrics [capacity], zero beyond `num_updates`.
+    """
+    metrics = jax.tree.map(partial(_room, capacity), jax.eval_shape(ppo.step, hyper, state)[1])
+    num_updates = capacity if num_updates is None else num_updates
+    body = partial(_advance_one, ppo, hyper)
+    return jax.lax.fori_loop(0, num_updates, body, (state, metrics))
+
+
+def _room(capacity: int, scalar: jax.ShapeDtypeStruct) -> jax.Array:
+    return jnp.zeros(capacity, scalar.dtype)
+
+
+def _advance_one(
+    ppo: PPO, hyper: Hyperparams, index: jax.Array, carry: tuple[TrainState, Metrics]
+) -> tuple[TrainState, Metrics]:
+    state, history = carry
+    state, metrics = ppo.step(hyper, state)
+    return state, jax.tree.map(lambda rows, row: rows.at[index].set(row), history, metrics)
+
+
+def _init(
+    config: Config, environment: Environment, network: Network, hyper: Hyperparams, key: jax.Array
+) -> TrainState:
+    network_key, environment_key, key = jax.random.split(key, 3)
+    return TrainState(
+        learner=init_learner(network, hyper, network_key),
+        collector=init_collector(config, environment, environment_key),
+        key=key,
+        num_updates=jnp.zeros((), jnp.int32),
+    )
+
+
+def _step(
+    config: Config,
+    environment: Environment,
+    network: Network,
+    hyper: Hyperparams,
+    state: TrainState,
+) -> tuple[TrainState, Metrics]:
+    """One iteration of Algorithm 1: collect, estimate, improve."""
+    key, rollout_key, update_key = jax.random.split(state.key, 3)
+    rate = learning_rate(config, hyper, state.num_updates)
+
+    collector, trajectory, episodes = rollout(
+        config, environment, network, rollout_key, state.learner.params, state.collector
+    )
+    batch = estimate(network, hyper, state.learner.params, trajectory)
+    learner, info = update(config, network, hyper, rate, update_key, state.learner, batch)
+
+    state = TrainState(learner, collector, key, state.num_updates + 1)
+    env_steps = state.num_updates * config.batch_size
+    return state, _metrics(env_steps, rate, episodes, info, explained_variance(batch))
+
+
+def estimate(
+    network: Network, hyper: Hyperparams, params: Params, trajectory: Trajectory
+) -> Minibatch:
+    """Turns a trajectory into samples to learn from: values, advantages, value targets.
+
+    Args:
+        network: For the value function.
+        hyper: gamma and lambda.
+        params: Parameters that collected the trajectory.
+        trajectory: [T, N, ...].
+
+    Returns:
+        The batch, [T, N, ...].
+    """
+    value = network.value(params, trajectory.observation)
+    next_value = network.value(params, trajectory.final_observation)
+    advantage = gae(
+        trajectory.reward,
+        value,
+        next_value,
+        trajectory.terminated,
+        trajectory.done,
+        hyper.gamma,
+        hyper.gae_lambda,
+    )
+    return Minibatch(
+        observation=trajectory.observation,
+        action=trajectory.action,
+        log_prob=trajectory.log_prob,
+        value=value,
+        advantage=advantage,
+        target=advantage + value,
+    )
+
+
+def explained_variance(batch: Minibatch) -> jax.Array:
+    """Computes the share of the targets' variance that the values before the update explain.
+
+    Args:
+        batch: For its values and targets, [T, N].
+
+    Returns:
+        1 - Var(target - V) / Var(target): at most 1; NaN if the targets do not vary.
+    """
+    variance = batch.target.var()
+    unexplained = (batch.target - batch.value).var()
+    return jnp.where(variance > 0, 1 - unexplained / variance, jnp.nan)
+
+
+def _metrics(
+    env_steps: jax.Array,
+    rate: jax.Array,
+    episodes: EpisodeSummary,
+    info: UpdateInfo,
+    explained: jax.Array,
+) -> Metrics:
+    return Metrics(
+        env_steps=env_steps,
+        episodes=episodes.count,
+        episode_return=episodes.mean_return,
+        episode_length=episodes.mean_length,
+        return_window=episodes.window_return,
+        explained_variance=explained,
+        grad_norm=info.grad_norm,
+        learning_rate=rate,
+        **info.loss._asdict(),
+    )
