@@ -166,9 +166,7 @@ def _size_problems(config: Config) -> list[str]:
 
 def _nearest_divisors(number: int, near: int) -> str:
     """The divisors of a number on both sides of another one, as a phrase."""
-    divisors = {
-        d for i in range(1, math.isqrt(number) + 1) if number % i == 0 for d in (i, number // i)
-    }
+    divisors = {d for i in range(1, math.isqrt(number) + 1) if number % i == 0 for d in (i, number // i)}
     below = max(divisor for divisor in divisors if divisor <= near)
     above = min((divisor for divisor in divisors if divisor >= near), default=None)
     return f"{below} divides it" if above is None else f"{below} and {above} divide it"

@@ -62,9 +62,7 @@ def evaluate(
         finished=jnp.zeros(num_episodes, bool),
     )
     step = partial(_step, environment, network, params, greedy)
-    return jax.lax.while_loop(
-        _unfinished, step, _Progress(key, state, observation, episodes)
-    ).episodes
+    return jax.lax.while_loop(_unfinished, step, _Progress(key, state, observation, episodes)).episodes
 
 
 class _Progress(NamedTuple):

@@ -84,9 +84,7 @@ def ppo_loss(
         advantage = normalize(advantage)
     ratio = probability_ratio(log_prob, minibatch.log_prob)
     surrogate = clipped_surrogate(ratio, advantage, hyper.clip_epsilon)
-    error = value_error(
-        value, minibatch.value, _saturate(minibatch.target), hyper.value_clip_epsilon
-    )
+    error = value_error(value, minibatch.value, _saturate(minibatch.target), hyper.value_clip_epsilon)
     info = LossInfo(
         policy_loss=-surrogate.mean(),
         value_loss=error.mean(),
@@ -119,9 +117,7 @@ def probability_ratio(log_prob: jax.Array, old_log_prob: jax.Array) -> jax.Array
     return jnp.exp(_log_ratio(log_prob, old_log_prob))
 
 
-def clipped_surrogate(
-    ratio: jax.Array, advantage: jax.Array, clip_epsilon: jax.Array | float
-) -> jax.Array:
+def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: jax.Array | float) -> jax.Array:
     """Computes the clipped surrogate objective of each sample, to be maximized (Eq. 7).
 
         min(r * A, clip(r, 1 - epsilon, 1 + epsilon) * A)

@@ -200,9 +200,7 @@ def _step(
     return state, _metrics(env_steps, rate, episodes, info, explained_variance(batch))
 
 
-def estimate(
-    network: Network, hyper: Hyperparams, params: Params, trajectory: Trajectory
-) -> Minibatch:
+def estimate(network: Network, hyper: Hyperparams, params: Params, trajectory: Trajectory) -> Minibatch:
     """Turns a trajectory into samples to learn from: values, advantages, value targets.
 
     Args:

@@ -47,9 +47,7 @@ def learning_rate(config: Config, hyper: Hyperparams, num_done: jax.Array) -> ja
         hyper: For both ends.
         num_done: Updates done before, [] int32.
     """
-    schedule = optax.linear_schedule(
-        hyper.learning_rate, hyper.final_learning_rate, config.num_updates
-    )
+    schedule = optax.linear_schedule(hyper.learning_rate, hyper.final_learning_rate, config.num_updates)
     return jnp.asarray(schedule(num_done))
 
 
@@ -90,9 +88,7 @@ def update(
     """
     samples = jax.tree.map(partial(_flatten, config.batch_size), batch)
     take_step = partial(_gradient_step, config, network, hyper, rate, samples)
-    indices = jax.vmap(partial(_minibatch_indices, config))(
-        jax.random.split(key, config.num_epochs)
-    )
+    indices = jax.vmap(partial(_minibatch_indices, config))(jax.random.split(key, config.num_epochs))
     indices = indices.reshape(-1, config.minibatch_size)  # [K * num_minibatches, M]
     learner, info = jax.lax.scan(take_step, learner, indices)
     return learner, jax.tree.map(jnp.mean, info)

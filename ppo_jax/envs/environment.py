@@ -109,14 +109,10 @@ def _reset(dynamics: Dynamics, num_envs: int, key: jax.Array) -> tuple[Any, jax.
     return jax.vmap(dynamics.reset)(jax.random.split(key, num_envs))
 
 
-def _step(
-    dynamics: Dynamics, key: jax.Array, state: Any, action: jax.Array
-) -> tuple[Any, TimeStep]:
+def _step(dynamics: Dynamics, key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
     step_key, reset_key = jax.random.split(key)
     num_envs = action.shape[0]
-    stepped_state, transition = jax.vmap(dynamics.step)(
-        jax.random.split(step_key, num_envs), state, action
-    )
+    stepped_state, transition = jax.vmap(dynamics.step)(jax.random.split(step_key, num_envs), state, action)
     reset_state, reset_observation = _reset(dynamics, num_envs, reset_key)
     done = transition.terminated | transition.truncated
     state = jax.tree.map(partial(_choose, done), reset_state, stepped_state)

@@ -45,9 +45,7 @@ def _reset(env: Any, params: Any, key: jax.Array) -> tuple[Any, jax.Array]:
     return state, jnp.asarray(observation, jnp.float32)
 
 
-def _step(
-    env: Any, params: Any, key: jax.Array, state: Any, action: jax.Array
-) -> tuple[Any, Transition]:
+def _step(env: Any, params: Any, key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Transition]:
     observation, state, reward, terminated, _ = env.step_env(key, state, action, params)
     return state, Transition(
         observation=jnp.asarray(observation, jnp.float32),

@@ -24,9 +24,7 @@ class EnvironmentInfo(NamedTuple):
     obstacle: str = ""
 
 
-_CONTINUOUS = EnvironmentInfo(
-    obstacle="its actions are continuous, and only discrete ones are implemented"
-)
+_CONTINUOUS = EnvironmentInfo(obstacle="its actions are continuous, and only discrete ones are implemented")
 
 ENVIRONMENTS: dict[str, EnvironmentInfo] = {
     "CartPole-v1": EnvironmentInfo(solved_return=475.0),
@@ -44,9 +42,7 @@ ENVIRONMENTS: dict[str, EnvironmentInfo] = {
     "MemoryChain-bsuite": EnvironmentInfo(),
     "UmbrellaChain-bsuite": EnvironmentInfo(),
     "DiscountingChain-bsuite": EnvironmentInfo(),
-    "MNISTBandit-bsuite": EnvironmentInfo(
-        obstacle="it downloads the MNIST data set when it is made"
-    ),
+    "MNISTBandit-bsuite": EnvironmentInfo(obstacle="it downloads the MNIST data set when it is made"),
     "SimpleBandit-bsuite": EnvironmentInfo(),
     "FourRooms-misc": EnvironmentInfo(),
     "MetaMaze-misc": EnvironmentInfo(),
@@ -56,9 +52,7 @@ ENVIRONMENTS: dict[str, EnvironmentInfo] = {
     "Reacher-misc": _CONTINUOUS,
     "Swimmer-misc": _CONTINUOUS,
     "Pong-misc": EnvironmentInfo(),
-    "FrozenLake-misc": EnvironmentInfo(
-        obstacle="its observations are numbers of states, not arrays"
-    ),
+    "FrozenLake-misc": EnvironmentInfo(obstacle="its observations are numbers of states, not arrays"),
 }
 
 

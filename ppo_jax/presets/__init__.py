@@ -24,12 +24,9 @@ def preset(name: str) -> tuple[Config, Hyperparams]:
     """
     table = read(name)
     static = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in table["config"].items()
+        key: tuple(value) if isinstance(value, list) else value for key, value in table["config"].items()
     }
-    return Config(**static), Hyperparams(
-        **{key: float(value) for key, value in table["hyper"].items()}
-    )
+    return Config(**static), Hyperparams(**{key: float(value) for key, value in table["hyper"].items()})
 
 
 def names() -> list[str]:
