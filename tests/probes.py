@@ -1,0 +1,107 @@
+"""Probe environments: each isolates one thing an agent must learn, and its answer is known.
+
+Every probe observes one number and has two actions, so that all share one network.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ppo_jax.envs.environment import Dynamics, Environment, Transition, batch
+from ppo_jax.envs.spaces import Box, Discrete
+
+
+class Sight(NamedTuple):
+    """What a copy shows, and how many steps its episode has lasted."""
+
+    shown: jax.Array  # [] float32
+    time: jax.Array  # [] int32
+
+
+def constant_reward() -> Environment:
+    """One step, nothing to see, reward 1: V = 1."""
+    return _probe(_blank, lambda sight, action: (sight, 1.0, True, False))
+
+
+def value_from_observation() -> Environment:
+    """One step, reward = the sign that is shown: V(s) = s."""
+    return _probe(_coin, lambda sight, action: (sight, sight.shown, True, False))
+
+
+def discounting() -> Environment:
+    """Two steps, of which the second is rewarded with 1: V(0) = gamma, V(1) = 1."""
+    return _probe(_blank, _two_steps)
+
+
+def action_chooses_reward() -> Environment:
+    """One step, nothing to see, reward 1 for action 1 and -1 for action 0."""
+    return _probe(_blank, lambda sight, action: (sight, jnp.where(action == 1, 1.0, -1.0), True, False))
+
+
+def policy_and_value() -> Environment:
+    """One step; the action that matches the sign is rewarded, twice as much under +1: V(-1) = 1, V(1) = 2."""
+    return _probe(_coin, _match)
+
+
+def endless_reward(time_limit: float = float("inf")) -> Environment:
+    """Reward 1 for ever: V = 1 / (1 - gamma), and a time limit that cuts episodes must not change it."""
+
+    def step(sight: Sight, action: jax.Array) -> tuple:
+        return sight, 1.0, False, sight.time >= time_limit
+
+    return _probe(_blank, step)
+
+
+def counter(time_limit: int) -> Environment:
+    """Shows the number of the step, and ends after so many steps; nothing is random but the actions."""
+
+    def step(sight: Sight, action: jax.Array) -> tuple:
+        return sight._replace(shown=sight.shown + 1), sight.shown, sight.time >= time_limit, False
+
+    return _probe(_blank, step)
+
+
+def _probe(reset, step) -> Environment:
+    return batch(Dynamics(_with_observation(reset), _with_time(step), Box((1,)), Discrete(2)))
+
+
+def _with_observation(reset):
+    def observed(key):
+        sight = reset(key)
+        return sight, sight.shown[None]
+
+    return observed
+
+
+def _with_time(step):
+    def timed(key, sight, action):
+        sight = sight._replace(time=sight.time + 1)
+        sight, reward, terminated, truncated = step(sight, action)
+        transition = Transition(
+            observation=sight.shown[None],
+            reward=jnp.asarray(reward, jnp.float32),
+            terminated=jnp.asarray(terminated),
+            truncated=jnp.asarray(truncated),
+        )
+        return sight, transition
+
+    return timed
+
+
+def _blank(key: jax.Array) -> Sight:
+    return Sight(jnp.zeros(()), jnp.zeros((), jnp.int32))
+
+
+def _coin(key: jax.Array) -> Sight:
+    return Sight(jax.random.rademacher(key, (), jnp.float32), jnp.zeros((), jnp.int32))
+
+
+def _two_steps(sight: Sight, action: jax.Array) -> tuple:
+    last = sight.time == 2
+    return sight._replace(shown=jnp.ones(())), jnp.where(last, 1.0, 0.0), last, False
+
+
+def _match(sight: Sight, action: jax.Array) -> tuple:
+    matches = (action == 1) == (sight.shown > 0)
+    return sight, jnp.where(matches, 1.5 + sight.shown / 2, 0.0), True, False

@@ -1,0 +1,164 @@
+"""Mistakes in a configuration are found on the host, all at once, with the rule and the fix."""
+
+import dataclasses
+import math
+
+import pytest
+
+from ppo_jax.config import MAX_TIMESTEPS, Config, Hyperparams, validate
+from ppo_jax.errors import UsageError
+
+COUNTS = ("num_envs", "num_steps", "total_timesteps", "num_epochs", "num_minibatches")
+POSITIVE = ("learning_rate", "adam_epsilon")
+BOUNDS = ("clip_epsilon", "value_clip_epsilon", "max_grad_norm")
+COEFFICIENTS = ("final_learning_rate", "value_coefficient", "entropy_coefficient")
+FRACTIONS = ("gamma", "gae_lambda")
+
+BAD_CONFIGS = [
+    *[(name, value) for name in COUNTS for value in (0, -1, 1.5, True, "8", None, math.nan)],
+    *[("hidden_sizes", value) for value in ((0,), (64, -1), (64.0,), (True,), [64, 64], 64, "64")],
+    *[("activation", value) for value in ("Tanh", "gelu", "", None, 1)],
+    *[("normalize_advantages", value) for value in (1, 0, "yes", None)],
+    *[("env", value) for value in ("CartPole", "", None, 1, "Pendulum-v1", "MNISTBandit-bsuite")],
+    ("num_minibatches", 3),
+    ("num_minibatches", 2048),
+    ("total_timesteps", 1023),
+    ("total_timesteps", MAX_TIMESTEPS + 1),
+]
+BAD_HYPERS = [
+    *[
+        (name, value)
+        for name in Hyperparams._fields
+        for value in (-1.0, math.nan, -math.inf, None, "1", True)
+    ],
+    *[(name, value) for name in POSITIVE + BOUNDS for value in (0, 0.0)],
+    *[(name, math.inf) for name in POSITIVE + COEFFICIENTS + FRACTIONS],
+    *[(name, 1.0001) for name in FRACTIONS],
+]
+FIXES = ("give", "choose", "did you mean", "divide", "lists those")
+
+
+def problems_of(config=None, hyper=None, environment=None):
+    """What `validate` complains about."""
+    with pytest.raises(UsageError) as error:
+        validate(config or Config(), hyper, environment)
+    return error.value.problems
+
+
+def assert_names_the_mistake(problem, name, value):
+    assert name in problem
+    assert repr(value) in problem
+    assert any(fix in problem for fix in FIXES), problem
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_CONFIGS)
+def test_a_bad_static_value_is_reported_with_its_field_and_a_fix(name, value):
+    (problem,) = problems_of(dataclasses.replace(Config(), **{name: value}))
+    assert_names_the_mistake(problem, name, value)
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_HYPERS)
+def test_a_bad_hyperparameter_is_reported_with_its_field_and_a_fix(name, value):
+    (problem,) = problems_of(hyper=Hyperparams()._replace(**{name: value}))
+    assert_names_the_mistake(problem, name, value)
+
+
+@pytest.mark.parametrize(
+    ("minibatches", "nearest"),
+    [(5, "4 and 6 divide it"), (7, "6 and 8 divide it"), (97, "96 divides it"), (1000, "96 divides it")],
+)
+def test_an_indivisible_batch_names_the_nearest_divisors(minibatches, nearest):
+    (problem,) = problems_of(Config(num_envs=8, num_steps=12, num_minibatches=minibatches))
+    assert problem == (
+        f"num_envs * num_steps = 96 is not divisible by num_minibatches = {minibatches}; {nearest}"
+    )
+
+
+def test_a_run_shorter_than_one_update_says_how_long_it_must_be():
+    (problem,) = problems_of(Config(total_timesteps=1000))
+    assert "give at least 1024" in problem
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "meant"),
+    [
+        ("env", "cartpole", "CartPole-v1"),
+        ("env", "Acrobat-v1", "Acrobot-v1"),
+        ("activation", "TANH", "tanh"),
+        ("activation", "rleu", "relu"),
+    ],
+)
+def test_a_mistyped_name_gets_the_closest_one(field, given, meant):
+    (problem,) = problems_of(dataclasses.replace(Config(), **{field: given}))
+    assert f"did you mean {meant!r}" in problem
+
+
+def test_every_mistake_is_reported_in_one_pass():
+    config = Config(env="nonsense", num_envs=0, hidden_sizes=(0,), activation="gelu", normalize_advantages=2)
+    hyper = Hyperparams(learning_rate=math.nan, gamma=2.0, clip_epsilon=-1.0)
+    named = [problem.split(" = ")[0] for problem in problems_of(config, hyper)]
+    assert sorted(named) == [
+        "activation",
+        "clip_epsilon",
+        "env",
+        "gamma",
+        "hidden_sizes",
+        "learning_rate",
+        "normalize_advantages",
+        "num_envs",
+    ]
+
+
+def test_both_mistakes_of_size_are_reported_in_one_pass():
+    assert len(problems_of(Config(num_minibatches=3, total_timesteps=10))) == 2
+
+
+def test_the_error_is_a_value_error_whose_text_has_every_problem():
+    problems = problems_of(Config(num_envs=0, num_steps=0))
+    with pytest.raises(ValueError, match=r"num_envs(.|\n)*num_steps") as error:
+        validate(Config(num_envs=0, num_steps=0))
+    assert str(error.value).splitlines() == list(problems)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(),
+        Config(num_envs=1, num_steps=1, total_timesteps=1, num_epochs=1, num_minibatches=1),
+        Config(num_minibatches=1024),
+        Config(total_timesteps=1024),
+        Config(total_timesteps=MAX_TIMESTEPS),
+        Config(hidden_sizes=()),
+        Config(activation="relu", normalize_advantages=False),
+    ],
+)
+def test_configs_at_the_edge_of_what_is_allowed_are_accepted(config):
+    validate(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, math.inf) for name in BOUNDS],
+        *[(name, value) for name in FRACTIONS for value in (0, 1, 0.0, 1.0)],
+        *[(name, value) for name in COEFFICIENTS for value in (0, 0.0, 1e3)],
+        *[(name, 1e-30) for name in POSITIVE + BOUNDS],
+    ],
+)
+def test_hyperparameters_at_the_edge_of_what_is_allowed_are_accepted(name, value):
+    validate(Config(), Hyperparams()._replace(**{name: value}))
+
+
+def test_the_name_of_the_callers_own_environment_is_a_mere_label():
+    validate(Config(env="my own"), environment=object())
+    assert len(problems_of(Config(env="my own", num_envs=0), environment=object())) == 1
+
+
+def test_a_config_counts_whole_updates_and_minibatches():
+    config = Config(num_envs=4, num_steps=6, num_minibatches=3, total_timesteps=100)
+    assert (config.batch_size, config.minibatch_size, config.num_updates) == (24, 8, 4)
+
+
+def test_a_config_is_hashable_and_equal_by_value():
+    assert hash(Config(num_envs=4)) == hash(Config(num_envs=4))
+    assert Config(num_envs=4) == Config(num_envs=4) != Config(num_envs=5)

@@ -1,0 +1,86 @@
+"""Presets are complete, valid, and the classic one is what the paper's first implementations use."""
+
+import math
+
+import pytest
+
+from ppo_jax.config import Config, Hyperparams, validate
+from ppo_jax.errors import UsageError
+from ppo_jax.presets import names, preset, read
+
+EVERY_PRESET = pytest.mark.parametrize("name", names())
+
+
+def test_there_are_presets_for_cartpole():
+    assert {"CartPole-v1", "CartPole-v1-paper"} <= set(names())
+
+
+@EVERY_PRESET
+def test_a_preset_names_every_field_so_that_no_default_can_change_it(name):
+    table = read(name)
+    assert list(table["config"]) == list(Config.__dataclass_fields__)
+    assert list(table["hyper"]) == list(Hyperparams._fields)
+
+
+@EVERY_PRESET
+def test_a_preset_is_valid_and_hashable(name):
+    config, hyper = preset(name)
+    validate(config, hyper)
+    hash(config)
+    assert all(type(value) is float for value in hyper)
+
+
+@EVERY_PRESET
+def test_a_preset_loads_what_its_file_says(name):
+    config, hyper = preset(name)
+    table = read(name)
+    assert hyper._asdict() == table["hyper"]
+    assert {field: getattr(config, field) for field in table["config"]} == {
+        **table["config"],
+        "hidden_sizes": tuple(table["config"]["hidden_sizes"]),
+    }
+
+
+@EVERY_PRESET
+def test_a_preset_is_named_after_its_environment(name):
+    assert name.startswith(preset(name)[0].env)
+
+
+def test_the_paper_preset_is_the_classic_teaching_run():
+    config, hyper = preset("CartPole-v1-paper")
+    assert config == Config(
+        env="CartPole-v1",
+        num_envs=1,
+        num_steps=512,
+        total_timesteps=60 * 512,
+        num_epochs=4,
+        num_minibatches=8,
+        hidden_sizes=(64, 64),
+        activation="tanh",
+        normalize_advantages=True,
+    )
+    assert (config.num_updates, config.minibatch_size) == (60, 64)
+    assert hyper == Hyperparams(
+        learning_rate=3e-4,
+        final_learning_rate=3e-4,
+        gamma=0.99,
+        gae_lambda=0.95,
+        clip_epsilon=0.2,
+        value_clip_epsilon=math.inf,
+        value_coefficient=1.0,
+        entropy_coefficient=0.01,
+        max_grad_norm=0.5,
+        adam_epsilon=1e-5,
+    )
+
+
+@pytest.mark.parametrize("given", ["cartpole-v1", "CartPole"])
+def test_an_unknown_preset_gets_the_closest_name(given):
+    with pytest.raises(UsageError, match=r"did you mean .*'CartPole-v1'") as error:
+        preset(given)
+    assert repr(given) in str(error.value)
+
+
+def test_an_unknown_preset_that_resembles_none_gets_all_names():
+    with pytest.raises(UsageError, match="choose one of: " + ", ".join(names())):
+        preset("zzz")
