@@ -5,7 +5,8 @@ This module imports nothing heavy, so a mistake on the command line is answered 
 
 import dataclasses
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError, closest
@@ -84,6 +85,21 @@ class Hyperparams(NamedTuple):
     """Gradients are scaled down to this global norm; inf is off."""
     adam_epsilon: float = 1e-5
     """Added to Adam's denominator; larger than Adam's usual 1e-8, as is customary for PPO."""
+
+
+def config_from(fields: Mapping[str, Any]) -> Config:
+    """Makes a configuration from what a file of TOML or JSON holds, where tuples are lists.
+
+    Args:
+        fields: Values by the names of fields; not validated.
+
+    Raises:
+        TypeError: If a name is unknown.
+    """
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    return Config(**values)
 
 
 def validate(config: Config, hyper: Hyperparams | None = None, environment: object = None) -> None:
@@ -179,7 +195,7 @@ class _Range(NamedTuple):
     high: float
     words: str
 
-    def holds(self, value: object) -> bool:
+    def holds(self, value: Any) -> bool:
         is_number = hasattr(value, "__float__") and not isinstance(value, bool)
         return is_number and self.low <= float(value) <= self.high  # NaN compares false
 
@@ -190,24 +206,24 @@ _POSITIVE_OR_OFF = _Range(_TINY, math.inf, "positive (inf turns it off)")
 _NOT_NEGATIVE = _Range(0.0, _HUGE, "0 or more and finite")
 _FRACTION = _Range(0.0, 1.0, "between 0 and 1")
 
-_RANGES = Hyperparams(  # one range per field, by its name
-    learning_rate=_POSITIVE,
-    final_learning_rate=_NOT_NEGATIVE,
-    gamma=_FRACTION,
-    gae_lambda=_FRACTION,
-    clip_epsilon=_POSITIVE_OR_OFF,
-    value_clip_epsilon=_POSITIVE_OR_OFF,
-    value_coefficient=_NOT_NEGATIVE,
-    entropy_coefficient=_NOT_NEGATIVE,
-    max_grad_norm=_POSITIVE_OR_OFF,
-    adam_epsilon=_POSITIVE,
-)
+_RANGES = {
+    "learning_rate": _POSITIVE,
+    "final_learning_rate": _NOT_NEGATIVE,
+    "gamma": _FRACTION,
+    "gae_lambda": _FRACTION,
+    "clip_epsilon": _POSITIVE_OR_OFF,
+    "value_clip_epsilon": _POSITIVE_OR_OFF,
+    "value_coefficient": _NOT_NEGATIVE,
+    "entropy_coefficient": _NOT_NEGATIVE,
+    "max_grad_norm": _POSITIVE_OR_OFF,
+    "adam_epsilon": _POSITIVE,
+}
 
 
 def _hyper_problems(hyper: Hyperparams) -> list[str]:
     return [
-        f"{name} = {value!r} is not a number that is {allowed.words}; "
+        f"{name} = {value!r} is not a number that is {_RANGES[name].words}; "
         f"give one such as {Hyperparams._field_defaults[name]}"
-        for name, value, allowed in zip(Hyperparams._fields, hyper, _RANGES, strict=True)
-        if not allowed.holds(value)
+        for name, value in hyper._asdict().items()
+        if not _RANGES[name].holds(value)
     ]

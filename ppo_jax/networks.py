@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen
+from flax import linen, traverse_util
 
 from ppo_jax.config import Config
 from ppo_jax.distributions import Categorical
 from ppo_jax.envs.spaces import Box, Discrete, Space
 from ppo_jax.errors import UsageError
 
-Params = Mapping[str, Any]  # {"actor": ..., "critic": ...}
+Params = dict[str, Any]  # {"actor": ..., "critic": ...}
 
 _ACTIVATIONS = {"tanh": linen.tanh, "relu": linen.relu}
 
@@ -87,6 +87,16 @@ def make_network(config: Config, observation_space: Space, action_space: Space) 
         policy=partial(_policy, actor, rank),
         value=partial(_value, critic, rank),
     )
+
+
+def flatten(params: Params) -> dict[str, Any]:
+    """Names every array of the parameters by its path, such as "actor/params/Dense_0/kernel"."""
+    return dict(traverse_util.flatten_dict(params, sep="/"))
+
+
+def unflatten(tensors: Mapping[str, jax.Array]) -> Params:
+    """Undoes `flatten`."""
+    return traverse_util.unflatten_dict(tensors, sep="/")
 
 
 def _init(actor: MLP, critic: MLP, num_features: int, key: jax.Array) -> Params:

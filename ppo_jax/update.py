@@ -117,7 +117,7 @@ def _gradient_step(
     loss = partial(ppo_loss, config, network, hyper)
     grads, info = jax.grad(loss, has_aux=True)(learner.params, minibatch)
     steps, optimizer = _optimizer(hyper, rate).update(grads, learner.optimizer)
-    params = optax.apply_updates(learner.params, steps)
+    params = jax.tree.map(jnp.add, learner.params, steps)
     return Learner(params, optimizer), UpdateInfo(info, optax.global_norm(grads))
 
 

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ppo_jax.config import Config, Hyperparams
+from ppo_jax.config import Config, Hyperparams, config_from
 from ppo_jax.errors import UsageError, closest
 
 _FOLDER = Path(__file__).parent
@@ -22,11 +22,9 @@ def preset(name: str) -> tuple[Config, Hyperparams]:
     Raises:
         UsageError: If there is no such preset; it names the closest ones.
     """
-    table = read(name)
-    static = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in table["config"].items()
-    }
-    return Config(**static), Hyperparams(**{key: float(value) for key, value in table["hyper"].items()})
+    content = read(name)
+    hyper = Hyperparams(**{field: float(value) for field, value in content["hyper"].items()})
+    return config_from(content["config"]), hyper
 
 
 def names() -> list[str]:

@@ -1,0 +1,173 @@
+"""The command `ppo-jax`. Flags are generated from `Config` and `Hyperparams`.
+
+Mistakes are found before JAX is imported, so they are answered at once: exit status 2, no traceback.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ppo_jax import presets
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.errors import UsageError
+from ppo_jax.runs import directory, policy, request
+from ppo_jax.runs.request import Request
+from ppo_jax.runs.screen import make_screen
+
+DEFAULT_PRESET = "CartPole-v1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train an agent. Without flags: the CartPole-v1 preset."""
+
+    config: tyro.conf.OmitArgPrefixes[Config]
+    hyper: tyro.conf.OmitArgPrefixes[Hyperparams]
+    preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Where unset flags take their values from; by default the preset named after --env, if any."""
+    seed: int = 0
+    """Source of all randomness: the same seed gives the same bits."""
+    run_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    """Directory to create for the run; by default a new one under runs/."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+    def run(self) -> int:
+        """Trains, and returns the exit status."""
+        asked = Request(self.preset, self.config, self.hyper, self.seed)
+        request.check(asked)
+        run = directory.create(self.run_dir, asked.label)
+        screen = make_screen(self.quiet, asked.total_steps, asked.solved_return)
+        screen.say(request.describe(asked))
+        screen.say(f"run directory {run.path}")
+        with screen.waiting("loading JAX"):
+            from ppo_jax.runs import session
+        return session.train(asked, run, screen)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Run episodes of a trained policy, exactly as many as asked for."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory that `ppo-jax train` wrote."""
+    episodes: int = 100
+    """How many whole episodes, each in a fresh environment."""
+    sampled: bool = False
+    """Sample actions from the policy rather than take the most probable one."""
+    seed: int = 0
+    """Source of all randomness."""
+
+    def run(self) -> int:
+        """Evaluates, and returns the exit status."""
+        problems = request.seed_problems(self.seed)
+        if self.episodes < 1:
+            problems.append(f"episodes = {self.episodes} is not at least 1; give 1 or more, such as 100")
+        if problems:
+            raise UsageError(problems)
+        config, tensors = policy.load(directory.open_existing(self.run_dir))
+        from ppo_jax.runs import evaluation
+
+        params = evaluation.restore(config, tensors)
+        result = evaluation.run(config, params, self.episodes, not self.sampled, self.seed)
+        print(evaluation.describe(result))
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """Draw the diagnostics of one run, or of several over each other."""
+
+    run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """Run directories that `ppo-jax train` wrote."""
+    output: Annotated[Path | None, tyro.conf.arg(metavar="PICTURE")] = None
+    """Picture to write; by default diagnostics.png in the run, comparison.png here for several."""
+
+    def run(self) -> int:
+        """Draws, and returns the exit status."""
+        runs = [directory.open_existing(path) for path in self.run_dirs]
+        from ppo_jax.runs import plots
+
+        print(f"wrote {plots.draw(runs, self.output)}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """Draw the two teaching figures: the clipped surrogate, and advantages for several lambda."""
+
+    directory: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Directory to write the pictures to; it is made if need be."""
+
+    def run(self) -> int:
+        """Draws, and returns the exit status."""
+        from ppo_jax.runs import figures
+
+        print(f"wrote {', '.join(map(str, figures.draw(self.directory)))}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Envs:
+    """List the presets with their recorded results, and the environments."""
+
+    def run(self) -> int:
+        """Lists, and returns the exit status."""
+        from ppo_jax.runs import catalogue
+
+        catalogue.show()
+        return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 1 the run failed, 2 a mistake in what was asked for.
+
+    Args:
+        arguments: Without the program's name; by default those of the process.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        sys.exit(_parse(arguments).run())
+    except UsageError as error:
+        _complain(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parse(arguments: list[str]) -> Train | Evaluate | Plot | Figures | Envs:
+    subcommand = tyro.conf.subcommand
+    train = subcommand("train", default=_train_defaults(arguments))
+    return tyro.cli(
+        Annotated[Train, train]  # pyright: ignore[reportArgumentType]
+        | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Plot, subcommand("plot")]
+        | Annotated[Figures, subcommand("figures")]
+        | Annotated[Envs, subcommand("envs")],
+        args=arguments,
+        prog="ppo-jax",
+        description="Proximal Policy Optimization in JAX, compiled end to end.",
+    )
+
+
+def _train_defaults(arguments: list[str]) -> Train:
+    """Looks ahead for the preset, so that its values become the defaults of all other flags."""
+    lookahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    lookahead.add_argument("--preset", nargs="?")
+    lookahead.add_argument("--env", nargs="?")
+    given, _ = lookahead.parse_known_args(arguments)
+    name = given.preset or given.env or DEFAULT_PRESET
+    if given.preset is None and name not in presets.names():
+        return Train(Config(), Hyperparams())
+    return Train(*presets.preset(name), preset=name)
+
+
+def _complain(error: UsageError) -> None:
+    for problem in error.problems:
+        print(f"ppo-jax: error: {problem}", file=sys.stderr)

@@ -1,0 +1,104 @@
+"""The metrics of a run: one record per update, as a dictionary in memory and a line on disk."""
+
+import json
+import math
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from ppo_jax.errors import UsageError
+from ppo_jax.runs.directory import RunDirectory
+
+Record = dict[str, Any]  # the fields of Metrics, and `update` and `seconds`; None where NaN
+
+
+class Clock(NamedTuple):
+    """When a chunk of updates ran; within it, updates are taken to be equally long.
+
+    Attributes:
+        first_update: Number of the chunk's first update, from 1.
+        start: Seconds of training before the chunk.
+        end: Seconds of training after it.
+    """
+
+    first_update: int
+    start: float
+    end: float
+
+
+def from_metrics(metrics: Any, num_updates: int, clock: Clock) -> list[Record]:
+    """Turns the metrics of a chunk into records.
+
+    Args:
+        metrics: `Metrics` of arrays [capacity], of which the first `num_updates` rows count.
+        num_updates: Updates in the chunk.
+        clock: When the chunk ran.
+
+    Returns:
+        One record per update.
+    """
+    columns = {name: np.asarray(column)[:num_updates] for name, column in metrics._asdict().items()}
+    seconds = np.linspace(clock.start, clock.end, num_updates + 1)[1:]
+    return [
+        {
+            "update": clock.first_update + row,
+            "seconds": round(float(seconds[row]), 6),
+            **{name: _plain(column[row]) for name, column in columns.items()},
+        }
+        for row in range(num_updates)
+    ]
+
+
+def append(file: IO[str], records: list[Record]) -> None:
+    """Writes records as lines of JSON and hands them to the operating system."""
+    file.writelines(json.dumps(record, allow_nan=False) + "\n" for record in records)
+    file.flush()
+
+
+def read(directory: RunDirectory) -> dict[str, np.ndarray]:
+    """Reads the metrics of a run as columns.
+
+    Args:
+        directory: Of the run.
+
+    Returns:
+        One array [U] per metric, NaN where there was no value.
+
+    Raises:
+        UsageError: If the file is missing, empty or damaged.
+    """
+    records = [
+        _parse(directory.metrics, number, line) for number, line in enumerate(_lines(directory.metrics), 1)
+    ]
+    if not records:
+        raise UsageError(f"'{directory.metrics}' is empty: the run stopped before its first update")
+    names = records[0].keys()
+    try:
+        return {name: np.array([record[name] for record in records], dtype=float) for name in names}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"'{directory.metrics}' is damaged: its lines do not agree ({error})") from error
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"'{path}' cannot be read: {error}; it is missing or damaged") from error
+
+
+def _parse(path: Path, number: int, line: str) -> Record:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"'{path}' is damaged at line {number}: {error}") from error
+    if not isinstance(record, dict):
+        raise UsageError(f"'{path}' is damaged at line {number}: it is not an object of JSON")
+    return record
+
+
+def _plain(value: np.generic) -> int | float | None:
+    """A NumPy scalar as the shortest JSON number that gives it back; None for what JSON lacks."""
+    if isinstance(value, np.integer):
+        return int(value)
+    return float(str(value)) if math.isfinite(value) else None

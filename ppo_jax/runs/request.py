@@ -1,0 +1,102 @@
+"""What a training was asked to do, as it is shown, checked and written down."""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+from ppo_jax import presets
+from ppo_jax.config import Config, Hyperparams, validate
+from ppo_jax.envs import registry
+from ppo_jax.errors import UsageError
+
+MAX_SEED = 2**32 - 1
+
+
+class Request(NamedTuple):
+    """One training, as the command line gives it.
+
+    Attributes:
+        preset: Name of the preset the values started from, if any.
+        config: The static part.
+        hyper: The traced part, floats.
+        seed: Source of all randomness, from 0 to 2**32 - 1.
+    """
+
+    preset: str | None
+    config: Config
+    hyper: Hyperparams
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """The preset's name, or else the environment's."""
+        return self.preset or self.config.env
+
+    @property
+    def total_steps(self) -> int:
+        """Environment steps of the whole run: `total_timesteps` rounded down to whole updates."""
+        return self.config.num_updates * self.config.batch_size
+
+    @property
+    def solved_return(self) -> float | None:
+        """Mean return over 100 episodes at which the task is solved, None if there is no such mark."""
+        return registry.solved_return(self.config.env)
+
+
+def check(request: Request) -> None:
+    """Finds every mistake in a request, before JAX is imported.
+
+    Raises:
+        UsageError: With all of them.
+    """
+    problems = seed_problems(request.seed)
+    try:
+        validate(request.config, request.hyper)
+    except UsageError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise UsageError(problems)
+
+
+def seed_problems(seed: int) -> list[str]:
+    """Says what is wrong with a seed; an empty list if nothing is."""
+    if 0 <= seed <= MAX_SEED:
+        return []
+    return [f"seed = {seed} is not between 0 and {MAX_SEED}; give one that is, such as 0"]
+
+
+def describe(request: Request) -> str:
+    """Says in a few lines what a training will do."""
+    config = request.config
+    origin = f"preset {request.preset}" if request.preset else "default settings"
+    changed = ", ".join(f"{name} = {value}" for name, value in changes(request).items())
+    lines = [
+        f"PPO on {config.env}: {origin}{' with ' if changed else ''}{changed}, seed {request.seed}",
+        f"{config.num_updates:,} updates of {config.num_envs} environments x {config.num_steps} steps "
+        f"= {request.total_steps:,} steps",
+        f"each update: {config.num_epochs} epochs of {config.num_minibatches} minibatches "
+        f"of {config.minibatch_size} samples",
+    ]
+    if request.solved_return is not None:
+        lines.append(f"solved when 100 consecutive episodes reach a mean return of {request.solved_return:g}")
+    return "\n".join(lines)
+
+
+def changes(request: Request) -> dict[str, Any]:
+    """Returns the fields whose values differ from the preset's, or from the defaults without one."""
+    base_config, base_hyper = presets.preset(request.preset) if request.preset else (Config(), Hyperparams())
+    base = {**dataclasses.asdict(base_config), **base_hyper._asdict()}
+    given = {**dataclasses.asdict(request.config), **request.hyper._asdict()}
+    return {name: value for name, value in given.items() if value != base[name]}
+
+
+def as_json(request: Request) -> dict[str, Any]:
+    """Returns the content of `config.json`; infinity, which JSON lacks, is the string "inf"."""
+    return {
+        "preset": request.preset,
+        "seed": request.seed,
+        "config": dataclasses.asdict(request.config),
+        "hyper": {
+            name: "inf" if math.isinf(value) else value for name, value in request.hyper._asdict().items()
+        },
+    }

@@ -1,0 +1,165 @@
+"""What a training shows while it runs: live on a terminal, plain lines elsewhere, or nothing."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from ppo_jax.runs.health import CLIP_FRACTION
+from ppo_jax.runs.records import Record
+
+
+class Screen:
+    """Plain lines, about one a second: for files, pipes and continuous integration."""
+
+    LINE_SECONDS = 1.0
+
+    def __init__(self, total_steps: int, solved_return: float | None):
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.total_steps = total_steps
+        self.solved_return = solved_return
+        self._last_line = -self.LINE_SECONDS
+        self._last_return: float | None = None
+
+    def say(self, text: str) -> None:
+        """Prints a line that stays."""
+        self.console.print(text, markup=False)
+
+    def fail(self, text: str) -> None:
+        """Prints what went wrong, whatever the screen."""
+        print(f"ppo-jax: {text}", file=sys.stderr)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Shows that something takes a while, until it is done."""
+        self.say(f"{what} ...")
+        yield
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Surrounds the training loop, between calls of `update`."""
+        yield
+
+    def update(self, record: Record, steps_per_second: float) -> None:
+        """Shows the newest record.
+
+        Args:
+            record: Of the last update.
+            steps_per_second: Environment steps per second of late.
+        """
+        is_last = record["env_steps"] == self.total_steps
+        if not is_last and record["seconds"] < self._last_line + self.LINE_SECONDS:
+            return
+        self._last_line = record["seconds"]
+        share = record["env_steps"] / self.total_steps
+        values = "  ".join(f"{name} {value}" for name, value, _ in self.rows(record))
+        self.say(
+            f"{share:4.0%}  {record['env_steps']:,} steps  {steps_per_second:,.0f} steps/s  "
+            f"{_time_left(record['seconds'], share)} left  {values}"
+        )
+
+    def rows(self, record: Record) -> list[tuple[str, str, str]]:
+        """Returns name, value and remark of each diagnostic."""
+        if record["episodes"]:
+            self._last_return = record["episode_return"]
+        goal = "" if self.solved_return is None else f"solved at {self.solved_return:g}"
+        clip_fraction = record["clip_fraction"]
+        band = f"{CLIP_FRACTION.low:.2f} to {CLIP_FRACTION.high:.2f} is healthy"
+        verdict = "-" if clip_fraction is None else CLIP_FRACTION.verdict(clip_fraction)
+        return [
+            ("return", _number(self._last_return, ".1f"), "mean of the last update with an episode"),
+            ("return(100)", _number(record["return_window"], ".1f"), goal),
+            ("entropy", _number(record["entropy"], ".3f"), "nats"),
+            ("KL", _number(record["approx_kl"], ".4f"), "nats, per update"),
+            ("clip", _number(clip_fraction, ".2f"), f"{verdict}; {band}"),
+        ]
+
+
+class LiveScreen(Screen):
+    """A live panel: progress, speed, and the diagnostics with their healthy ranges."""
+
+    def __init__(self, total_steps: int, solved_return: float | None):
+        super().__init__(total_steps, solved_return)
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[steps]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            expand=True,
+            console=self.console,
+        )
+        self._task = self._progress.add_task("", total=total_steps, steps="")
+        self._live = Live(self._progress, console=self.console, refresh_per_second=8)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Shows a spinner and the seconds so far, until it is done."""
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            progress.add_task(what, total=None)
+            yield
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Keeps the panel on the screen between calls of `update`."""
+        with self._live:
+            yield
+
+    def update(self, record: Record, steps_per_second: float) -> None:
+        """Shows the newest record in the panel."""
+        steps = f"{record['env_steps']:,} / {self.total_steps:,} steps  {steps_per_second:,.0f} steps/s"
+        self._progress.update(self._task, completed=record["env_steps"], steps=steps)
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim")
+        table.add_column(justify="right", style="bold")
+        table.add_column(style="dim")
+        for row in self.rows(record):
+            table.add_row(*row)
+        self._live.update(Group(self._progress, table))
+
+
+class QuietScreen(Screen):
+    """Nothing at all."""
+
+    def say(self, text: str) -> None:
+        """Prints nothing."""
+
+    def update(self, record: Record, steps_per_second: float) -> None:
+        """Shows nothing."""
+
+
+def make_screen(quiet: bool, total_steps: int, solved_return: float | None) -> Screen:
+    """Chooses the screen that fits the output.
+
+    Args:
+        quiet: Show nothing.
+        total_steps: Environment steps of the whole training.
+        solved_return: Mean return at which the task is solved, if there is such a mark.
+    """
+    if quiet:
+        return QuietScreen(total_steps, solved_return)
+    kind = LiveScreen if sys.stdout.isatty() else Screen
+    return kind(total_steps, solved_return)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _time_left(seconds: float, share: float) -> str:
+    left = round(seconds * (1 - share) / share)
+    return f"{left // 60}:{left % 60:02d}"
