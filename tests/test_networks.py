@@ -14,9 +14,14 @@ from ppo_jax.errors import UsageError
 from ppo_jax.networks import make_network
 
 
+def make_small(shape=(4,), hidden_sizes=(8, 6), activation="tanh"):
+    return make_network(Config(hidden_sizes=hidden_sizes, activation=activation), Box(shape), Discrete(2))
+
+
 @functools.cache
-def make(shape=(4,), num_actions=2, **config):
-    network = make_network(Config(**config), Box(shape), Discrete(num_actions))
+def make(**choices):
+    """A network and its first parameters, made once."""
+    network = make_small(**choices)
     return network, jax.jit(network.init)(jax.random.key(0))
 
 
@@ -34,9 +39,9 @@ def assert_orthogonal(kernel, gain):
 
 @pytest.mark.parametrize(("part", "output_gain"), [("actor", 0.01), ("critic", 1.0)])
 def test_first_weights_are_orthogonal_with_the_gains_of_the_original_code(part, output_gain):
-    _, params = make(shape=(6,), num_actions=3, hidden_sizes=(32, 16))
+    _, params = make()
     *hidden, output = [kernel for kernel, _ in layers(params, part)]
-    assert [kernel.shape for kernel in hidden] == [(6, 32), (32, 16)]
+    assert [kernel.shape for kernel in hidden] == [(4, 8), (8, 6)]
     for kernel in hidden:
         assert_orthogonal(kernel, np.sqrt(2))
     assert_orthogonal(output, output_gain)
@@ -49,30 +54,31 @@ def test_first_biases_are_zero(part):
 
 
 def test_cartpole_has_9155_parameters():
-    _, params = make()
+    network = make_network(Config(), Box((4,)), Discrete(2))
+    params = jax.eval_shape(network.init, jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 4610 + 4545
 
 
 def test_the_first_policy_is_nearly_uniform():
     network, params = make()
-    observation = jax.random.normal(jax.random.key(1), (100, 4))
+    observation = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
     np.testing.assert_allclose(network.policy(params, observation).entropy(), np.log(2), atol=1e-3)
 
 
 @pytest.mark.parametrize("batch", [(), (3,), (5, 3)])
 @pytest.mark.parametrize("shape", [(4,), (2, 3, 4), ()])
 def test_outputs_have_the_shape_of_the_batch(batch, shape):
-    network, params = make(shape=shape, num_actions=5)
+    network, params = make(shape=shape)
     observation = jnp.ones(batch + shape)
     logits, value = network.policy(params, observation).logits, network.value(params, observation)
-    chex.assert_shape([logits, value], [(*batch, 5), batch])
+    chex.assert_shape([logits, value], [(*batch, 2), batch])
     chex.assert_type([logits, value], jnp.float32)
 
 
 def test_observations_of_rank_three_are_flattened_in_row_major_order():
     network, params = make(shape=(2, 3, 4))
-    flat_network, _ = make(shape=(24,))
-    observation = jax.random.normal(jax.random.key(1), (7, 2, 3, 4))
+    flat_network = make_small(shape=(24,))
+    observation = np.random.default_rng(0).normal(size=(7, 2, 3, 4)).astype(np.float32)
     flat = observation.reshape(7, 24)
     chex.assert_trees_all_close(
         (network.policy(params, observation), network.value(params, observation)),
@@ -80,9 +86,12 @@ def test_observations_of_rank_three_are_flattened_in_row_major_order():
     )
 
 
-@pytest.mark.parametrize(("activation", "function"), [("tanh", np.tanh), ("relu", lambda x: np.maximum(x, 0))])
+@pytest.mark.parametrize(
+    ("activation", "function"), [("tanh", np.tanh), ("relu", lambda x: np.maximum(x, 0))]
+)
 def test_the_network_is_dense_layers_with_the_activation_between_them(activation, function):
-    network, params = make(hidden_sizes=(8, 6), activation=activation)
+    network, params = make(activation=activation)
+    params = jax.tree.map(lambda leaf: leaf + 0.1, params)  # biases too
     observation = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
     *hidden, (kernel, bias) = layers(params, "critic")
     x = observation
@@ -118,7 +127,7 @@ def test_actor_and_critic_start_from_different_weights():
 
 def test_another_key_draws_other_weights():
     network, params = make()
-    same, other = network.init(jax.random.key(0)), network.init(jax.random.key(1))
+    same, other = (jax.jit(network.init)(jax.random.key(seed)) for seed in (0, 1))
     chex.assert_trees_all_equal(params, same)
     assert np.abs(layers(params, "actor")[0][0] - layers(other, "actor")[0][0]).max() > 0.1
 
