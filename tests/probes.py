@@ -54,10 +54,11 @@ def endless_reward(time_limit: float = float("inf")) -> Environment:
 
 
 def counter(time_limit: int) -> Environment:
-    """Shows the number of the step, and ends after so many steps; nothing is random but the actions."""
+    """Shows and pays the number of the step, and ends after so many; nothing is random but the actions."""
 
     def step(sight: Sight, action: jax.Array) -> tuple:
-        return sight._replace(shown=sight.shown + 1), sight.shown, sight.time >= time_limit, False
+        number = sight.time.astype(jnp.float32)
+        return sight._replace(shown=number), number, sight.time >= time_limit, False
 
     return _probe(_blank, step)
 
