@@ -5,6 +5,8 @@ answer at once; JAX is imported with the first name that needs it.
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,3 +55,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*globals(), *_HOMES]
+
+
+class _Package(ModuleType):
+    """Keeps `ppo_jax.train` a function after something has imported the module `ppo_jax.train`.
+
+    Importing a submodule binds it to its name in the package; where a public name is the same
+    (`evaluate`, `gae`, `sweep`, `train`), the public name wins.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _HOMES:
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

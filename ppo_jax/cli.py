@@ -83,13 +83,15 @@ class Evaluate:
 class Plot:
     """Draw the diagnostics of one run, or of several over each other."""
 
-    run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
+    run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directories that `ppo-jax train` wrote."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="PICTURE")] = None
     """Picture to write; by default diagnostics.png in the run, comparison.png here for several."""
 
     def run(self) -> int:
         """Draws, and returns the exit status."""
+        if not self.run_dirs:
+            raise UsageError("RUN is required; give one or more directories that `ppo-jax train` wrote")
         runs = [directory.open_existing(path) for path in self.run_dirs]
         from ppo_jax.runs import plots
 

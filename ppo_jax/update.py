@@ -118,7 +118,7 @@ def _gradient_step(
     grads, info = jax.grad(loss, has_aux=True)(learner.params, minibatch)
     steps, optimizer = _optimizer(hyper, rate).update(grads, learner.optimizer)
     params = jax.tree.map(jnp.add, learner.params, steps)
-    return Learner(params, optimizer), UpdateInfo(info, optax.global_norm(grads))
+    return Learner(params, optimizer), UpdateInfo(info, optax.tree.norm(grads))
 
 
 def _optimizer(hyper: Hyperparams, rate: jax.Array | float) -> optax.GradientTransformation:

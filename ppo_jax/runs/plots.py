@@ -42,7 +42,8 @@ def draw(runs: Sequence[RunDirectory], output: Path | None = None) -> Path:
     axes = figure.subplots(2, 3)
     for run, color, column in zip(runs, _cycle(len(runs)), columns, strict=True):
         _draw_run(axes.flat, column, color, run.path.name, alone=len(runs) == 1)
-    _explain(axes, _solved_return(runs[0]))
+    marks = {_solved_return(run) for run in runs}
+    _explain(axes, marks.pop() if len(marks) == 1 else None)
     figure.suptitle(runs[0].path.name if len(runs) == 1 else f"{len(runs)} runs")
     if len(runs) > 1:
         axes[0, 0].legend(loc="lower right", fontsize="small")
