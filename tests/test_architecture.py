@@ -324,15 +324,3 @@ def test_what_the_command_line_needs_to_answer_at_once_imports_nothing_heavy(mod
     run = subprocess.run([sys.executable, "-c", program], cwd=PACKAGE.parent, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == ""
-
-
-def test_a_public_name_means_the_same_however_often_and_in_whatever_order_it_is_asked_for():
-    program = """
-import ppo_jax
-first = {name: getattr(ppo_jax, name) for name in ppo_jax.__all__}
-again = {name: getattr(ppo_jax, name) for name in reversed(ppo_jax.__all__)}
-print(*sorted(name for name in first if first[name] is not again[name] or not callable(first[name])))
-"""
-    run = subprocess.run([sys.executable, "-c", program], cwd=PACKAGE.parent, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == ""

@@ -1,5 +1,6 @@
 """Evaluation runs exactly one whole episode in each fresh environment."""
 
+import sys
 from functools import partial
 
 import chex
@@ -94,7 +95,8 @@ def test_a_truncated_episode_is_finished():
 
 
 def test_an_environment_that_never_ends_is_bounded_and_says_so(monkeypatch):
-    monkeypatch.setattr("ppo_jax.evaluate.MAX_STEPS", 13)
+    module = sys.modules["ppo_jax.evaluate"]  # by attribute, the name is that of the function
+    monkeypatch.setattr(module, "MAX_STEPS", 13)
     episodes = run(probes.endless_reward(), num_episodes=3)
     assert episodes.finished.tolist() == [False] * 3
     assert episodes.episode_length.tolist() == [13] * 3

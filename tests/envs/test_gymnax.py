@@ -129,5 +129,5 @@ def test_a_cart_that_leaves_the_track_is_terminated_only():
 def test_a_space_of_another_kind_is_refused_by_name(monkeypatch):
     env = type("Odd", (type(ENV),), {"action_space": lambda self, params: ENV.state_space(params)})()
     monkeypatch.setattr(gymnax, "make", lambda name: (env, PARAMS))
-    with pytest.raises(UsageError, match="Odd: actions are of kind Dict, .* use Discrete or Box"):
+    with pytest.raises(UsageError, match=r"Odd: actions are of kind Dict, .* use Discrete or Box"):
         make_environment("Odd")

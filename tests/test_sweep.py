@@ -1,0 +1,79 @@
+"""A sweep is every point from every seed in one program, and each is the run it would be alone."""
+
+from functools import partial
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.sweep import sweep
+from ppo_jax.train import train
+
+CONFIG = Config(
+    num_envs=2, num_steps=8, total_timesteps=4 * 16, num_epochs=2, num_minibatches=2, hidden_sizes=(4,)
+)
+H, S, U = 3, 2, 4
+KEYS = jax.random.split(jax.random.key(0), S)
+HYPER = Hyperparams(  # two fields vary, eight are shared
+    learning_rate=np.array([1e-4, 1e-3, 1e-2], np.float32), gamma=np.array([0.9, 1.0, 0.0], np.float32)
+)
+
+
+class Counted:
+    """A compiled sweep, and how often it was traced."""
+
+    def __init__(self):
+        self.traces = 0
+        self.run = jax.jit(self._sweep)
+
+    def _sweep(self, hyper, keys):
+        self.traces += 1
+        return sweep(CONFIG, hyper, keys)
+
+
+@pytest.fixture(scope="module")
+def counted():
+    return Counted()
+
+
+@pytest.fixture(scope="module")
+def swept(counted):
+    return counted.run(HYPER, KEYS)
+
+
+def test_metrics_and_states_have_axes_for_points_and_seeds(swept):
+    states, metrics = swept
+    chex.assert_shape(metrics, (H, S, U))
+    chex.assert_tree_shape_prefix(states.learner, (H, S))
+    chex.assert_shape(states.num_updates, (H, S))
+
+
+def test_run_h_s_is_the_training_of_point_h_from_seed_s(swept):
+    """Up to the rounding that differs with a batch axis; what is counted is the same to the bit."""
+    states, metrics = swept
+    run = jax.jit(partial(train, CONFIG))
+    for h, s in np.ndindex(H, S):
+        point = HYPER._replace(learning_rate=HYPER.learning_rate[h], gamma=HYPER.gamma[h])
+        state, single = run(point, KEYS[s])
+        take = partial(jax.tree.map, lambda x, h=h, s=s: x[h, s])
+        np.testing.assert_array_equal(take(metrics).episodes, single.episodes)
+        chex.assert_trees_all_close(take(metrics), single, rtol=1e-4, atol=1e-5)
+        chex.assert_trees_all_close(take(states.learner), state.learner, rtol=1e-4, atol=1e-5)
+
+
+def test_every_point_and_every_seed_is_another_run(swept):
+    kernels = swept[0].learner.params["critic"]["params"]["Dense_0"]["kernel"]
+    assert len(np.unique(np.asarray(kernels).reshape(H * S, -1), axis=0)) == H * S
+
+
+def test_other_values_and_keys_do_not_compile_again(counted, swept):
+    other = HYPER._replace(learning_rate=HYPER.learning_rate * 2, clip_epsilon=0.1, entropy_coefficient=0.0)
+    _, metrics = counted.run(other, jax.random.split(jax.random.key(1), S))
+    assert not np.array_equal(metrics.entropy, swept[1].entropy)
+    assert counted.traces == 1
+
+
+def test_each_point_has_its_own_learning_rate(swept):
+    np.testing.assert_allclose(swept[1].learning_rate[:, :, 0], HYPER.learning_rate[:, None].repeat(S, 1))

@@ -1,0 +1,356 @@
+"""Training as a pure function: one trace, the same bits again, one row per seed, any chunking."""
+
+import dataclasses
+import hashlib
+import math
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.errors import UsageError
+from ppo_jax.loss import Minibatch
+from ppo_jax.networks import make_network
+from ppo_jax.rollout import Trajectory
+from ppo_jax.train import Metrics, advance, estimate, explained_variance, make_ppo, train
+
+CONFIG = Config(
+    num_envs=4,
+    num_steps=8,
+    total_timesteps=8 * 32 + 31,  # 8 updates, and a rest that does not fill one
+    num_epochs=2,
+    num_minibatches=2,
+    hidden_sizes=(8,),
+)
+U = 8
+SEEDS = 20
+KEYS = jax.random.split(jax.random.key(0), SEEDS)
+INTEGERS = ("env_steps", "episodes")
+
+THREE_VALUES = {
+    "learning_rate": (1e-4, 1e-3, 1e-2),
+    "final_learning_rate": (0.0, 1e-4, 1e-2),
+    "gamma": (0.0, 0.9, 1.0),
+    "gae_lambda": (0.0, 0.9, 1.0),
+    "clip_epsilon": (1e-4, 1e-3, math.inf),
+    "value_clip_epsilon": (1e-4, 1e-3, math.inf),
+    "value_coefficient": (0.0, 0.5, 1.0),
+    "entropy_coefficient": (0.0, 0.01, 1.0),
+    "max_grad_norm": (0.1, 0.5, math.inf),
+    "adam_epsilon": (1e-8, 1e-5, 1e-2),
+}
+
+
+class Counted:
+    """Training compiled with `jax.jit`, and how often Python went through it to trace it."""
+
+    def __init__(self):
+        self.traces = 0
+        self.run = jax.jit(self._train)
+
+    def _train(self, hyper, key):
+        self.traces += 1
+        return train(CONFIG, hyper, key)
+
+
+@pytest.fixture(scope="module")
+def counted():
+    return Counted()
+
+
+@pytest.fixture(scope="module")
+def run(counted):
+    """The one compiled training that most tests share: `run(hyper, key)`."""
+    return counted.run
+
+
+@pytest.fixture(scope="module")
+def singles(run):
+    """One run per seed, each by itself."""
+    return [run(Hyperparams(), key) for key in KEYS]
+
+
+def numbers(tree):
+    """The leaves as NumPy arrays, keys as their words."""
+    is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(tree)]
+    leaves = zip(jax.tree.leaves(tree), is_key, strict=True)
+    return [np.asarray(jax.random.key_data(leaf) if key else leaf) for leaf, key in leaves]
+
+
+def digest(tree):
+    return hashlib.sha256(b"".join(leaf.tobytes() for leaf in numbers(tree))).hexdigest()
+
+
+def python(program, timeout):
+    """What a fresh Python process prints; it is stopped after so many seconds."""
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", "import tests.conftest\n" + program]
+    done = subprocess.run(
+        command, cwd=root, env={**os.environ, "PYTHONHASHSEED": "1"}, capture_output=True, timeout=timeout
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+# One trace, no callbacks
+
+
+def test_three_values_of_every_hyperparameter_are_one_trace_and_each_makes_a_difference(counted):
+    assert set(THREE_VALUES) == set(Hyperparams._fields)
+    for name, values in THREE_VALUES.items():
+        hypers = [Hyperparams(entropy_coefficient=0.0)._replace(**{name: value}) for value in values]
+        digests = {digest(counted.run(hyper, KEYS[0])[0].learner.params) for hyper in hypers}
+        assert len(digests) == 3, name
+    assert counted.traces == 1
+
+
+def primitives(jaxpr):
+    """The names of all primitives, those of inner loops and functions included."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for parameter in jax.tree.leaves(list(equation.params.values())):
+            inner = getattr(parameter, "jaxpr", parameter)
+            yield from primitives(inner) if hasattr(inner, "eqns") else ()
+
+
+def test_training_calls_back_to_the_host_nowhere():
+    names = {*primitives(jax.make_jaxpr(partial(train, CONFIG))(Hyperparams(), KEYS[0]).jaxpr)}
+    assert {"scan", "dot_general", "tanh"} <= names  # the search went into the loops
+    assert not [name for name in names if "callback" in name or "print" in name or "feed" in name]
+
+
+def test_a_callback_deep_in_a_loop_would_be_found():
+    def talk(carry, _):
+        jax.debug.print("{}", carry)
+        return carry, None
+
+    looped = jax.make_jaxpr(lambda x: jax.lax.scan(jax.jit(talk), x, length=2))(1.0)
+    assert any("callback" in name or "print" in name for name in primitives(looped.jaxpr))
+
+
+# Metrics
+
+
+def test_metrics_are_one_scalar_per_update_of_the_documented_type(singles):
+    _, metrics = singles[0]
+    chex.assert_shape(metrics, (U,))
+    chex.assert_type(metrics, [jnp.int32 if name in INTEGERS else jnp.float32 for name in Metrics._fields])
+
+
+def test_environment_steps_are_counted_from_the_first_update(singles):
+    state, metrics = singles[0]
+    assert metrics.env_steps.tolist() == [32 * update for update in range(1, U + 1)]
+    assert int(state.num_updates) == CONFIG.num_updates == U
+
+
+def test_metrics_are_finite_unless_there_is_nothing_to_average(singles):
+    for _, metrics in singles:
+        nothing_ended = np.asarray(metrics.episodes) == 0
+        averages = [metrics.episode_return, metrics.episode_length]
+        others = metrics._asdict().keys() - {"episode_return", "episode_length", "return_window"}
+        assert all((np.isnan(average) == nothing_ended).all() for average in averages)
+        chex.assert_tree_all_finite([getattr(metrics, name) for name in others])
+    assert np.isnan(metrics.return_window).all()  # 256 steps are fewer than 100 episodes
+
+
+def test_the_learning_rate_that_is_reported_falls_linearly_and_once_per_update(singles):
+    _, metrics = singles[0]
+    np.testing.assert_allclose(metrics.learning_rate, 2.5e-4 * (1 - np.arange(U) / U), rtol=1e-6)
+
+
+def test_an_episode_goes_on_from_one_update_to_the_next(singles):
+    """In CartPole a return is a length, and a mean length above T needs more than one update."""
+    longest = max(float(np.nanmax(metrics.episode_length)) for _, metrics in singles)
+    assert longest > CONFIG.num_steps
+    for _, metrics in singles:
+        np.testing.assert_array_equal(metrics.episode_return, metrics.episode_length)
+
+
+# A function of its arguments alone
+
+
+def test_the_same_key_gives_the_same_bits(run, singles):
+    assert digest(run(Hyperparams(), KEYS[0])) == digest(singles[0])
+
+
+def test_twenty_seeds_give_twenty_different_runs(singles):
+    assert len({digest(state.learner.params) for state, _ in singles}) == SEEDS
+    assert len({digest(metrics) for _, metrics in singles}) == SEEDS
+
+
+def test_another_process_gives_the_same_bits(singles):
+    program = """
+import jax
+from ppo_jax.config import Hyperparams
+from ppo_jax.train import train
+from tests.test_train import CONFIG, KEYS, digest
+print(digest(jax.jit(train, static_argnums=0)(CONFIG, Hyperparams(), KEYS[0])))
+"""
+    assert python(program, timeout=240) == digest(singles[0])
+
+
+# vmap
+
+
+@pytest.fixture(scope="module")
+def many():
+    """As many runs in one program, each with its own key and its own hyperparameters."""
+    hypers = Hyperparams(*[np.full(SEEDS, value, np.float32) for value in Hyperparams()])
+    hypers = hypers._replace(
+        learning_rate=np.linspace(1e-4, 1e-2, SEEDS, dtype=np.float32),
+        clip_epsilon=np.where(np.arange(SEEDS) % 2, np.inf, 0.1).astype(np.float32),
+    )
+    return hypers, *jax.jit(jax.vmap(partial(train, CONFIG)))(hypers, KEYS)
+
+
+def test_each_row_of_a_vmap_over_keys_and_hyperparameters_is_the_single_run(run, many):
+    """Up to rounding: with a batch axis XLA fuses sums differently, and the last bit may differ.
+
+    Everything that is counted, and every episode, is the same to the bit.
+    """
+    hypers, states, metrics = many
+    for row, key in enumerate(KEYS):
+        take = partial(jax.tree.map, lambda x, row=row: x[row])
+        state, single = run(take(hypers), key)
+        exact = ("episode_return", "episode_length", "learning_rate", *INTEGERS)
+        for name in exact:
+            np.testing.assert_array_equal(getattr(take(metrics), name), getattr(single, name))
+        chex.assert_trees_all_close(take(metrics), single, rtol=1e-4, atol=1e-5)
+        chex.assert_trees_all_close(take(states.learner), state.learner, rtol=1e-4, atol=1e-5)
+
+
+def test_a_vmap_over_64_seeds_of_a_whole_training_ends():
+    """Some versions of jaxlib hang here without a word, so a process of its own is given a limit."""
+    program = """
+import jax
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.train import train
+config = Config(num_envs=4, num_steps=32, total_timesteps=2048)
+runs = jax.jit(jax.vmap(train, (None, None, 0)), static_argnums=0)
+_, metrics = runs(config, Hyperparams(), jax.random.split(jax.random.key(0), 64))
+print(*metrics.env_steps.shape)
+"""
+    assert python(program, timeout=240) == "64 16"
+
+
+# Chunks
+
+
+@pytest.fixture(scope="module")
+def chunk():
+    """`chunk(state, num_updates)`, compiled once for any number of updates up to U."""
+    go = jax.jit(partial(advance, make_ppo(CONFIG), U))
+    return lambda state, num_updates: go(Hyperparams(), state, num_updates)
+
+
+@pytest.fixture(scope="module")
+def first_state():
+    return jax.jit(make_ppo(CONFIG).init)(Hyperparams(), KEYS[0])
+
+
+@pytest.mark.parametrize("sizes", [(1,) * 8, (2,) * 4, (5, 3), (1, 2, 5), (8,)])
+def test_any_division_into_chunks_gives_the_bits_of_one_training(chunk, first_state, singles, sizes):
+    state, rows = first_state, []
+    for size in sizes:
+        state, metrics = chunk(state, size)
+        rows.append(jax.tree.map(lambda x, size=size: np.asarray(x[:size]), metrics))
+    history = jax.tree.map(lambda *parts: np.concatenate(parts), *rows)
+    assert digest((state, history)) == digest(singles[0])
+
+
+def test_there_are_no_metrics_beyond_the_updates_that_were_asked_for(chunk, first_state):
+    _, metrics = chunk(first_state, 3)
+    assert metrics.env_steps.tolist() == [32, 64, 96, 0, 0, 0, 0, 0]
+
+
+def test_no_updates_leave_the_state_as_it_is(chunk, first_state):
+    state, metrics = chunk(first_state, 0)
+    assert digest(state) == digest(first_state)
+    assert not metrics.env_steps.any()
+
+
+# Between rollout and update
+
+
+def trajectory_of(key, num_steps=5, num_envs=3):
+    keys = jax.random.split(key, 5)
+    shape = (num_steps, num_envs)
+    terminated, truncated = (jax.random.bernoulli(k, 0.3, shape) for k in keys[:2])
+    return Trajectory(
+        observation=jax.random.normal(keys[2], (*shape, 4)),
+        action=jnp.zeros(shape, jnp.int32),
+        log_prob=jnp.full(shape, -0.7),
+        final_observation=jax.random.normal(keys[3], (*shape, 4)),
+        reward=jax.random.normal(keys[4], shape),
+        terminated=terminated,
+        done=terminated | truncated,
+    )
+
+
+def test_a_batch_bootstraps_from_the_true_successor_unless_the_task_ended():
+    """With lambda = 0 the target is r + gamma * (1 - terminated) * V(successor), truncated or not."""
+    environment = make_environment("CartPole-v1")
+    network = make_network(CONFIG, environment.observation_space, environment.action_space)
+    params = network.init(jax.random.key(0))
+    trajectory = trajectory_of(jax.random.key(1))
+    assert (trajectory.done & ~trajectory.terminated).any()
+
+    batch = estimate(network, Hyperparams(gamma=0.9, gae_lambda=0.0), params, trajectory)
+    future = np.where(trajectory.terminated, 0, network.value(params, trajectory.final_observation))
+    np.testing.assert_allclose(batch.target, trajectory.reward + 0.9 * future, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(batch.value, network.value(params, trajectory.observation), rtol=1e-6)
+    np.testing.assert_allclose(batch.advantage, batch.target - batch.value, rtol=1e-4, atol=1e-5)
+    for name in ("observation", "action", "log_prob"):
+        np.testing.assert_array_equal(getattr(batch, name), getattr(trajectory, name))
+
+
+TARGET = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("value", "explained"),
+    [
+        pytest.param(TARGET, 1.0, id="perfect"),
+        pytest.param(TARGET + 3, 1.0, id="an offset does not vary"),
+        pytest.param(np.zeros_like(TARGET), 0.0, id="a constant explains nothing"),
+        pytest.param(-TARGET, -3.0, id="worse than a constant"),
+        pytest.param(TARGET / 2, 0.75, id="half way"),
+    ],
+)
+def test_explained_variance_of(value, explained):
+    assert float(explained_variance(batch_of(value, TARGET))) == pytest.approx(explained, abs=1e-5)
+
+
+def test_explained_variance_is_unknown_where_targets_do_not_vary():
+    assert np.isnan(explained_variance(batch_of(TARGET, np.ones_like(TARGET))))
+
+
+def batch_of(value, target):
+    blank = jnp.zeros(target.shape)
+    return Minibatch(blank, blank, blank, jnp.asarray(value), blank, jnp.asarray(target))
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize("entry", [make_ppo, lambda config: train(config, Hyperparams(), KEYS[0])])
+def test_a_bad_config_is_a_usage_error_before_anything_is_made_or_traced(entry, monkeypatch):
+    module = sys.modules["ppo_jax.train"]  # by attribute, the name is that of the function
+    monkeypatch.setattr(module, "make_environment", lambda name: pytest.fail("too late"))
+    with pytest.raises(UsageError) as error:
+        entry(dataclasses.replace(CONFIG, num_epochs=0, num_minibatches=-1))
+    assert len(error.value.problems) == 2
+
+
+def test_a_bad_config_is_a_usage_error_under_jit_too():
+    with pytest.raises(UsageError, match="num_envs = 0"):
+        jax.jit(train, static_argnums=0)(Config(num_envs=0), Hyperparams(), KEYS[0])
