@@ -44,12 +44,15 @@ def random_start(config, seed=0):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """Every minibatch that the loss is given, in order; for use without jit, when arrays are concrete."""
+    """Every minibatch that the loss is given, in order."""
     module, minibatches = importlib.import_module("ppo_jax.update"), []
     original = module.ppo_loss
 
+    def note(minibatch):
+        minibatches.append(jax.tree.map(np.array, minibatch))
+
     def noting(config, network, hyper, params, minibatch):
-        minibatches.append(jax.tree.map(np.asarray, minibatch))
+        jax.debug.callback(note, minibatch, ordered=True)
         return original(config, network, hyper, params, minibatch)
 
     monkeypatch.setattr(module, "ppo_loss", noting)
@@ -67,8 +70,8 @@ def orders_of_update(config, seen, key):
     """The numbers of the samples as they were used in one update, [K, B]."""
     seen.clear()
     params = jax.tree.map(jnp.zeros_like, NETWORK.init(key))
-    with jax.disable_jit():
-        update(config, NETWORK, Hyperparams(), 0.0, key, make_learner(params), numbered_batch(config))
+    update(config, NETWORK, Hyperparams(), 0.0, key, make_learner(params), numbered_batch(config))
+    jax.effects_barrier()
     assert [len(minibatch.value) for minibatch in seen] == [config.minibatch_size] * len(seen)
     return np.concatenate([minibatch.value for minibatch in seen]).reshape(config.num_epochs, -1)
 
@@ -180,9 +183,9 @@ def test_every_sample_may_be_a_minibatch_of_its_own():
 
 def test_an_update_reports_means_over_its_gradient_steps(seen):
     config = make_config(num_epochs=2)
-    with jax.disable_jit():
-        _, info = run(config, Hyperparams(), rate=0.0)
-    params, _ = random_start(config)
+    params, batch = random_start(config)
+    _, info = update(config, NETWORK, Hyperparams(), 0.0, jax.random.key(0), make_learner(params), batch)
+    jax.effects_barrier()
     knobs = oracles.Knobs(*(getattr(Hyperparams(), name) for name in oracles.Knobs._fields))
     losses = [oracles.ppo_loss(params, oracles.Samples(*part), knobs, True) for part in seen]
     for name, value in info.loss._asdict().items():
