@@ -20,6 +20,7 @@ from ppo_jax.runs.request import Request
 from ppo_jax.runs.screen import make_screen
 
 DEFAULT_PRESET = "CartPole-v1"
+MAX_EPISODES = 1_000_000  # evaluated side by side, so each costs memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +67,10 @@ class Evaluate:
     def run(self) -> int:
         """Evaluates, and returns the exit status."""
         problems = request.seed_problems(self.seed)
-        if self.episodes < 1:
-            problems.append(f"episodes = {self.episodes} is not at least 1; give 1 or more, such as 100")
+        if not 1 <= self.episodes <= MAX_EPISODES:
+            problems.append(
+                f"episodes = {self.episodes} is not between 1 and {MAX_EPISODES}; give one such as 100"
+            )
         if problems:
             raise UsageError(problems)
         config, tensors = policy.load(directory.open_existing(self.run_dir))

@@ -126,6 +126,7 @@ def test_a_bad_value_is_refused_by_name_with_the_fix(place, arguments, field, va
         ("evaluate no-policy", "policy.json", "missing or damaged"),
         ("evaluate broken-policy", "policy.json", "version 1"),
         ("evaluate taken --episodes 0", "episodes = 0", "such as 100"),
+        ("evaluate taken --episodes 1000000000000", "episodes = 1000000000000", "such as 100"),
         ("evaluate taken --seed -1", "seed = -1", "such as 0"),
         ("plot nowhere", "RUN = 'nowhere'", "ppo-jax train"),
         ("plot", "RUN", "required"),

@@ -91,12 +91,15 @@ def changes(request: Request) -> dict[str, Any]:
 
 
 def as_json(request: Request) -> dict[str, Any]:
-    """Returns the content of `config.json`; infinity, which JSON lacks, is the string "inf"."""
+    """Returns the content of `config.json`."""
     return {
         "preset": request.preset,
         "seed": request.seed,
         "config": dataclasses.asdict(request.config),
-        "hyper": {
-            name: "inf" if math.isinf(value) else value for name, value in request.hyper._asdict().items()
-        },
+        "hyper": {name: plain(value) for name, value in request.hyper._asdict().items()},
     }
+
+
+def plain(value: Any) -> Any:
+    """Returns a value as JSON can hold it: infinity, which it lacks, becomes the string "inf"."""
+    return "inf" if value == math.inf else value

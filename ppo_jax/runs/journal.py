@@ -1,0 +1,61 @@
+"""What has come out of a training so far: written down, shown, and watched."""
+
+import dataclasses
+from typing import IO
+
+import numpy as np
+
+from ppo_jax.runs import records
+from ppo_jax.runs.program import Chunk
+from ppo_jax.runs.records import Record
+from ppo_jax.runs.screen import Screen
+
+# NaN says "none" in other metrics; in these it says that the training has diverged.
+ALWAYS_FINITE = ("policy_loss", "value_loss", "entropy", "approx_kl", "grad_norm")
+
+
+@dataclasses.dataclass
+class Journal:
+    """The record of a training, up to its newest chunk.
+
+    Attributes:
+        file: Where records are written.
+        screen: Where they are shown.
+        solved_return: Mean return of 100 episodes at which the task is solved, if there is a mark.
+        chunk: The newest chunk.
+        solved: The first record that reached the mark.
+        diverged: The first record with a loss that is not finite.
+        episodes: How many episodes have ended.
+    """
+
+    file: IO[str]
+    screen: Screen
+    solved_return: float | None
+    chunk: Chunk | None = None
+    solved: Record | None = None
+    diverged: Record | None = None
+    episodes: int = 0
+
+    def take(self, chunk: Chunk) -> None:
+        """Writes a chunk down, shows it, and looks for what is worth saying."""
+        records.append(self.file, chunk.records)
+        self.chunk = chunk
+        self.episodes += sum(record["episodes"] for record in chunk.records)
+        self.diverged = next(filter(nonfinite, chunk.records), None)
+        self.screen.update(chunk.records[-1], chunk.steps_per_second)
+        if self.solved is None and self.solved_return is not None:
+            self._look_for_solution(self.solved_return, chunk.records)
+
+    def _look_for_solution(self, mark: float, new_records: list[Record]) -> None:
+        reached = (record for record in new_records if (record["return_window"] or -np.inf) >= mark)
+        self.solved = next(reached, None)
+        if self.solved is not None:
+            self.screen.say(
+                f"solved after {self.solved['env_steps']:,} steps and {self.solved['seconds']:.1f} s of "
+                f"training: mean return of the last 100 episodes {self.solved['return_window']:.1f}"
+            )
+
+
+def nonfinite(record: Record) -> list[str]:
+    """Names the metrics of a record that should be finite and are not."""
+    return [name for name in ALWAYS_FINITE if record[name] is None]
