@@ -256,7 +256,7 @@ def _metrics(
 ) -> Metrics:
     return Metrics(
         env_steps=env_steps,
-        episodes=episodes.count,
+        episodes=episodes.num_ended,
         episode_return=episodes.mean_return,
         episode_length=episodes.mean_length,
         return_window=episodes.window_return,

@@ -11,6 +11,9 @@ from ppo_jax.config import Config, Hyperparams
 from ppo_jax.loss import LossInfo, Minibatch, ppo_loss
 from ppo_jax.networks import Network, Params
 
+# Stands in for a bound of inf: optax scales by bound / norm, and inf / inf would be NaN.
+MAX_FLOAT = jnp.finfo(jnp.float32).max
+
 
 class Learner(NamedTuple):
     """What learning changes.
@@ -124,7 +127,7 @@ def _gradient_step(
 def _optimizer(hyper: Hyperparams, rate: jax.Array | float) -> optax.GradientTransformation:
     """Adam behind a bound on the global norm, made anew in the trace so that nothing is baked in."""
     return optax.chain(
-        optax.clip_by_global_norm(hyper.max_grad_norm),
+        optax.clip_by_global_norm(jnp.minimum(hyper.max_grad_norm, MAX_FLOAT)),
         optax.scale_by_adam(eps=hyper.adam_epsilon),
         optax.scale_by_learning_rate(rate),
     )

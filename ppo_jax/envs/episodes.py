@@ -42,13 +42,13 @@ class EpisodeSummary(NamedTuple):
     """One update's episodes as scalars.
 
     Attributes:
-        count: [] int32, episodes that ended in this update.
+        num_ended: [] int32, episodes that ended in this update.
         mean_return: [] float32, their mean return; NaN if none ended.
         mean_length: [] float32, their mean length in steps; NaN if none ended.
         window_return: [] float32, mean of the last WINDOW returns; NaN before there are as many.
     """
 
-    count: jax.Array
+    num_ended: jax.Array
     mean_return: jax.Array
     mean_length: jax.Array
     window_return: jax.Array
@@ -99,11 +99,11 @@ def summarize(state: EpisodeState, ended: EndedEpisodes) -> tuple[EpisodeState, 
     Returns:
         The state with the window moved on (in the order of steps, then of copies), and the means.
     """
-    count = ended.done.sum(dtype=jnp.int32)
+    num_ended = ended.done.sum(dtype=jnp.int32)
     window = _push(state.window, state.finished, ended)
-    finished = state.finished + count
+    finished = state.finished + num_ended
     summary = EpisodeSummary(
-        count=count,
+        num_ended=num_ended,
         mean_return=_masked_mean(ended.episode_return, ended.done),
         mean_length=_masked_mean(ended.episode_length, ended.done),
         window_return=jnp.where(finished >= WINDOW, window.mean(), jnp.nan),

@@ -60,7 +60,7 @@ def _take_all(journal: Journal, stream: Iterator[Chunk]) -> None:
 def _report_divergence(record: Record, run: RunDirectory, screen: Screen) -> int:
     screen.fail(
         f"diverged: {', '.join(nonfinite(record))} is not finite at update {record['update']}; "
-        f"lower --learning-rate or --max-grad-norm. The metrics so far are in {run.metrics}; no policy was saved"
+        f"lower --learning-rate or --max-grad-norm. No policy was saved; the metrics are in {run.metrics}"
     )
     return 1
 

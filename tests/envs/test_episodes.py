@@ -104,21 +104,21 @@ def test_an_update_may_end_a_hundred_episodes_and_more_again_and_again():
     oracle = Oracle(8)
     for one, summary in zip(zip(reward, done, strict=True), summaries(reward, done), strict=True):
         assert oracle.update(*one)[3] == pytest.approx(float(summary.window_return), rel=1e-6)
-        assert int(summary.count) > WINDOW
+        assert int(summary.num_ended) > WINDOW
 
 
 @pytest.mark.parametrize(("episodes", "known"), [(99, False), (100, True), (101, True)])
 def test_the_window_has_no_mean_before_it_is_full(episodes, known):
     ones = np.ones((episodes, 1))
     _, summary, _ = update(init_episodes(1), ones.astype(np.float32), ones.astype(bool))
-    assert int(summary.count) == episodes
+    assert int(summary.num_ended) == episodes
     assert np.isfinite(summary.window_return) == known
 
 
 def test_an_update_in_which_no_episode_ended_has_a_count_of_0_and_no_means():
     reward = np.ones((5, 2), np.float32)
     state, summary, _ = update(init_episodes(2), reward, np.zeros((5, 2), bool))
-    assert int(summary.count) == 0
+    assert int(summary.num_ended) == 0
     assert np.isnan([summary.mean_return, summary.mean_length, summary.window_return]).all()
     assert state.running_return.tolist() == [5.0, 5.0]
     assert state.running_length.tolist() == [5, 5]
@@ -128,7 +128,7 @@ def test_the_window_keeps_its_mean_through_an_update_without_ends():
     ones = np.ones((100, 1), np.float32)
     state, _, _ = update(init_episodes(1), ones, ones.astype(bool))
     _, summary, _ = update(state, ones, np.zeros((100, 1), bool))
-    assert int(summary.count) == 0
+    assert int(summary.num_ended) == 0
     assert float(summary.window_return) == 1.0
 
 
