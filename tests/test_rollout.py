@@ -120,6 +120,7 @@ def test_two_rollouts_count_the_episodes_of_one_that_is_twice_as_long():
     whole_end, _, whole = collect(jax.random.key(2), collector)
     assert (int(first.count), int(second.count), int(whole.count)) == (4, 6, 10)
     assert float(first.mean_length) == float(second.mean_length) == float(whole.mean_length) == 3.0
+    assert int(end.episodes.finished) == 10
     chex.assert_trees_all_equal(end, whole_end)
 
 

@@ -17,7 +17,7 @@ CONFIG = Config(
 H, S, U = 3, 2, 4
 KEYS = jax.random.split(jax.random.key(0), S)
 HYPER = Hyperparams(  # two fields vary, eight are shared
-    learning_rate=np.array([1e-4, 1e-3, 1e-2], np.float32), gamma=np.array([0.9, 1.0, 0.0], np.float32)
+    learning_rate=np.array([1e-4, 1e-3, 1e-2], np.float32), gamma=np.array([0.9, 1.0, 0.5], np.float32)
 )
 
 

@@ -267,6 +267,10 @@ def test_any_division_into_chunks_gives_the_bits_of_one_training(chunk, first_st
     assert digest((state, history)) == digest(singles[0])
 
 
+def test_every_update_leaves_another_key_for_the_next(chunk, first_state):
+    assert len({digest(chunk(first_state, updates)[0].key) for updates in range(5)}) == 5
+
+
 def test_there_are_no_metrics_beyond_the_updates_that_were_asked_for(chunk, first_state):
     _, metrics = chunk(first_state, 3)
     assert metrics.env_steps.tolist() == [32, 64, 96, 0, 0, 0, 0, 0]
