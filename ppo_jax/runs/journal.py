@@ -42,7 +42,7 @@ class Journal:
         self.chunk = chunk
         self.episodes += sum(record["episodes"] for record in chunk.records)
         self.diverged = next(filter(nonfinite, chunk.records), None)
-        self.screen.update(chunk.records[-1], chunk.steps_per_second)
+        self.screen.update(chunk.records, chunk.steps_per_second)
         if self.solved is None and self.solved_return is not None:
             self._look_for_solution(self.solved_return, chunk.records)
 

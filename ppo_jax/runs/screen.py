@@ -52,13 +52,18 @@ class Screen:
         """Surrounds the training loop, between calls of `update`."""
         yield
 
-    def update(self, record: Record, steps_per_second: float) -> None:
-        """Shows the newest record.
+    def update(self, records: list[Record], steps_per_second: float) -> None:
+        """Shows the newest records.
 
         Args:
-            record: Of the last update.
+            records: Of the updates since the last call.
             steps_per_second: Environment steps per second of late.
         """
+        returns = [record["episode_return"] for record in records if record["episodes"]]
+        self._last_return = returns[-1] if returns else self._last_return
+        self._show(records[-1], steps_per_second)
+
+    def _show(self, record: Record, steps_per_second: float) -> None:
         is_last = record["env_steps"] == self.total_steps
         if not is_last and record["seconds"] < self._last_line + self.LINE_SECONDS:
             return
@@ -72,8 +77,6 @@ class Screen:
 
     def rows(self, record: Record) -> list[tuple[str, str, str]]:
         """Returns name, value and remark of each diagnostic."""
-        if record["episodes"]:
-            self._last_return = record["episode_return"]
         goal = "" if self.solved_return is None else f"solved at {self.solved_return:g}"
         clip_fraction = record["clip_fraction"]
         band = f"{CLIP_FRACTION.low:.2f} to {CLIP_FRACTION.high:.2f} is healthy"
@@ -119,8 +122,7 @@ class LiveScreen(Screen):
         with self._live:
             yield
 
-    def update(self, record: Record, steps_per_second: float) -> None:
-        """Shows the newest record in the panel."""
+    def _show(self, record: Record, steps_per_second: float) -> None:
         steps = f"{record['env_steps']:,} / {self.total_steps:,} steps  {steps_per_second:,.0f} steps/s"
         self._progress.update(self._task, completed=record["env_steps"], steps=steps)
         table = Table.grid(padding=(0, 2))
@@ -138,8 +140,8 @@ class QuietScreen(Screen):
     def say(self, text: str) -> None:
         """Prints nothing."""
 
-    def update(self, record: Record, steps_per_second: float) -> None:
-        """Shows nothing."""
+    def _show(self, record: Record, steps_per_second: float) -> None:
+        pass
 
 
 def make_screen(quiet: bool, total_steps: int, solved_return: float | None) -> Screen:

@@ -11,7 +11,7 @@ def _record(**values):
 
 
 def test_plain_lines_tell_progress_speed_and_diagnostics(capsys):
-    Screen(1000, 475.0).update(_record(episode_return=20.0, clip_fraction=0.4), 1234.0)
+    Screen(1000, 475.0).update([_record(episode_return=20.0, clip_fraction=0.4)], 1234.0)
     line = capsys.readouterr().out
     for part in ("50%", "500 steps", "1,234 steps/s", "0:05 left", "return 20.0", "clip 0.40"):
         assert part in line
@@ -20,16 +20,19 @@ def test_plain_lines_tell_progress_speed_and_diagnostics(capsys):
 def test_plain_lines_come_about_once_a_second_and_at_the_end(capsys):
     screen = Screen(1000, None)
     for seconds in (0.1, 0.2, 0.9, 1.2, 1.3):
-        screen.update(_record(seconds=seconds), 1.0)
-    screen.update(_record(seconds=1.4, env_steps=1000), 1.0)
+        screen.update([_record(seconds=seconds)], 1.0)
+    screen.update([_record(seconds=1.4, env_steps=1000)], 1.0)
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_an_update_without_episodes_shows_the_last_return(capsys):
     screen = Screen(1000, None)
-    screen.update(_record(seconds=1.0, episode_return=0.0), 1.0)
-    screen.update(_record(seconds=3.0, episodes=0, episode_return=None), 1.0)
-    assert all("return 0.0" in line for line in capsys.readouterr().out.splitlines())
+    without = {"episodes": 0, "episode_return": None}
+    screen.update([_record(episode_return=7.0), _record(episode_return=0.0), _record(**without)], 1.0)
+    screen.update([_record(seconds=9.0, **without)], 1.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert all("return 0.0" in line for line in lines)
 
 
 def test_the_live_screen_shows_the_verdict_on_the_clip_fraction(capsys):
@@ -37,7 +40,7 @@ def test_the_live_screen_shows_the_verdict_on_the_clip_fraction(capsys):
     with screen.waiting("compiling"):
         pass
     with screen.training():
-        screen.update(_record(clip_fraction=0.41), 1.0)
+        screen.update([_record(clip_fraction=0.41)], 1.0)
     shown = capsys.readouterr().out
     assert "0.41" in shown
     assert "high; 0.05 to 0.30 is healthy" in shown
@@ -55,7 +58,7 @@ def test_a_quiet_screen_prints_only_failures(capsys):
     assert isinstance(screen, QuietScreen)
     screen.say("hello")
     with screen.waiting("compiling"):
-        screen.update(_record(), 1.0)
+        screen.update([_record()], 1.0)
     screen.fail("broken")
     printed = capsys.readouterr()
     assert printed.out == ""
