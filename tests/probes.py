@@ -1,8 +1,10 @@
 """Probe environments: each isolates one thing an agent must learn, and its answer is known.
 
-Every probe observes one number and has two actions, so that all share one network.
+Every probe observes one number and has two actions, so all share one network and one compilation.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -61,6 +63,18 @@ def counter(time_limit: int) -> Environment:
         return sight._replace(shown=number), number, sight.time >= time_limit, False
 
     return _probe(_blank, step)
+
+
+def one_of(environments: Sequence[Environment], index: jax.Array) -> Environment:
+    """The probe of a traced index: one compilation trains them all."""
+    return Environment(
+        reset=lambda num_envs, key: jax.lax.switch(
+            index, [partial(e.reset, num_envs) for e in environments], key
+        ),
+        step=lambda *arguments: jax.lax.switch(index, [e.step for e in environments], *arguments),
+        observation_space=Box((1,)),
+        action_space=Discrete(2),
+    )
 
 
 def _probe(reset, step) -> Environment:

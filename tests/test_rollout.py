@@ -103,7 +103,7 @@ def test_a_trajectory_of_known_steps_is_what_it_must_be():
     assert trajectory.observation[:, 0, 0].tolist() == [0, 1, 2, 0, 1]
     assert trajectory.final_observation[:, 0, 0].tolist() == [1, 2, 3, 1, 2]
     assert trajectory.reward[:, 0].tolist() == [1, 2, 3, 1, 2]
-    assert (int(summary.count), float(summary.mean_return), float(summary.mean_length)) == (1, 6.0, 3.0)
+    assert (int(summary.num_ended), float(summary.mean_return), float(summary.mean_length)) == (1, 6.0, 3.0)
 
 
 def test_each_copy_acts_and_starts_by_itself(rolled):
@@ -118,7 +118,7 @@ def test_two_rollouts_count_the_episodes_of_one_that_is_twice_as_long():
     end, _, second = collect(jax.random.key(1), middle)
     *_, collector, collect = setup(probes.counter(time_limit=3), num_steps=16, num_envs=2)
     whole_end, _, whole = collect(jax.random.key(2), collector)
-    assert (int(first.count), int(second.count), int(whole.count)) == (4, 6, 10)
+    assert (int(first.num_ended), int(second.num_ended), int(whole.num_ended)) == (4, 6, 10)
     assert float(first.mean_length) == float(second.mean_length) == float(whole.mean_length) == 3.0
     assert int(end.episodes.finished) == 10
     chex.assert_trees_all_equal(end, whole_end)
@@ -128,6 +128,6 @@ def test_the_means_of_a_rollout_are_those_of_the_episodes_in_its_trajectory(roll
     trajectory, summary = rolled[4:]
     lengths = [np.diff(np.flatnonzero(done), prepend=-1) for done in np.asarray(trajectory.done).T]
     lengths = np.concatenate(lengths)
-    assert int(summary.count) == len(lengths)
+    assert int(summary.num_ended) == len(lengths)
     assert float(summary.mean_length) == pytest.approx(lengths.mean())
     assert float(summary.mean_return) == pytest.approx(lengths.mean())  # CartPole pays 1 a step
