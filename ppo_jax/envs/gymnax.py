@@ -29,13 +29,17 @@ def make_environment(name: str) -> Environment:
     Raises:
         UsageError: If a space is of a kind this version does not implement.
     """
-    env, params = gymnax.make(name)
+    # Some constructors branch on arrays, which they could not inside the trace of a caller's jit.
+    with jax.ensure_compile_time_eval():
+        env, params = gymnax.make(name)
+        observation_space = _space(f"{name}: observations", env.observation_space(params))
+        action_space = _space(f"{name}: actions", env.action_space(params))
     return batch(
         Dynamics(
             reset=partial(_reset, env, params),
             step=partial(_step, env, params),
-            observation_space=_space(f"{name}: observations", env.observation_space(params)),
-            action_space=_space(f"{name}: actions", env.action_space(params)),
+            observation_space=observation_space,
+            action_space=action_space,
         )
     )
 
