@@ -131,7 +131,7 @@ def _is_count(value: object) -> bool:
 def _count_problems(config: Config) -> list[str]:
     names = ("num_envs", "num_steps", "total_timesteps", "num_epochs", "num_minibatches")
     problems = [
-        f"{name} = {getattr(config, name)!r} is not a whole number of at least 1; "
+        f"{name} = {getattr(config, name)!r} is not an int of at least 1; "
         f"give one such as {getattr(Config, name)}"
         for name in names
         if not _is_count(getattr(config, name))
@@ -139,7 +139,7 @@ def _count_problems(config: Config) -> list[str]:
     sizes = config.hidden_sizes
     if not isinstance(sizes, tuple) or not all(map(_is_count, sizes)):
         problems.append(
-            f"hidden_sizes = {sizes!r} is not a tuple of whole numbers of at least 1; "
+            f"hidden_sizes = {sizes!r} is not a tuple of ints of at least 1; "
             "give one width per hidden layer, such as (64, 64)"
         )
     return problems
@@ -196,11 +196,13 @@ class _Range(NamedTuple):
     words: str
 
     def holds(self, value: Any) -> bool:
-        is_number = hasattr(value, "__float__") and not isinstance(value, bool)
-        return is_number and self.low <= float(value) <= self.high  # NaN compares false
+        if getattr(value, "ndim", None) == 0:  # a scalar of NumPy or JAX
+            value = value.item()
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and self.low <= value <= self.high  # NaN compares false
 
 
-_TINY, _HUGE = math.ulp(0.0), math.nextafter(math.inf, 0.0)
+_TINY, _HUGE = 2.0**-126, 2.0**128 - 2.0**104  # of float32, which the value becomes
 _POSITIVE = _Range(_TINY, _HUGE, "positive and finite")
 _POSITIVE_OR_OFF = _Range(_TINY, math.inf, "positive (inf turns it off)")
 _NOT_NEGATIVE = _Range(0.0, _HUGE, "0 or more and finite")

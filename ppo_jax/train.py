@@ -240,11 +240,13 @@ def explained_variance(batch: Minibatch) -> jax.Array:
         batch: For its values and targets, [T, N].
 
     Returns:
-        1 - Var(target - V) / Var(target): at most 1; NaN if the targets do not vary.
+        1 - Var(target - V) / Var(target): at most 1; NaN if the targets do not vary by more than
+        their rounding.
     """
     variance = batch.target.var()
     unexplained = (batch.target - batch.value).var()
-    return jnp.where(variance > 0, 1 - unexplained / variance, jnp.nan)
+    rounding = (4 * jnp.finfo(jnp.float32).eps) ** 2 * (batch.target**2).mean()
+    return jnp.where(variance > rounding, 1 - unexplained / variance, jnp.nan)
 
 
 def _metrics(

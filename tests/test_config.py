@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from ppo_jax.config import MAX_TIMESTEPS, Config, Hyperparams, validate
@@ -34,6 +36,7 @@ BAD_HYPERS = [
     *[(name, value) for name in POSITIVE + BOUNDS for value in (0, 0.0)],
     *[(name, math.inf) for name in POSITIVE + COEFFICIENTS + FRACTIONS],
     *[(name, 1.0001) for name in FRACTIONS],
+    *[("learning_rate", value) for value in (1e-46, 1e39, 10**400, np.True_, np.ones(2))],  # of float32
 ]
 FIXES = ("give", "choose", "did you mean", "divide", "lists those")
 
@@ -162,3 +165,8 @@ def test_a_config_counts_whole_updates_and_minibatches():
 def test_a_config_is_hashable_and_equal_by_value():
     assert hash(Config(num_envs=4)) == hash(Config(num_envs=4))
     assert Config(num_envs=4) == Config(num_envs=4) != Config(num_envs=5)
+
+
+@pytest.mark.parametrize("scalar", [np.float32, np.float64, jnp.float32, int])
+def test_a_scalar_of_any_library_is_a_number(scalar):
+    validate(Config(), Hyperparams(gamma=scalar(1)))

@@ -338,6 +338,13 @@ def test_explained_variance_is_unknown_where_targets_do_not_vary():
     assert np.isnan(explained_variance(batch_of(TARGET, np.ones_like(TARGET))))
 
 
+def test_rounding_is_not_taken_for_variance():
+    one = np.float32(1)
+    target = np.where(np.eye(8, dtype=bool), one, np.nextafter(one, np.float32(2)))
+    assert target.var() > 0
+    assert np.isnan(explained_variance(batch_of(np.zeros_like(target), target)))
+
+
 def batch_of(value, target):
     blank = jnp.zeros(target.shape)
     return Minibatch(blank, blank, blank, jnp.asarray(value), blank, jnp.asarray(target))

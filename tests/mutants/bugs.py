@@ -239,4 +239,18 @@ BUGS = (
         "(rank <= WINDOW)",
         ("tests/envs/test_episodes.py::test_an_update_may_end_a_hundred_episodes_and_more_again_and_again",),
     ),
+    Bug(
+        "the key never advances",
+        "ppo_jax/train.py",
+        "TrainState(learner, collector, key, state.num_updates + 1)",
+        "TrainState(learner, collector, state.key, state.num_updates + 1)",
+        ("tests/test_train.py::test_every_update_leaves_another_key_for_the_next",),
+    ),
+    Bug(
+        "the variance of rounding counts as variance",
+        "ppo_jax/train.py",
+        "variance > rounding",
+        "variance > 0",
+        ("tests/test_train.py::test_rounding_is_not_taken_for_variance",),
+    ),
 )
