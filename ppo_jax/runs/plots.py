@@ -1,6 +1,7 @@
 """Pictures of trainings: the diagnostics of one run, or of several over each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,20 @@ from ppo_jax.runs.health import CLIP_FRACTION
 from ppo_jax.runs.style import COLORS, GUIDE, HEALTHY, save
 
 SMOOTHING = 25  # updates in the rolling median of the noisy diagnostics
+PANELS = {
+    "return_window": "Episode return",
+    "clip_fraction": "Clip fraction",
+    "entropy": "Policy entropy (nats)",
+    "approx_kl": "KL(old || new) per update (nats)",
+    "explained_variance": "Explained variance of the value",
+    "value_loss": "Value loss",
+}
 
-Columns = dict[str, np.ndarray]
+Columns = Mapping[str, np.ndarray]
 
 
 def draw(runs: Sequence[RunDirectory], output: Path | None = None) -> Path:
-    """Draws what a practitioner looks at first, over environment steps.
+    """Draws the diagnostics of runs and writes the picture.
 
     Args:
         runs: One or more run directories.
@@ -37,36 +46,48 @@ def draw(runs: Sequence[RunDirectory], output: Path | None = None) -> Path:
     """
     if output is None:
         output = runs[0].diagnostics if len(runs) == 1 else Path("comparison.png")
-    columns = [records.read(run) for run in runs]
-    figure = Figure(figsize=(12, 6.4), layout="constrained")
-    axes = figure.subplots(2, 3)
-    for run, color, column in zip(runs, _cycle(len(runs)), columns, strict=True):
-        _draw_run(axes.flat, column, color, run.path.name, alone=len(runs) == 1)
     marks = {_solved_return(run) for run in runs}
-    _explain(axes, marks.pop() if len(marks) == 1 else None)
-    figure.suptitle(runs[0].path.name if len(runs) == 1 else f"{len(runs)} runs")
-    if len(runs) > 1:
-        axes[0, 0].legend(loc="lower right", fontsize="small")
-    save(figure, output)
+    histories = {str(run.path): records.read(run) for run in runs}
+    save(diagnostics(histories, marks.pop() if len(marks) == 1 else None), output)
     return output
 
 
-def _draw_run(axes: Sequence[Axes], columns: Columns, color: str, name: str, alone: bool) -> None:
-    returns, clip, entropy, kl, explained, value = axes
-    steps = columns["env_steps"]
+def diagnostics(histories: Mapping[str, Columns], solved_return: float | None = None) -> Figure:
+    """Draws what a practitioner looks at first, over environment steps.
+
+    Args:
+        histories: Metrics by the name of the run: a column [U] for each of `env_steps`,
+            `episode_return` and the keys of PANELS.
+        solved_return: Mean return at which the task is solved, if there is such a mark.
+
+    Returns:
+        One panel per diagnostic: raw and smoothed for a single run, smoothed for several.
+    """
+    figure = Figure(figsize=(12, 6.4), layout="constrained")
+    axes = dict(zip(PANELS, figure.subplots(2, 3).flat, strict=True))
+    for metric, ax in axes.items():
+        ax.set_title(PANELS[metric], fontsize="medium", loc="left")
+        ax.set_xlabel("environment steps")
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))  # 150k
+        ax.xaxis.set_major_locator(MaxNLocator(6))
+    for (name, columns), color in zip(histories.items(), cycle(COLORS), strict=False):
+        _draw_run(axes, columns, color, name, alone=len(histories) == 1)
+    _explain(axes, solved_return)
+    figure.suptitle(next(iter(histories)) if len(histories) == 1 else f"{len(histories)} runs")
+    return figure
+
+
+def _draw_run(axes: Mapping[str, Axes], columns: Columns, color: str, name: str, alone: bool) -> None:
+    steps, returns = columns["env_steps"], axes["return_window"]
     if alone:
-        returns.plot(
-            steps, columns["episode_return"], ".", color=GUIDE, markersize=3, label="mean of an update"
-        )
+        returns.plot(steps, columns["episode_return"], ".", color=GUIDE, ms=3, label="mean of an update")
     label = "mean of the last 100 episodes" if alone else name
     returns.plot(steps, columns["return_window"], color=color, label=label)
-    for ax, metric in ((clip, "clip_fraction"), (kl, "approx_kl"), (value, "value_loss")):
-        _noisy(ax, steps, columns[metric], color, alone)
-    _noisy(explained, steps, columns["explained_variance"], color, alone)
-    _noisy(entropy, steps, columns["entropy"], color, alone)
+    for metric in list(PANELS)[1:]:
+        _draw_noisy(axes[metric], steps, columns[metric], color, alone)
 
 
-def _noisy(ax: Axes, steps: np.ndarray, values: np.ndarray, color: str, alone: bool) -> None:
+def _draw_noisy(ax: Axes, steps: np.ndarray, values: np.ndarray, color: str, alone: bool) -> None:
     """Draws a noisy diagnostic faintly and its rolling median firmly; among other runs only that."""
     width = min(SMOOTHING, len(values))
     if alone:
@@ -75,30 +96,19 @@ def _noisy(ax: Axes, steps: np.ndarray, values: np.ndarray, color: str, alone: b
     ax.plot(steps[width - 1 :], median, color=color)
 
 
-def _explain(axes: np.ndarray, solved_return: float | None) -> None:
-    returns, clip, entropy, kl, explained, value = axes.flat
-    titles = ("Episode return", "Clip fraction", "Policy entropy (nats)")
-    titles += ("KL(old || new) per update (nats)", "Explained variance of the value", "Value loss")
-    for ax, title in zip(axes.flat, titles, strict=True):
-        ax.set_title(title, fontsize="medium", loc="left")
-        ax.set_xlabel("environment steps")
-        ax.xaxis.set_major_formatter(EngFormatter(sep=""))  # 150k
-        ax.xaxis.set_major_locator(MaxNLocator(6))
+def _explain(axes: Mapping[str, Axes], solved_return: float | None) -> None:
+    """Adds the marks and healthy ranges that the curves are to be read against."""
     if solved_return is not None:
-        returns.axhline(solved_return, color=GUIDE, linestyle="--", label=f"solved: {solved_return:g}")
-    returns.legend(loc="lower right", fontsize="small")
-    clip.axhspan(CLIP_FRACTION.low, CLIP_FRACTION.high, color=HEALTHY, label="healthy")
-    clip.legend(loc="upper right", fontsize="small")
-    clip.set_ylim(bottom=0)
-    entropy.set_ylim(bottom=0)
-    kl.set_ylim(bottom=0)
-    explained.axhline(1, color=GUIDE, linestyle="--")
-    explained.set_ylim(-1.05, 1.1)
-    value.set_yscale("log")
-
-
-def _cycle(count: int) -> list[str]:
-    return [COLORS[index % len(COLORS)] for index in range(count)]
+        label = f"solved: {solved_return:g}"
+        axes["return_window"].axhline(solved_return, color=GUIDE, linestyle="--", label=label)
+    axes["return_window"].legend(loc="lower right", fontsize="small")
+    axes["clip_fraction"].axhspan(*CLIP_FRACTION, color=HEALTHY, label="healthy")
+    axes["clip_fraction"].legend(loc="upper right", fontsize="small")
+    axes["explained_variance"].axhline(1, color=GUIDE, linestyle="--")
+    axes["explained_variance"].set_ylim(-1.05, 1.1)
+    axes["value_loss"].set_yscale("log")
+    for metric in ("clip_fraction", "entropy", "approx_kl"):
+        axes[metric].set_ylim(bottom=0)
 
 
 def _solved_return(run: RunDirectory) -> float | None:
