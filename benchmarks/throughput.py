@@ -223,7 +223,7 @@ def show(options: Options, measurements: list[Measurement]) -> None:
     for shape, part, compiling, median, slowest, fastest in measurements:
         rates = [f"{rate:,.0f}" for rate in (median, slowest, fastest)]
         table.add_row(shape, part, f"{compiling:.1f}", *rates, f"{1e9 / median:,.0f}")
-    Console(width=110).print(table)
+    Console(width=max(110, Console().width)).print(table)
 
 
 if __name__ == "__main__":
