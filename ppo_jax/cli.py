@@ -5,6 +5,7 @@ Mistakes are found before JAX is imported, so they are answered at once: exit st
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ class Train:
         """Trains, and returns the exit status."""
         asked = Request(self.preset, self.config, self.hyper, self.seed)
         request.check(asked)
-        run = directory.create(self.run_dir, asked.label)
+        run = directory.create(self.run_dir, f"{asked.label}-seed{asked.seed}")
         screen = make_screen(self.quiet, asked.total_steps, asked.solved_return)
         screen.say(request.describe(asked))
         screen.say(f"run directory {run.path}")
@@ -142,8 +143,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _complain(error)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("ppo-jax: interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would fail too
+        sys.exit(0)
+    except OSError as error:
+        where = f" '{error.filename}'" if error.filename else ""
+        print(f"ppo-jax: error:{where} {error.strerror}; what was written before is whole", file=sys.stderr)
+        sys.exit(1)
 
 
 def _parse(arguments: list[str]) -> Train | Evaluate | Plot | Figures | Envs:
@@ -163,11 +171,13 @@ def _parse(arguments: list[str]) -> Train | Evaluate | Plot | Figures | Envs:
 
 def _train_defaults(arguments: list[str]) -> Train:
     """Looks ahead for the preset, so that its values become the defaults of all other flags."""
+    if arguments[0] != "train":
+        return Train(Config(), Hyperparams())
     lookahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     lookahead.add_argument("--preset", nargs="?")
     lookahead.add_argument("--env", nargs="?")
     given, _ = lookahead.parse_known_args(arguments)
-    name = given.preset or given.env or DEFAULT_PRESET
+    name = given.env or DEFAULT_PRESET if given.preset is None else given.preset
     if given.preset is None and name not in presets.names():
         return Train(Config(), Hyperparams())
     return Train(*presets.preset(name), preset=name)

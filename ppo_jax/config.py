@@ -6,12 +6,12 @@ This module imports nothing heavy, so a mistake on the command line is answered 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError, closest
 
-ACTIVATIONS = ("tanh", "relu")
+Activation = Literal["tanh", "relu"]
 MAX_TIMESTEPS = 2**31 - 1  # steps are counted on the device in int32
 
 
@@ -37,7 +37,7 @@ class Config:
     """Minibatches per epoch; the paper's minibatch size M is N * T / num_minibatches."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of the actor and, separately, of the critic."""
-    activation: Literal["tanh", "relu"] = "tanh"
+    activation: Activation = "tanh"
     """Nonlinearity between the hidden layers."""
     normalize_advantages: bool = True
     """Shift and scale the advantages of each minibatch to mean 0 and deviation 1."""
@@ -107,7 +107,7 @@ def validate(config: Config, hyper: Hyperparams | None = None, environment: obje
 
     Args:
         config: The static part.
-        hyper: The traced part, as concrete floats; left out where the values are tracers.
+        hyper: The traced part, as far as it is known: floats, or arrays of floats.
         environment: The caller's own environment, if any; `config.env` is then a mere label.
 
     Raises:
@@ -147,9 +147,10 @@ def _count_problems(config: Config) -> list[str]:
 
 def _choice_problems(config: Config) -> list[str]:
     problems = []
-    if config.activation not in ACTIVATIONS:
+    known = get_args(Activation)
+    if config.activation not in known:
         problems.append(
-            f"activation = {config.activation!r} is unknown; {closest(str(config.activation), ACTIVATIONS)}"
+            f"activation = {config.activation!r} is unknown; {closest(str(config.activation), known)}"
         )
     if not isinstance(config.normalize_advantages, bool):
         problems.append(
@@ -196,8 +197,10 @@ class _Range(NamedTuple):
     words: str
 
     def holds(self, value: Any) -> bool:
-        if getattr(value, "ndim", None) == 0:  # a scalar of NumPy or JAX
-            value = value.item()
+        elements = value.ravel().tolist() if hasattr(value, "ravel") else [value]
+        return bool(elements) and all(map(self._holds_one, elements))
+
+    def _holds_one(self, value: Any) -> bool:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and self.low <= value <= self.high  # NaN compares false
 

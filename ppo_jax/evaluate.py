@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ppo_jax.config import Config
+from ppo_jax.config import Config, validate
 from ppo_jax.envs.environment import Environment
 from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.errors import UsageError
 from ppo_jax.networks import Network, Params, make_network
 
 MAX_STEPS = 100_000  # bounds the loop for an environment that never ends an episode
@@ -39,7 +40,7 @@ def evaluate(
     """Runs exactly E episodes of a policy, one in each of E fresh environments.
 
     One whole episode per environment keeps the sample unbiased: taking the first E that finish would
-    favour short ones.
+    favour short ones. Under `jax.jit`: `static_argnums=(0, 3, 4)`.
 
     Args:
         config: Of the run the policy comes from.
@@ -51,7 +52,13 @@ def evaluate(
 
     Returns:
         The E episodes, in the order of the environments.
+
+    Raises:
+        UsageError: With every mistake in the configuration, or if there are no episodes.
     """
+    validate(config, environment=environment)
+    if num_episodes < 1:
+        raise UsageError(f"num_episodes = {num_episodes} is not at least 1; give one such as 100")
     environment = environment or make_environment(config.env)
     network = make_network(config, environment.observation_space, environment.action_space)
     reset_key, key = jax.random.split(key)
@@ -62,7 +69,8 @@ def evaluate(
         finished=jnp.zeros(num_episodes, bool),
     )
     step = partial(_step, environment, network, params, greedy)
-    return jax.lax.while_loop(_unfinished, step, _Progress(key, state, observation, episodes)).episodes
+    progress = _Progress(key=key, state=state, observation=observation, episodes=episodes)
+    return jax.lax.while_loop(_unfinished, step, progress).episodes
 
 
 class _Progress(NamedTuple):
@@ -91,4 +99,4 @@ def _step(
         episode_length=progress.episodes.episode_length + running,
         finished=progress.episodes.finished | time_step.done,
     )
-    return _Progress(key, state, time_step.observation, episodes)
+    return _Progress(key=key, state=state, observation=time_step.observation, episodes=episodes)

@@ -17,7 +17,7 @@ MAX_LOG_RATIO = 20.0
 SATURATION = 1e15
 
 
-class Minibatch(NamedTuple):
+class Samples(NamedTuple):
     """Samples to learn from; the leading axes are [T, N] for a batch and [M] for a minibatch.
 
     Attributes:
@@ -58,7 +58,7 @@ class LossInfo(NamedTuple):
 
 
 def ppo_loss(
-    config: Config, network: Network, hyper: Hyperparams, params: Params, minibatch: Minibatch
+    config: Config, network: Network, hyper: Hyperparams, params: Params, minibatch: Samples
 ) -> tuple[jax.Array, LossInfo]:
     """Computes the loss to minimize, the negative of the paper's objective.
 

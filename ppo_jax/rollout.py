@@ -63,7 +63,7 @@ def init_collector(config: Config, environment: Environment, key: jax.Array) -> 
         key: For the first states.
     """
     state, observation = environment.reset(config.num_envs, key)
-    return Collector(state, observation, init_episodes(config.num_envs))
+    return Collector(environment=state, observation=observation, episodes=init_episodes(config.num_envs))
 
 
 def rollout(
@@ -115,4 +115,5 @@ def _step(
         terminated=time_step.terminated,
         done=time_step.done,
     )
-    return Collector(state, time_step.observation, episodes), (experience, ended)
+    collector = Collector(environment=state, observation=time_step.observation, episodes=episodes)
+    return collector, (experience, ended)

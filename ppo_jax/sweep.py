@@ -3,12 +3,17 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.envs.environment import Environment
+from ppo_jax.errors import UsageError
 from ppo_jax.train import Metrics, TrainState, train
 
 
-def sweep(config: Config, hyper: Hyperparams, keys: jax.Array) -> tuple[TrainState, Metrics]:
+def sweep(
+    config: Config, hyper: Hyperparams, keys: jax.Array, environment: Environment | None = None
+) -> tuple[TrainState, Metrics]:
     """Trains H hyperparameter points from S seeds each, as one program.
 
     Args:
@@ -16,14 +21,28 @@ def sweep(config: Config, hyper: Hyperparams, keys: jax.Array) -> tuple[TrainSta
         hyper: Each field a float, shared by all runs, or an array [H], one value per point; at least
             one field is an array.
         keys: One per seed, [S].
+        environment: The caller's own environment; by default the one that `config.env` names.
 
     Returns:
-        States [H, S, ...] and metrics [H, S, U]. Run (h, s) is that of `train` with point h and key s.
+        States [H, S, ...] and metrics [H, S, U]. Run (h, s) draws the random numbers of `train` with
+        point h and key s, but XLA rounds a batched program differently: in the long run the two
+        agree in distribution, not in their bits.
+
+    Raises:
+        UsageError: If no field of `hyper` is an array [H], or `keys` is not [S].
     """
-    axes = jax.tree.map(_axis, hyper)
-    over_seeds = jax.vmap(partial(train, config), in_axes=(None, 0))
+    ranks = {name: jnp.ndim(value) for name, value in hyper._asdict().items()}
+    if max(ranks.values()) != 1 or keys.ndim != 1:
+        raise UsageError(
+            f"hyper has fields of ranks {ranks} and keys the shape {keys.shape}; give at least one field as "
+            "an array [H], no field of a higher rank, and keys [S] as `jax.random.split` makes them"
+        )
+    axes = Hyperparams(**{name: 0 if rank else None for name, rank in ranks.items()})  # pyright: ignore
+    over_seeds = jax.vmap(partial(_train, config, environment), in_axes=(None, 0))
     return jax.vmap(over_seeds, in_axes=(axes, None))(hyper, keys)
 
 
-def _axis(value: jax.Array | float) -> int | None:
-    return 0 if jax.numpy.ndim(value) == 1 else None
+def _train(
+    config: Config, environment: Environment | None, hyper: Hyperparams, key: jax.Array
+) -> tuple[TrainState, Metrics]:
+    return train(config, hyper, key, environment)

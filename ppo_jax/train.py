@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from ppo_jax.config import Config, Hyperparams, validate
 from ppo_jax.envs.environment import Environment
 from ppo_jax.envs.episodes import EpisodeSummary
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.gae import gae
-from ppo_jax.loss import Minibatch
+from ppo_jax.loss import Samples
 from ppo_jax.networks import Network, Params, make_network
 from ppo_jax.rollout import Collector, Trajectory, init_collector, rollout
 from ppo_jax.update import Learner, UpdateInfo, init_learner, learning_rate, update
@@ -122,8 +123,11 @@ def train(
         The final state, and the metrics stacked over updates, each [U].
 
     Raises:
-        UsageError: With every mistake in the configuration.
+        UsageError: With every mistake in the configuration. Hyperparameters that are being traced
+            have no values to check: under `jax.jit`, call `validate(config, hyper)` before.
     """
+    known = {name: x for name, x in hyper._asdict().items() if not isinstance(x, Tracer)}
+    validate(config, Hyperparams(**known), environment)
     ppo = make_ppo(config, environment)
     return advance(ppo, config.num_updates, hyper, ppo.init(hyper, key))
 
@@ -195,12 +199,12 @@ def _step(
     batch = estimate(network, hyper, state.learner.params, trajectory)
     learner, info = update(config, network, hyper, rate, update_key, state.learner, batch)
 
-    state = TrainState(learner, collector, key, state.num_updates + 1)
+    state = TrainState(learner=learner, collector=collector, key=key, num_updates=state.num_updates + 1)
     env_steps = state.num_updates * config.batch_size
     return state, _metrics(env_steps, rate, episodes, info, explained_variance(batch))
 
 
-def estimate(network: Network, hyper: Hyperparams, params: Params, trajectory: Trajectory) -> Minibatch:
+def estimate(network: Network, hyper: Hyperparams, params: Params, trajectory: Trajectory) -> Samples:
     """Turns a trajectory into samples to learn from: values, advantages, value targets.
 
     Args:
@@ -223,7 +227,7 @@ def estimate(network: Network, hyper: Hyperparams, params: Params, trajectory: T
         hyper.gamma,
         hyper.gae_lambda,
     )
-    return Minibatch(
+    return Samples(
         observation=trajectory.observation,
         action=trajectory.action,
         log_prob=trajectory.log_prob,
@@ -233,7 +237,7 @@ def estimate(network: Network, hyper: Hyperparams, params: Params, trajectory: T
     )
 
 
-def explained_variance(batch: Minibatch) -> jax.Array:
+def explained_variance(batch: Samples) -> jax.Array:
     """Computes the share of the targets' variance that the values before the update explain.
 
     Args:

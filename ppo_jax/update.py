@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.loss import LossInfo, Minibatch, ppo_loss
+from ppo_jax.loss import LossInfo, Samples, ppo_loss
 from ppo_jax.networks import Network, Params
 
 # Stands in for a bound of inf: optax scales by bound / norm, and inf / inf would be NaN.
@@ -63,7 +63,7 @@ def init_learner(network: Network, hyper: Hyperparams, key: jax.Array) -> Learne
         key: For the parameters.
     """
     params = network.init(key)
-    return Learner(params, _optimizer(hyper, hyper.learning_rate).init(params))
+    return Learner(params=params, optimizer=_optimizer(hyper, hyper.learning_rate).init(params))
 
 
 def update(
@@ -73,7 +73,7 @@ def update(
     rate: jax.Array,
     key: jax.Array,
     learner: Learner,
-    batch: Minibatch,
+    batch: Samples,
 ) -> tuple[Learner, UpdateInfo]:
     """Optimizes the loss over a batch for K epochs; each epoch uses every sample exactly once.
 
@@ -112,7 +112,7 @@ def _gradient_step(
     network: Network,
     hyper: Hyperparams,
     rate: jax.Array,
-    samples: Minibatch,
+    samples: Samples,
     learner: Learner,
     indices: jax.Array,
 ) -> tuple[Learner, UpdateInfo]:
@@ -121,7 +121,8 @@ def _gradient_step(
     grads, info = jax.grad(loss, has_aux=True)(learner.params, minibatch)
     steps, optimizer = _optimizer(hyper, rate).update(grads, learner.optimizer)
     params = jax.tree.map(jnp.add, learner.params, steps)
-    return Learner(params, optimizer), UpdateInfo(info, optax.tree.norm(grads))
+    learner = Learner(params=params, optimizer=optimizer)
+    return learner, UpdateInfo(loss=info, grad_norm=optax.tree.norm(grads))
 
 
 def _optimizer(hyper: Hyperparams, rate: jax.Array | float) -> optax.GradientTransformation:

@@ -64,8 +64,8 @@ def report_solved(returns: np.ndarray, env_steps: np.ndarray, mark: float | None
     reached = np.nan_to_num(returns, nan=-np.inf) >= mark
     solved = reached.any(axis=1)
     steps = env_steps[reached.argmax(axis=1)][solved]
-    print(f"solved (mean of 100 episodes >= {mark:g}): {solved.sum()} of {len(solved)} seeds")
-    if len(steps):
+    print(f"solved (mean of 100 episodes >= {mark:g}): {solved.sum()} of {solved.size} seeds")
+    if steps.size:
         print(f"steps to solved: median {np.median(steps):,.0f}, min {steps.min():,}, max {steps.max():,}")
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from ppo_jax.distributions import Categorical
-from ppo_jax.loss import Minibatch
+from ppo_jax.loss import Samples
 from ppo_jax.networks import Network, Params
 from tests import oracles
 
@@ -40,7 +40,7 @@ def random_params(rng: np.random.Generator, num_features: int = 3, num_actions: 
     }
 
 
-def random_samples(rng: np.random.Generator, params: oracles.Params, shape: tuple[int, ...]) -> Minibatch:
+def random_samples(rng: np.random.Generator, params: oracles.Params, shape: tuple[int, ...]) -> Samples:
     """Samples that an older policy could have left; how much older, and how large, is drawn too."""
     num_features, num_actions = params["actor"].shape
     observation = rng.normal(size=(*shape, num_features)).astype(np.float32)
@@ -53,4 +53,4 @@ def random_samples(rng: np.random.Generator, params: oracles.Params, shape: tupl
     noise, drift, advantage, target = rng.normal(size=(4, *shape))
     floats = (log_prob - age * noise, value + drift, size * advantage, size * target)
     log_prob, value, advantage, target = (x.astype(np.float32) for x in floats)
-    return Minibatch(observation, action, log_prob, value, advantage, target)
+    return Samples(observation, action, log_prob, value, advantage, target)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ppo_jax.envs.environment import Dynamics, Environment, Transition, batch
+from ppo_jax.envs.environment import Dynamics, Environment, Transition, make_batched
 from ppo_jax.envs.spaces import Box, Discrete
 
 
@@ -78,7 +78,7 @@ def one_of(environments: Sequence[Environment], index: jax.Array) -> Environment
 
 
 def _probe(reset, step) -> Environment:
-    return batch(Dynamics(_with_observation(reset), _with_time(step), Box((1,)), Discrete(2)))
+    return make_batched(Dynamics(_with_observation(reset), _with_time(step), Box((1,)), Discrete(2)))
 
 
 def _with_observation(reset):

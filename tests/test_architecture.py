@@ -25,10 +25,10 @@ FLOORS = (
     ("rollout", "loss"),  # 1
     ("update",),  # 2
     ("train", "evaluate"),  # 3
-    ("sweep", "sharding"),  # 4
+    ("sweep",),  # 4
     ("runs",),  # 5
     ("cli",),  # 6
-    ("__main__", ""),  # "" is the package itself, which re-exports
+    ("",),  # "" is the package itself, which re-exports
 )
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 CORE = {name for name, level in LEVEL.items() if level < LEVEL["sweep"]} - {"presets"}

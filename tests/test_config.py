@@ -36,7 +36,9 @@ BAD_HYPERS = [
     *[(name, value) for name in POSITIVE + BOUNDS for value in (0, 0.0)],
     *[(name, math.inf) for name in POSITIVE + COEFFICIENTS + FRACTIONS],
     *[(name, 1.0001) for name in FRACTIONS],
-    *[("learning_rate", value) for value in (1e-46, 1e39, 10**400, np.True_, np.ones(2))],  # of float32
+    *[
+        ("learning_rate", value) for value in (1e-46, 1e39, 10**400, np.True_, np.array([1, -1.0]))
+    ],  # of float32
 ]
 FIXES = ("give", "choose", "did you mean", "divide", "lists those")
 

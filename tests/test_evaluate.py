@@ -11,6 +11,7 @@ import pytest
 
 from ppo_jax.config import Config
 from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.errors import UsageError
 from ppo_jax.evaluate import evaluate
 from ppo_jax.networks import make_network
 from tests import probes
@@ -106,3 +107,10 @@ def test_an_environment_that_never_ends_is_bounded_and_says_so(monkeypatch):
 def test_another_key_gives_other_episodes():
     first, second = (run(CARTPOLE, key=key, num_episodes=E).episode_length for key in (0, 1))
     assert first.tolist() != second.tolist()
+
+
+def test_no_episodes_and_unknown_environments_are_refused():
+    with pytest.raises(UsageError, match="num_episodes = 0"):
+        evaluate(Config(), jax.random.key(0), {}, num_episodes=0)
+    with pytest.raises(UsageError, match="did you mean 'CartPole-v1'"):
+        evaluate(Config(env="CartPol-v1"), jax.random.key(0), {})

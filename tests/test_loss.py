@@ -12,7 +12,7 @@ import pytest
 
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.loss import (
-    Minibatch,
+    Samples,
     approximate_kl,
     clipped_surrogate,
     normalize,
@@ -92,7 +92,7 @@ def extreme_case(size, log_ratio, advantage, target, bound):
     params = {"actor": jnp.zeros((size, 4)).at[0, 0].set(jnp.minimum(log_ratio, 0)), "critic": jnp.ones(size)}
     log_prob = jax.nn.log_softmax(params["actor"])[:, 0]
     others = jnp.arange(size, dtype=jnp.float32)
-    samples = Minibatch(
+    samples = Samples(
         observation=jnp.eye(size),
         action=jnp.zeros(size, jnp.int32),
         log_prob=log_prob.at[0].add(-log_ratio),
@@ -232,7 +232,7 @@ def test_loss_and_info_are_float32_scalars():
     chex.assert_type(jax.tree.leaves(result), jnp.float32)
 
 
-@pytest.mark.parametrize("field", Minibatch._fields[1:])
+@pytest.mark.parametrize("field", Samples._fields[1:])
 def test_a_field_of_another_length_is_refused(field):
     params, samples = fresh_case()
     samples = samples._replace(**{field: getattr(samples, field)[:1]})

@@ -22,6 +22,11 @@ def test_a_function_wins_over_the_module_of_its_name(name):
     assert getattr(ppo_jax, name) is getattr(module, name)
 
 
+def test_a_user_may_replace_a_public_name(monkeypatch):
+    monkeypatch.setattr(ppo_jax, "train", print)
+    assert ppo_jax.train is print
+
+
 def test_all_public_names_are_listed_and_others_are_refused():
     assert set(ppo_jax.__all__) <= set(dir(ppo_jax))
     assert not hasattr(ppo_jax, "nonsense")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.errors import UsageError
 from ppo_jax.sweep import sweep
 from ppo_jax.train import train
 
@@ -77,3 +78,16 @@ def test_other_values_and_keys_do_not_compile_again(counted, swept):
 
 def test_each_point_has_its_own_learning_rate(swept):
     np.testing.assert_allclose(swept[1].learning_rate[:, :, 0], HYPER.learning_rate[:, None].repeat(S, 1))
+
+
+@pytest.mark.parametrize(
+    ("hyper", "keys"),
+    [
+        pytest.param(Hyperparams(), KEYS, id="nothing to sweep over"),
+        pytest.param(HYPER, jax.random.key(0), id="one key"),
+        pytest.param(Hyperparams(gamma=np.ones((2, 2))), KEYS, id="a matrix"),
+    ],
+)
+def test_a_sweep_over_nothing_or_too_much_is_refused(hyper, keys):
+    with pytest.raises(UsageError, match=r"array \[H\]"):
+        sweep(CONFIG, hyper, keys)

@@ -18,7 +18,7 @@ import pytest
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.errors import UsageError
-from ppo_jax.loss import Minibatch
+from ppo_jax.loss import Samples
 from ppo_jax.networks import make_network
 from ppo_jax.rollout import Trajectory
 from ppo_jax.train import Metrics, advance, estimate, explained_variance, make_ppo, train
@@ -347,7 +347,7 @@ def test_rounding_is_not_taken_for_variance():
 
 def batch_of(value, target):
     blank = jnp.zeros(target.shape)
-    return Minibatch(blank, blank, blank, jnp.asarray(value), blank, jnp.asarray(target))
+    return Samples(blank, blank, blank, jnp.asarray(value), blank, jnp.asarray(target))
 
 
 # Mistakes

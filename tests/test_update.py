@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.loss import Minibatch
+from ppo_jax.loss import Samples
 from ppo_jax.update import init_learner, learning_rate, update
 from tests import oracles
 from tests.linear import linear_network, random_params, random_samples
@@ -63,7 +63,7 @@ def numbered_batch(config):
     """Samples that carry their own number in every field."""
     numbers = jnp.arange(config.batch_size, dtype=jnp.float32).reshape(config.num_steps, config.num_envs)
     observation = jnp.repeat(numbers[..., None], 3, axis=-1)
-    return Minibatch(observation, numbers.astype(jnp.int32) * 0, *[numbers] * 4)
+    return Samples(observation, numbers.astype(jnp.int32) * 0, *[numbers] * 4)
 
 
 def orders_of_update(config, seen, key):

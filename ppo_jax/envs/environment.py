@@ -2,7 +2,7 @@
 
 A `Dynamics` is what an author writes: one copy, which says when an episode is over and is never asked
 to go on. An `Environment` is what the trainer uses: a batch of N copies that reset themselves.
-`batch` makes the one from the other, so auto-reset and the drawing of randomness are written once.
+`make_batched` makes the one from the other, so auto-reset and the drawing of randomness are written once.
 """
 
 from collections.abc import Callable
@@ -88,7 +88,7 @@ class Environment(NamedTuple):
     action_space: Space
 
 
-def batch(dynamics: Dynamics) -> Environment:
+def make_batched(dynamics: Dynamics) -> Environment:
     """Makes an environment of N self-resetting copies from the dynamics of one.
 
     Args:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ppo_jax.envs import spaces
-from ppo_jax.envs.environment import Dynamics, Environment, Transition, batch
+from ppo_jax.envs.environment import Dynamics, Environment, Transition, make_batched
 from ppo_jax.errors import UsageError
 
 
@@ -34,7 +34,7 @@ def make_environment(name: str) -> Environment:
         env, params = gymnax.make(name)
         observation_space = _space(f"{name}: observations", env.observation_space(params))
         action_space = _space(f"{name}: actions", env.action_space(params))
-    return batch(
+    return make_batched(
         Dynamics(
             reset=partial(_reset, env, params),
             step=partial(_step, env, params),

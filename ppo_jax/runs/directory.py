@@ -1,7 +1,7 @@
 """The directory of a run: where each file is, and how a new one comes to be."""
 
+import itertools
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,30 +54,43 @@ def create(path: Path | None, label: str) -> RunDirectory:
 
     Args:
         path: Where; None makes a new one under `runs/`, named after the label and the time.
-        label: Preset or environment.
+        label: Preset or environment, and seed.
 
     Returns:
-        The directory, empty.
+        The directory, empty but for an empty `config.json`, which marks it as taken.
 
     Raises:
         UsageError: If it is there already with something in it, or cannot be made or written to.
     """
-    path = path or Path("runs") / f"{label}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if path is not None:
+        return _claim(path)
+    first = Path("runs") / f"{label}-{time.strftime('%Y%m%d-%H%M%S')}"
+    others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return _claim(next(path for path in itertools.chain([first], others) if not path.exists()))
+
+
+def _claim(path: Path) -> RunDirectory:
+    """Takes a directory for a run by making its first file, which only one process can."""
+    run = RunDirectory(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        is_empty = not any(path.iterdir())
+        _make_first_file(run)
+    except FileExistsError as error:
+        raise UsageError(
+            f"run_dir = '{path}' exists and is not an empty directory; a run is never overwritten: "
+            "give another --run-dir, or move the old one away"
+        ) from error
     except OSError as error:
         raise UsageError(
-            f"run_dir = '{path}' cannot be made: {error.strerror}; give another --run-dir"
+            f"run_dir = '{path}' cannot be made or written to: {error.strerror}; give another --run-dir"
         ) from error
-    if not is_empty:
-        raise UsageError(
-            f"run_dir = '{path}' exists and is not empty; a run is never overwritten: "
-            "give another --run-dir, or move the old one away"
-        )
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise UsageError(f"run_dir = '{path}' is not writable; give another --run-dir")
-    return RunDirectory(path)
+    return run
+
+
+def _make_first_file(run: RunDirectory) -> None:
+    if any(run.path.iterdir()):
+        raise FileExistsError
+    run.config.open("x").close()
 
 
 def open_existing(path: Path) -> RunDirectory:
@@ -120,10 +133,12 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: If it is missing, unreadable, or not an object of JSON.
     """
+    if not path.is_file():
+        raise UsageError(f"'{path}' is missing: its training diverged or was stopped early; train again")
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"'{path}' cannot be read as JSON: {error}; it is missing or damaged") from error
+        raise UsageError(f"'{path}' cannot be read as JSON: {error}; it is damaged") from error
     if not isinstance(content, dict):
         raise UsageError(f"'{path}' is not an object of JSON; it is damaged")
     return content

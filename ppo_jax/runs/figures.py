@@ -14,7 +14,7 @@ from ppo_jax.runs.style import COLORS, GUIDE, HEALTHY, save
 CLIP_EPSILON = 0.2
 NUM_STEPS = 20
 BASELINE = 5.0
-GAMMA = 0.8  # 1 / (1 - 0.8) = 5: the baseline is right for a stream that never ends
+GAMMA = 0.7  # even an endless stream is worth only 1 / (1 - 0.7) = 3.3, so the baseline is too high
 LAMBDAS = (0.0, 0.5, 0.95, 1.0)
 _MARKERS = ("o", "s", "^", "D")
 _STYLES = (":", "-.", "--", "-")
@@ -67,8 +67,8 @@ def _draw_surrogate(ax: Axes, advantage: float) -> None:
 def gae_figure() -> Figure:
     """Draws advantages for several lambda on a stream whose value is overestimated.
 
-    The reward is 1 at each of 20 steps, after which the stream terminates. The baseline is 5
-    throughout: what an endless stream is worth, and so too much at every step of this one.
+    The reward is 1 at each of 20 steps, after which the stream terminates. The baseline is 5 at
+    every step, more than even an endless stream is worth at this discount.
     """
     figure = Figure(figsize=(8, 4.4), layout="constrained")
     ax = figure.subplots()

@@ -3,8 +3,6 @@
 import dataclasses
 from typing import IO
 
-import numpy as np
-
 from ppo_jax.runs import records
 from ppo_jax.runs.program import Chunk
 from ppo_jax.runs.records import Record
@@ -47,12 +45,12 @@ class Journal:
             self._look_for_solution(self.solved_return, chunk.records)
 
     def _look_for_solution(self, mark: float, new_records: list[Record]) -> None:
-        reached = (record for record in new_records if (record["return_window"] or -np.inf) >= mark)
-        self.solved = next(reached, None)
+        known = (record for record in new_records if record["return_window"] is not None)
+        self.solved = next((record for record in known if record["return_window"] >= mark), None)
         if self.solved is not None:
             self.screen.say(
-                f"solved after {self.solved['env_steps']:,} steps and {self.solved['seconds']:.1f} s of "
-                f"training: mean return of the last 100 episodes {self.solved['return_window']:.1f}"
+                f"solved after {self.solved['env_steps']:,} steps and {self.solved['seconds']:.1f} s: "
+                f"mean of 100 episodes {self.solved['return_window']:.1f}"
             )
 
 

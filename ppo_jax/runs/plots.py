@@ -1,5 +1,6 @@
 """Pictures of trainings: the diagnostics of one run, or of several over each other."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -22,7 +23,7 @@ PANELS = {
     "return_window": "Episode return",
     "clip_fraction": "Clip fraction",
     "entropy": "Policy entropy (nats)",
-    "approx_kl": "KL(old || new) per update (nats)",
+    "approx_kl": "KL(old || new), mean over gradient steps (nats)",
     "explained_variance": "Explained variance of the value",
     "value_loss": "Value loss",
 }
@@ -92,7 +93,8 @@ def _draw_noisy(ax: Axes, steps: np.ndarray, values: np.ndarray, color: str, alo
     width = min(SMOOTHING, len(values))
     if alone:
         ax.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
-    median = np.median(sliding_window_view(values, width), axis=-1)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # a window of NaN is NaN
+        median = np.nanmedian(sliding_window_view(values, width), axis=-1)
     ax.plot(steps[width - 1 :], median, color=color)
 
 

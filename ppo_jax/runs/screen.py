@@ -1,6 +1,9 @@
 """What a training shows while it runs: live on a terminal, plain lines elsewhere, or nothing."""
 
+import os
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,13 +24,22 @@ from ppo_jax.runs.health import CLIP_FRACTION
 from ppo_jax.runs.records import Record
 
 
+class PatientConsole(Console):
+    """A console that falls silent when its reader goes away, so that a training is not lost."""
+
+    def on_broken_pipe(self) -> None:
+        """Sends all further output nowhere."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Screen:
     """Plain lines, about one a second: for files, pipes and continuous integration."""
 
     LINE_SECONDS = 1.0
 
     def __init__(self, total_steps: int, solved_return: float | None):
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = PatientConsole(highlight=False, soft_wrap=not sys.stdout.isatty())
         self.total_steps = total_steps
         self.solved_return = solved_return
         self._last_line = -self.LINE_SECONDS
@@ -45,7 +57,19 @@ class Screen:
     def waiting(self, what: str) -> Iterator[None]:
         """Shows that something takes a while, until it is done."""
         self.say(f"{what} ...")
-        yield
+        done = threading.Event()
+        ticker = threading.Thread(target=self._tick, args=(what, done), daemon=True)
+        ticker.start()
+        try:
+            yield
+        finally:
+            done.set()
+            ticker.join()
+
+    def _tick(self, what: str, done: threading.Event) -> None:
+        start = time.perf_counter()
+        while not done.wait(self.LINE_SECONDS):
+            self.say(f"{what} ... {time.perf_counter() - start:.0f} s")
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -79,14 +103,14 @@ class Screen:
         """Returns name, value and remark of each diagnostic."""
         goal = "" if self.solved_return is None else f"solved at {self.solved_return:g}"
         clip_fraction = record["clip_fraction"]
-        band = f"{CLIP_FRACTION.low:.2f} to {CLIP_FRACTION.high:.2f} is healthy"
+        band = f"healthy: {CLIP_FRACTION.low:.2f} to {CLIP_FRACTION.high:.2f}"
         verdict = "-" if clip_fraction is None else CLIP_FRACTION.verdict(clip_fraction)
         return [
-            ("return", _number(self._last_return, ".1f"), "mean of the last update with an episode"),
+            ("return", _number(self._last_return, ".1f"), "mean of the newest finished episodes"),
             ("return(100)", _number(record["return_window"], ".1f"), goal),
             ("entropy", _number(record["entropy"], ".3f"), "nats"),
-            ("KL", _number(record["approx_kl"], ".4f"), "nats, per update"),
-            ("clip", _number(clip_fraction, ".2f"), f"{verdict}; {band}"),
+            ("KL", _number(record["approx_kl"], ".4f"), "nats, mean over gradient steps"),
+            ("clip", _number(clip_fraction, ".2f"), f"{verdict} ({band})"),
         ]
 
 
@@ -135,7 +159,7 @@ class LiveScreen(Screen):
 
 
 class QuietScreen(Screen):
-    """Nothing at all."""
+    """Nothing at all, but failures."""
 
     def say(self, text: str) -> None:
         """Prints nothing."""
@@ -154,7 +178,8 @@ def make_screen(quiet: bool, total_steps: int, solved_return: float | None) -> S
     """
     if quiet:
         return QuietScreen(total_steps, solved_return)
-    kind = LiveScreen if sys.stdout.isatty() else Screen
+    can_be_redrawn = sys.stdout.isatty() and not Console().is_dumb_terminal
+    kind = LiveScreen if can_be_redrawn else Screen
     return kind(total_steps, solved_return)
 
 

@@ -5,16 +5,17 @@ from typing import Any
 
 import jax
 
-from ppo_jax.networks import flatten
+from ppo_jax.networks import Params, flatten
 from ppo_jax.runs import evaluation, plots, policy, request, system
 from ppo_jax.runs.directory import RunDirectory, write_json
 from ppo_jax.runs.journal import Journal, nonfinite
 from ppo_jax.runs.program import Chunk, Program, chunks, compile_program
-from ppo_jax.runs.records import Record
 from ppo_jax.runs.request import Request
 from ppo_jax.runs.screen import Screen
 
 EVALUATION_EPISODES = 100
+DONE, DIVERGED, INTERRUPTED = 0, 1, 130  # exit statuses
+STATUS_NAMES = {DONE: "done", DIVERGED: "diverged", INTERRUPTED: "interrupted"}
 
 
 def train(asked: Request, run: RunDirectory, screen: Screen) -> int:
@@ -22,7 +23,7 @@ def train(asked: Request, run: RunDirectory, screen: Screen) -> int:
 
     Args:
         asked: What to do, already checked.
-        run: An empty directory.
+        run: A directory of its own.
         screen: Where to show it.
 
     Returns:
@@ -35,19 +36,20 @@ def train(asked: Request, run: RunDirectory, screen: Screen) -> int:
     with run.metrics.open("x") as file:
         journal = Journal(file, screen, asked.solved_return)
         status = _run_to_end(program, asked, journal)
-    if journal.diverged:
-        return _report_divergence(journal.diverged, run, screen)
+    if journal.chunk is None:
+        screen.fail("interrupted before the first update; nothing to save")
+        return INTERRUPTED
     return _finish(asked, run, program, journal, status)
 
 
 def _run_to_end(program: Program, asked: Request, journal: Journal) -> int:
-    state = program.init(asked.hyper, jax.random.key(asked.seed))
     try:
+        state = program.init(asked.hyper, jax.random.key(asked.seed))
         with journal.screen.training():
             _take_all(journal, chunks(program, asked.config, asked.hyper, state))
     except KeyboardInterrupt:
-        return 130
-    return 0
+        return INTERRUPTED
+    return DIVERGED if journal.diverged else DONE
 
 
 def _take_all(journal: Journal, stream: Iterator[Chunk]) -> None:
@@ -57,40 +59,39 @@ def _take_all(journal: Journal, stream: Iterator[Chunk]) -> None:
             return
 
 
-def _report_divergence(record: Record, run: RunDirectory, screen: Screen) -> int:
-    screen.fail(
-        f"diverged: {', '.join(nonfinite(record))} is not finite at update {record['update']}; "
-        f"lower --learning-rate or --max-grad-norm. No policy was saved; the metrics are in {run.metrics}"
-    )
-    return 1
-
-
 def _finish(asked: Request, run: RunDirectory, program: Program, journal: Journal, status: int) -> int:
-    """Saves the policy, evaluates it unless the training was interrupted, sums up, draws."""
-    screen, chunk = journal.screen, journal.chunk
-    if chunk is None:
-        screen.fail("interrupted before the first update; nothing to save")
-        return status
-    params = chunk.state.learner.params
-    policy.save(run, asked.config, jax.device_get(flatten(params)))
+    """Saves and evaluates the policy, unless there is a reason not to; sums up; draws."""
+    assert journal.chunk is not None
+    params = journal.chunk.state.learner.params
     result = None
-    if status == 0:
-        with screen.waiting(f"evaluating {EVALUATION_EPISODES} greedy episodes"):
-            result = evaluation.run(asked.config, params, EVALUATION_EPISODES, True, asked.seed)
-        screen.say(evaluation.describe(result))
-    summary = _summary(asked, program, journal, result)
+    if status != DIVERGED:
+        policy.save(run, asked.config, jax.device_get(flatten(params)))
+    if status == DONE:
+        result, status = _evaluate(asked, params, journal.screen)
+    summary = _summary(asked, program, journal, result, status)
     write_json(run.summary, summary)
     plots.draw([run])
-    _say_goodbye(run, screen, summary, status)
+    _say_goodbye(run, journal, summary, status)
     return status
 
 
+def _evaluate(asked: Request, params: Params, screen: Screen) -> tuple[evaluation.Result | None, int]:
+    try:
+        with screen.waiting(f"evaluating {EVALUATION_EPISODES} greedy episodes"):
+            result = evaluation.run(asked.config, params, EVALUATION_EPISODES, True, asked.seed)
+    except KeyboardInterrupt:
+        return None, INTERRUPTED
+    screen.say(evaluation.describe(result))
+    return result, DONE
+
+
 def _summary(
-    asked: Request, program: Program, journal: Journal, result: evaluation.Result | None
+    asked: Request, program: Program, journal: Journal, result: evaluation.Result | None, status: int
 ) -> dict[str, Any]:
     assert journal.chunk is not None
     last, solved = journal.chunk.records[-1], journal.solved
     return {
+        "status": STATUS_NAMES[status],
         "preset": asked.preset,
         "changes": {name: request.plain(value) for name, value in request.changes(asked).items()},
         "env": asked.config.env,
@@ -98,12 +99,8 @@ def _summary(
         "updates": last["update"],
         "env_steps": last["env_steps"],
         "episodes": journal.episodes,
-        "solved": solved
-        and {
-            "mean_return": asked.solved_return,
-            "env_steps": solved["env_steps"],
-            "seconds": solved["seconds"],
-        },
+        "solved_return": asked.solved_return,
+        "solved": solved and {name: solved[name] for name in ("env_steps", "seconds", "return_window")},
         "return_window": last["return_window"],
         "evaluation": result and result._asdict(),
         "compile_seconds": round(program.seconds, 3),
@@ -114,13 +111,20 @@ def _summary(
     }
 
 
-def _say_goodbye(run: RunDirectory, screen: Screen, summary: dict[str, Any], status: int) -> None:
-    if status:
+def _say_goodbye(run: RunDirectory, journal: Journal, summary: dict[str, Any], status: int) -> None:
+    screen = journal.screen
+    if status == INTERRUPTED:
         screen.say(f"interrupted at update {summary['updates']}; the policy so far is saved")
+    elif journal.diverged:
+        names = ", ".join(nonfinite(journal.diverged))
+        screen.fail(
+            f"diverged: {names} is not finite at update {journal.diverged['update']}, so no policy was "
+            "saved; lower --learning-rate or --max-grad-norm"
+        )
     elif summary["solved"] is None and screen.solved_return is not None:
         screen.say(f"not solved: no 100 consecutive episodes reached a mean of {screen.solved_return:g}")
     screen.say(
-        f"{summary['env_steps']:,} steps in {summary['train_seconds']:.1f} s of training "
-        f"({summary['steps_per_second']:,} steps/s) after {summary['compile_seconds']:.1f} s of compilation"
+        f"trained {summary['env_steps']:,} steps in {summary['train_seconds']:.1f} s "
+        f"({summary['steps_per_second']:,} steps/s), compiled in {summary['compile_seconds']:.1f} s"
     )
     screen.say(f"wrote {run.path}: {', '.join(sorted(file.name for file in run.path.iterdir()))}")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ppo_jax.envs.environment import Dynamics, Transition, batch
+from ppo_jax.envs.environment import Dynamics, Transition, make_batched
 from ppo_jax.envs.spaces import Box, Discrete
 
 N = 4
@@ -55,7 +55,7 @@ def _step(key, state, action):
 
 
 DYNAMICS = Dynamics(_reset, _step, Box((2,)), Discrete(4))
-ENVIRONMENT = batch(DYNAMICS)
+ENVIRONMENT = make_batched(DYNAMICS)
 
 
 @pytest.fixture(scope="module")

@@ -242,8 +242,8 @@ BUGS = (
     Bug(
         "the key never advances",
         "ppo_jax/train.py",
-        "TrainState(learner, collector, key, state.num_updates + 1)",
-        "TrainState(learner, collector, state.key, state.num_updates + 1)",
+        "collector=collector, key=key,",
+        "collector=collector, key=state.key,",
         ("tests/test_train.py::test_every_update_leaves_another_key_for_the_next",),
     ),
     Bug(

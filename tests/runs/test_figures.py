@@ -30,5 +30,7 @@ def test_the_advantages_end_in_the_same_error_and_agree_with_the_definition():
     assert len(curves) == len(figures.LAMBDAS) == 4
     distance = np.arange(figures.NUM_STEPS)[::-1]  # steps left after this one
     for gae_lambda, curve in zip(figures.LAMBDAS, curves.values(), strict=True):
-        expected = (figures.GAMMA * gae_lambda) ** distance * (1 - figures.BASELINE)
+        decay = figures.GAMMA * gae_lambda
+        delta = 1 + figures.GAMMA * figures.BASELINE - figures.BASELINE
+        expected = delta * (1 - decay**distance) / (1 - decay) + (1 - figures.BASELINE) * decay**distance
         np.testing.assert_allclose(curve, expected, atol=1e-5)

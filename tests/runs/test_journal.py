@@ -35,3 +35,9 @@ def test_the_first_update_that_reaches_the_mark_is_the_one_that_solved(journal):
 def test_a_metric_that_is_not_finite_is_a_divergence(journal, name):
     journal.take(_chunk(**{name: np.array([1.0, np.inf, np.nan], np.float32)}))
     assert journal.diverged["update"] == 2
+
+
+def test_a_return_of_0_can_be_a_solution():
+    journal = Journal(io.StringIO(), QuietScreen(1000, -100.0), -100.0)
+    journal.take(_chunk(return_window=np.array([-101.0, 0.0], np.float32)))
+    assert journal.solved["update"] == 2

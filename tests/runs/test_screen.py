@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+import time
+
 import pytest
 
 import ppo_jax
@@ -43,7 +48,7 @@ def test_the_live_screen_shows_the_verdict_on_the_clip_fraction(capsys):
         screen.update([_record(clip_fraction=0.41)], 1.0)
     shown = capsys.readouterr().out
     assert "0.41" in shown
-    assert "high; 0.05 to 0.30 is healthy" in shown
+    assert "high (healthy: 0.05 to 0.30)" in shown
 
 
 @pytest.mark.parametrize(
@@ -67,3 +72,25 @@ def test_a_quiet_screen_prints_only_failures(capsys):
 
 def test_output_that_is_not_a_terminal_gets_plain_lines():
     assert type(make_screen(False, 1000, None)) is Screen
+
+
+def test_plain_lines_tell_every_second_that_something_takes_a_while(capsys, monkeypatch):
+    monkeypatch.setattr(Screen, "LINE_SECONDS", 0.01)
+    with Screen(1000, None).waiting("compiling"):
+        time.sleep(0.2)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "compiling ..."
+    assert lines[1] == "compiling ... 0 s"
+
+
+def test_a_screen_outlives_its_reader(tmp_path):
+    program = (
+        "import sys; from ppo_jax.runs.screen import Screen\n"
+        "screen = Screen(1, None)\n"
+        "for _ in range(10_000): screen.say('x' * 100)\n"
+        "print('still here', file=sys.stderr)"
+    )
+    command = f'{sys.executable} -c "$PROGRAM" | head -1'
+    environment = os.environ | {"PROGRAM": program}
+    result = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.stderr.strip() == "still here"

@@ -42,6 +42,7 @@ def test_the_summary_agrees_with_the_metrics(trained):
     summary = directory.read_json(trained.summary)
     lines = [json.loads(line) for line in trained.metrics.read_text().splitlines()]
     assert summary["seed"] == seed
+    assert summary["status"] == "done"
     assert summary["updates"] == config.num_updates == lines[-1]["update"]
     assert summary["env_steps"] == config.num_updates * config.batch_size
     assert summary["episodes"] == sum(line["episodes"] for line in lines)
@@ -64,6 +65,7 @@ def test_a_training_that_diverges_says_so_saves_no_policy_and_fails(tmp_path, ca
     assert status == 1
     assert "diverged" in capsys.readouterr().err
     assert not (run / "policy.safetensors").exists()
+    assert directory.read_json(run / "summary.json")["status"] == "diverged"
 
 
 def test_an_interrupted_training_keeps_what_it_has_learned(tmp_path, monkeypatch, capsys):
@@ -76,8 +78,9 @@ def test_an_interrupted_training_keeps_what_it_has_learned(tmp_path, monkeypatch
 
     monkeypatch.setattr(session, "chunks", interrupted)
     assert run_command("train", *SMALL, "--run-dir", run) == 130
-    assert "interrupted at update 1" in capsys.readouterr().out
-    assert directory.read_json(run / "summary.json")["evaluation"] is None
+    assert "interrupted at update 1;" in capsys.readouterr().out
+    summary = directory.read_json(run / "summary.json")
+    assert (summary["status"], summary["evaluation"]) == ("interrupted", None)
     assert run_command("evaluate", run, "--episodes", "3") == 0
 
 
@@ -87,3 +90,15 @@ def test_a_bound_that_is_off_can_be_written_down(tmp_path):
     assert status == 0
     assert directory.read_json(run / "config.json")["hyper"]["max_grad_norm"] == "inf"
     assert directory.read_json(run / "summary.json")["changes"]["max_grad_norm"] == "inf"
+
+
+def test_an_interrupted_evaluation_does_not_lose_the_training(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session.evaluation, "run", interrupt)
+    run = tmp_path / "run"
+    assert run_command("train", *SMALL, "--run-dir", run, "--quiet") == 130
+    assert directory.read_json(run / "summary.json")["status"] == "interrupted"
+    assert (run / "policy.safetensors").exists()
+    assert (run / "diagnostics.png").exists()
