@@ -103,7 +103,7 @@ def _explain(axes: Mapping[str, Axes], solved_return: float | None) -> None:
     if solved_return is not None:
         label = f"solved: {solved_return:g}"
         axes["return_window"].axhline(solved_return, color=GUIDE, linestyle="--", label=label)
-    axes["return_window"].legend(loc="lower right", fontsize="small")
+    axes["return_window"].legend(loc="best", fontsize="small")
     axes["clip_fraction"].axhspan(*CLIP_FRACTION, color=HEALTHY, label="healthy")
     axes["clip_fraction"].legend(loc="upper right", fontsize="small")
     axes["explained_variance"].axhline(1, color=GUIDE, linestyle="--")
