@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 PATH = Path(__file__).parents[1] / "docs" / "ppo_from_the_paper.ipynb"
-MINUTES = 3  # within which it must run; a minute more is left to a busy machine before giving up
+CELL_SECONDS = 240  # the whole takes about 90 s on two cores; this catches a cell that hangs
 LINES_OF_A_SCREEN = 32
 MEGABYTES = 3
 
@@ -23,7 +23,7 @@ def code_cells(notebook):
 
 def test_it_executes_from_a_clean_kernel(notebook, tmp_path):
     copy = nbformat.from_dict(notebook)
-    client = NotebookClient(copy, timeout=60 * (MINUTES + 1), resources={"metadata": {"path": tmp_path}})
+    client = NotebookClient(copy, timeout=CELL_SECONDS, resources={"metadata": {"path": tmp_path}})
     client.execute()
     assert all(cell.execution_count for cell in code_cells(copy))
 
