@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
     except OSError as error:
         where = f" '{error.filename}'" if error.filename else ""
-        print(f"ppo-jax: error:{where} {error.strerror}; what was written before is whole", file=sys.stderr)
+        print(f"ppo-jax: error:{where} {error.strerror}; give another place to write to", file=sys.stderr)
         sys.exit(1)
 
 
