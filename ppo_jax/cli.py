@@ -5,7 +5,6 @@ Mistakes are found before JAX is imported, so they are answered at once: exit st
 
 import argparse
 import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
 from ppo_jax.runs import directory, policy, request
 from ppo_jax.runs.request import Request
-from ppo_jax.runs.screen import make_screen
+from ppo_jax.runs.screen import discard_output, make_screen
 
 DEFAULT_PRESET = "CartPole-v1"
 MAX_EPISODES = 1_000_000  # evaluated side by side, so each costs memory
@@ -146,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("ppo-jax: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would fail too
+        discard_output()  # or the exit would fail too
         sys.exit(0)
     except OSError as error:
         where = f" '{error.filename}'" if error.filename else ""

@@ -11,7 +11,7 @@ from ppo_jax.config import Config
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.errors import UsageError
 from ppo_jax.evaluate import MAX_STEPS, evaluate
-from ppo_jax.networks import Params, make_network, unflatten
+from ppo_jax.networks import Params, flatten, make_network, unflatten
 
 
 class Result(NamedTuple):
@@ -91,18 +91,15 @@ def restore(config: Config, tensors: Mapping[str, Any]) -> Params:
     Raises:
         UsageError: If they are not those of that network.
     """
-    params = unflatten(tensors)
     environment = make_environment(config.env)
     network = make_network(config, environment.observation_space, environment.action_space)
-    expected = jax.eval_shape(network.init, jax.random.key(0))
-    if _shapes(params) != _shapes(expected):
+    expected = {
+        name: array.shape for name, array in flatten(jax.eval_shape(network.init, jax.random.key(0))).items()
+    }
+    given = {name: tensor.shape for name, tensor in tensors.items()}
+    if given != expected:
         raise UsageError(
             "the policy's tensors are not those of the network that its config describes: "
-            f"given {_shapes(params)}, expected {_shapes(expected)}; the files are damaged"
+            f"given {given}, expected {expected}; the files are damaged"
         )
-    return params
-
-
-def _shapes(tree: Params) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
+    return unflatten(tensors)

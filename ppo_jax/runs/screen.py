@@ -30,7 +30,7 @@ class PatientConsole(Console):
     def on_broken_pipe(self) -> None:
         """Sends all further output nowhere."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
 
 
 class Screen:
@@ -166,6 +166,11 @@ class QuietScreen(Screen):
 
     def _show(self, record: Record, steps_per_second: float) -> None:
         pass
+
+
+def discard_output() -> None:
+    """Points standard output at nothing, so that writing to it, or closing it, fails no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_screen(quiet: bool, total_steps: int, solved_return: float | None) -> Screen:
