@@ -11,6 +11,7 @@ from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
 from ppo_jax.sweep import sweep
 from ppo_jax.train import train
+from tests.counted import Counted
 
 CONFIG = Config(
     num_envs=2, num_steps=8, total_timesteps=4 * 16, num_epochs=2, num_minibatches=2, hidden_sizes=(4,)
@@ -22,21 +23,9 @@ HYPER = Hyperparams(  # two fields vary, eight are shared
 )
 
 
-class Counted:
-    """A compiled sweep, and how often it was traced."""
-
-    def __init__(self):
-        self.traces = 0
-        self.run = jax.jit(self._sweep)
-
-    def _sweep(self, hyper, keys):
-        self.traces += 1
-        return sweep(CONFIG, hyper, keys)
-
-
 @pytest.fixture(scope="module")
 def counted():
-    return Counted()
+    return Counted(partial(sweep, CONFIG))
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from ppo_jax.loss import Samples
 from ppo_jax.networks import make_network
 from ppo_jax.rollout import Trajectory
 from ppo_jax.train import Metrics, advance, estimate, explained_variance, make_ppo, train
+from tests.counted import Counted
 
 CONFIG = Config(
     num_envs=4,
@@ -50,21 +51,9 @@ THREE_VALUES = {
 }
 
 
-class Counted:
-    """Training compiled with `jax.jit`, and how often Python went through it to trace it."""
-
-    def __init__(self):
-        self.traces = 0
-        self.run = jax.jit(self._train)
-
-    def _train(self, hyper, key):
-        self.traces += 1
-        return train(CONFIG, hyper, key)
-
-
 @pytest.fixture(scope="module")
 def counted():
-    return Counted()
+    return Counted(partial(train, CONFIG))
 
 
 @pytest.fixture(scope="module")
