@@ -19,10 +19,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from ppo_jax.actor_critic import Network, Params
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Environment
 from ppo_jax.envs.gymnax import make_environment
-from ppo_jax.networks import Network, Params, make_network
+from ppo_jax.networks import make_network
 from ppo_jax.rollout import Collector, init_collector, rollout
 from ppo_jax.runs import system
 from ppo_jax.train import PPO, TrainState, estimate, make_ppo
@@ -116,13 +117,15 @@ def make_parts(config: Config, hyper: Hyperparams) -> list[Part]:
     ppo = make_ppo(config)
     key = jax.random.key(0)
     learner = init_learner(network, hyper, key)
-    collector = init_collector(config, environment, key)
-    _, trajectory, _ = rollout(config, environment, network, key, learner.params, collector)
-    batch = estimate(network, hyper, learner.params, trajectory)
-    improve = partial(update, config, network, hyper, jax.numpy.float32(hyper.learning_rate))
+    collector = init_collector(config, environment, network, key)
+    _, trajectory, _ = rollout(config, environment, network, hyper, key, learner.params, collector)
+    batch = estimate(config, network, hyper, learner.params, trajectory)
+    improve = partial(update, config, network, hyper)
     return [
         Part("training", partial(train_once, ppo, hyper), ppo.init(hyper, key)),
-        Part("rollout", partial(collect_once, config, environment, network, learner.params), collector),
+        Part(
+            "rollout", partial(collect_once, config, environment, network, hyper, learner.params), collector
+        ),
         Part("environment", partial(step_once, config, environment), collector),
         Part("update", partial(improve_once, improve, batch), learner),
     ]
@@ -137,13 +140,14 @@ def collect_once(
     config: Config,
     environment: Environment,
     network: Network,
+    hyper: Hyperparams,
     params: Params,
     index: jax.Array,
     collector: Collector,
 ) -> Collector:
     """Does one rollout."""
     key = jax.random.fold_in(jax.random.key(0), index)
-    collector, trajectory, _ = rollout(config, environment, network, key, params, collector)
+    collector, trajectory, _ = rollout(config, environment, network, hyper, key, params, collector)
     # Whatever nobody reads is not computed: the trajectory is made to matter.
     return jax.lax.optimization_barrier((collector, trajectory))[0]
 

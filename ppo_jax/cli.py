@@ -76,8 +76,8 @@ class Evaluate:
         config, tensors = policy.load(directory.open_existing(self.run_dir))
         from ppo_jax.runs import evaluation
 
-        params = evaluation.restore(config, tensors)
-        result = evaluation.run(config, params, self.episodes, not self.sampled, self.seed)
+        agent = evaluation.restore(config, tensors)
+        result = evaluation.run(config, agent, self.episodes, not self.sampled, self.seed)
         print(evaluation.describe(result))
         return 0
 

@@ -12,6 +12,10 @@ from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError, closest
 
 Activation = Literal["tanh", "relu"]
+Encoder = Literal["auto", "mlp", "cnn"]
+Objective = Literal["clipped", "unclipped", "fixed_kl", "adaptive_kl"]
+Schedule = Literal["constant", "linear", "cosine"]
+RateSchedule = Literal["constant", "linear", "cosine", "adaptive_kl"]
 MAX_TIMESTEPS = 2**31 - 1  # steps are counted on the device in int32
 
 
@@ -35,12 +39,30 @@ class Config:
     """K: passes over each batch (the paper's K)."""
     num_minibatches: int = 4
     """Minibatches per epoch; the paper's minibatch size M is N * T / num_minibatches."""
+    encoder: Encoder = "auto"
+    """What comes before the hidden layers: nothing, or a 3 x 3 convolution; auto: cnn for images."""
     hidden_sizes: tuple[int, ...] = (64, 64)
-    """Widths of the hidden layers of the actor and, separately, of the critic."""
+    """Widths of the hidden layers of the actor and, separately unless shared, of the critic."""
     activation: Activation = "tanh"
-    """Nonlinearity between the hidden layers."""
+    """Nonlinearity between the layers."""
+    shared_torso: bool = False
+    """Let actor and critic share all layers but the last."""
+    memory_size: int = 0
+    """Units of a GRU between the hidden layers and the output; 0: no memory."""
     normalize_advantages: bool = True
     """Shift and scale the advantages of each minibatch to mean 0 and deviation 1."""
+    normalize_observations: bool = False
+    """Shift and scale observations by the mean and deviation of all seen so far, within +-10."""
+    normalize_rewards: bool = False
+    """Divide rewards by the deviation of the discounted sums of rewards seen so far, within +-10."""
+    objective: Objective = "clipped"
+    """What the policy maximizes: Eq. 7, Eq. 6, or Eq. 8 with a fixed or an adaptive KL penalty."""
+    learning_rate_schedule: RateSchedule = "linear"
+    """How the learning rate moves: to its final value, or with the KL of the updates (`desired_kl`)."""
+    clip_schedule: Schedule = "constant"
+    """How the clip range moves to its final value."""
+    entropy_schedule: Schedule = "constant"
+    """How the entropy coefficient moves to its final value."""
 
     @property
     def batch_size(self) -> int:
@@ -57,6 +79,16 @@ class Config:
         """U, the whole updates that fit into `total_timesteps`."""
         return self.total_timesteps // self.batch_size
 
+    @property
+    def adapts_learning_rate(self) -> bool:
+        """Whether the learning rate follows the KL of the updates."""
+        return self.learning_rate_schedule == "adaptive_kl"
+
+    @property
+    def measures_kl(self) -> bool:
+        """Whether something depends on the exact KL between the policies before and after."""
+        return self.objective in ("fixed_kl", "adaptive_kl") or self.adapts_learning_rate
+
 
 class Hyperparams(NamedTuple):
     """The numbers of a run that are traced: any values share one compilation, and a sweep is a vmap.
@@ -68,19 +100,29 @@ class Hyperparams(NamedTuple):
     learning_rate: float = 2.5e-4
     """Adam step size at the first update (the paper's stepsize)."""
     final_learning_rate: float = 0.0
-    """Step size that the linear schedule, which moves once per update, would reach after the last."""
+    """Step size that the schedule, which moves once per update, would reach after the last."""
     gamma: float = 0.99
     """Discount (the paper's gamma), in [0, 1]."""
     gae_lambda: float = 0.95
     """Bias against variance of the advantages (the paper's lambda), in [0, 1]."""
     clip_epsilon: float = 0.2
     """Half-width of the range the probability ratio is clipped to (the paper's epsilon)."""
+    final_clip_epsilon: float = 0.0
+    """Clip range that its schedule would reach after the last update."""
     value_clip_epsilon: float = math.inf
     """How far a value may move from its old one before its loss is clipped; inf is off, as in the paper."""
     value_coefficient: float = 0.5
     """Weight of the squared value error (c1 of Eq. 9; the error itself carries no further 1/2)."""
     entropy_coefficient: float = 0.01
     """Weight of the entropy bonus (c2 of Eq. 9)."""
+    final_entropy_coefficient: float = 0.0
+    """Entropy weight that its schedule would reach after the last update."""
+    kl_coefficient: float = 1.0
+    """Weight of the KL penalty (beta of Eq. 8), or where an adaptive one starts."""
+    desired_kl: float = 0.01
+    """KL per update that an adaptive penalty or learning rate steers to, in nats (d_targ of Section 4)."""
+    target_kl: float = math.inf
+    """The epochs that remain are left out once the mean KL of one exceeds this, in nats; inf is off."""
     max_grad_norm: float = 0.5
     """Gradients are scaled down to this global norm; inf is off."""
     adam_epsilon: float = 1e-5
@@ -116,12 +158,29 @@ def validate(config: Config, hyper: Hyperparams | None = None, environment: obje
     problems = [*_count_problems(config), *_choice_problems(config)]
     if not problems:
         problems.extend(_size_problems(config))
+        problems.extend(_schedule_problems(config, hyper or Hyperparams()))
     if environment is None:
         problems.extend(registry.problems(config.env))
     if hyper is not None:
         problems.extend(_hyper_problems(hyper))
     if problems:
         raise UsageError(problems)
+
+
+_CHOICES = {
+    "encoder": Encoder,
+    "activation": Activation,
+    "objective": Objective,
+    "learning_rate_schedule": RateSchedule,
+    "clip_schedule": Schedule,
+    "entropy_schedule": Schedule,
+}
+_SCHEDULES = {
+    "learning_rate_schedule": "learning_rate",
+    "clip_schedule": "clip_epsilon",
+    "entropy_schedule": "entropy_coefficient",
+}
+_SWITCHES = ("shared_torso", "normalize_advantages", "normalize_observations", "normalize_rewards")
 
 
 def _is_count(value: object) -> bool:
@@ -136,6 +195,10 @@ def _count_problems(config: Config) -> list[str]:
         for name in names
         if not _is_count(getattr(config, name))
     ]
+    if not (_is_count(config.memory_size) or config.memory_size == 0):
+        problems.append(
+            f"memory_size = {config.memory_size!r} is not an int of at least 0; give 0 or one such as 64"
+        )
     sizes = config.hidden_sizes
     if not isinstance(sizes, tuple) or not all(map(_is_count, sizes)):
         problems.append(
@@ -147,15 +210,15 @@ def _count_problems(config: Config) -> list[str]:
 
 def _choice_problems(config: Config) -> list[str]:
     problems = []
-    known = get_args(Activation)
-    if config.activation not in known:
-        problems.append(
-            f"activation = {config.activation!r} is unknown; {closest(str(config.activation), known)}"
-        )
-    if not isinstance(config.normalize_advantages, bool):
-        problems.append(
-            f"normalize_advantages = {config.normalize_advantages!r} is not a bool; give True or False"
-        )
+    for name, kind in _CHOICES.items():
+        value, known = getattr(config, name), get_args(kind)
+        if value not in known:
+            problems.append(f"{name} = {value!r} is unknown; {closest(str(value), known)}")
+    problems.extend(
+        f"{name} = {getattr(config, name)!r} is not a bool; give True or False"
+        for name in _SWITCHES
+        if not isinstance(getattr(config, name), bool)
+    )
     return problems
 
 
@@ -163,10 +226,11 @@ def _size_problems(config: Config) -> list[str]:
     problems = []
     batch, minibatches = config.batch_size, config.num_minibatches
     product = f"num_envs * num_steps = {batch}"
-    if batch % minibatches:
+    units, what = (batch, product) if not config.memory_size else (config.num_envs, _whole_sequences(config))
+    if units % minibatches:
         problems.append(
-            f"{product} is not divisible by num_minibatches = {minibatches}; "
-            f"{_nearest_divisors(batch, minibatches)}"
+            f"{what} is not divisible by num_minibatches = {minibatches}; "
+            f"{_nearest_divisors(units, minibatches)}"
         )
     if config.total_timesteps < batch:
         problems.append(
@@ -181,12 +245,44 @@ def _size_problems(config: Config) -> list[str]:
     return problems
 
 
+def _whole_sequences(config: Config) -> str:
+    return (
+        "with a memory, minibatches hold the whole sequences of environments, and "
+        f"num_envs = {config.num_envs}"
+    )
+
+
+def _schedule_problems(config: Config, hyper: Hyperparams) -> list[str]:
+    """Finds final values that nothing would ever read, and bounds of inf that cannot move."""
+    problems = []
+    for kind, name in _SCHEDULES.items():
+        schedule, start, end = getattr(config, kind), getattr(hyper, name), getattr(hyper, f"final_{name}")
+        moves = schedule in ("linear", "cosine")
+        if moves and _is_number(start) and start == math.inf:
+            problems.append(f"{name} = inf cannot move; give a number, or {kind} = 'constant'")
+        if (
+            not moves
+            and _is_number(start)
+            and _is_number(end)
+            and end not in (start, Hyperparams._field_defaults[f"final_{name}"])
+        ):
+            problems.append(
+                f"final_{name} = {end} has no effect with {kind} = {schedule!r}; "
+                f"give {kind} = 'linear' or 'cosine'"
+            )
+    return problems
+
+
 def _nearest_divisors(number: int, near: int) -> str:
     """The divisors of a number on both sides of another one, as a phrase."""
     divisors = {d for i in range(1, math.isqrt(number) + 1) if number % i == 0 for d in (i, number // i)}
     below = max(divisor for divisor in divisors if divisor <= near)
     above = min((divisor for divisor in divisors if divisor >= near), default=None)
     return f"{below} divides it" if above is None else f"{below} and {above} divide it"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class _Range(NamedTuple):
@@ -201,8 +297,7 @@ class _Range(NamedTuple):
         return bool(elements) and all(map(self._holds_one, elements))
 
     def _holds_one(self, value: Any) -> bool:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and self.low <= value <= self.high  # NaN compares false
+        return _is_number(value) and self.low <= value <= self.high  # NaN compares false
 
 
 _TINY, _HUGE = 2.0**-126, 2.0**128 - 2.0**104  # of float32, which the value becomes
@@ -217,9 +312,14 @@ _RANGES = {
     "gamma": _FRACTION,
     "gae_lambda": _FRACTION,
     "clip_epsilon": _POSITIVE_OR_OFF,
+    "final_clip_epsilon": _NOT_NEGATIVE,
     "value_clip_epsilon": _POSITIVE_OR_OFF,
     "value_coefficient": _NOT_NEGATIVE,
     "entropy_coefficient": _NOT_NEGATIVE,
+    "final_entropy_coefficient": _NOT_NEGATIVE,
+    "kl_coefficient": _NOT_NEGATIVE,
+    "desired_kl": _POSITIVE,
+    "target_kl": _POSITIVE_OR_OFF,
     "max_grad_norm": _POSITIVE_OR_OFF,
     "adam_epsilon": _POSITIVE,
 }

@@ -1,9 +1,20 @@
 """Probability distributions over actions: sample, log_prob, entropy, mode, kl."""
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from ppo_jax.envs.spaces import Box, Discrete, MultiDiscrete, Space, bounds
+from ppo_jax.errors import UsageError
+
+# Logit of an illegal action: so low that its probability is exactly 0, yet finite, so that
+# 0 * log 0 is 0 rather than NaN in entropies and gradients.
+ILLEGAL = -1e30
+# Range of the logarithm of a Gaussian's deviation, in units of the action's scale: from 0.7 % of half
+# the width between the bounds (less would let single steps change ratios by e^20) to 7 times of it.
+MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
 
 
 class Categorical(NamedTuple):
@@ -40,3 +51,145 @@ class Categorical(NamedTuple):
         """Returns KL(self || other) in nats, [...]."""
         difference = self.log_probs - other.log_probs
         return jnp.sum(jnp.exp(self.log_probs) * difference, axis=-1)
+
+
+class MultiCategorical(NamedTuple):
+    """Independent categorical distributions, one for each component of an action.
+
+    Attributes:
+        parts: One for each of the C components.
+    """
+
+    parts: tuple[Categorical, ...]
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws one action each, [..., C] int32."""
+        keys = jax.random.split(key, len(self.parts))
+        return jnp.stack([part.sample(key) for part, key in zip(self.parts, keys, strict=True)], axis=-1)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Returns log pi(action), the sum over components, [...], of actions [..., C] int32."""
+        return sum((part.log_prob(action[..., i]) for i, part in enumerate(self.parts)), jnp.float32(0))
+
+    def entropy(self) -> jax.Array:
+        """Returns the entropy in nats, the sum over components, [...]."""
+        return sum((part.entropy() for part in self.parts), jnp.float32(0))
+
+    def mode(self) -> jax.Array:
+        """Returns the most probable action, [..., C] int32."""
+        return jnp.stack([part.mode() for part in self.parts], axis=-1)
+
+    def kl(self, other: "MultiCategorical") -> jax.Array:
+        """Returns KL(self || other) in nats, the sum over components, [...]."""
+        pairs = zip(self.parts, other.parts, strict=True)
+        return sum((mine.kl(theirs) for mine, theirs in pairs), jnp.float32(0))
+
+
+class DiagonalGaussian(NamedTuple):
+    """Independent normal distributions, one for each of the A components of an action.
+
+    Attributes:
+        mean: [..., A] float32.
+        log_std: Logarithm of the standard deviation, [..., A] float32.
+    """
+
+    mean: jax.Array
+    log_std: jax.Array
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws one action each, [..., A] float32, unbounded."""
+        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Returns the log-density, the sum over components, [...], of unbounded actions [..., A]."""
+        standardized = (action - self.mean) * jnp.exp(-self.log_std)
+        log_density = -0.5 * standardized**2 - self.log_std - 0.5 * math.log(2 * math.pi)
+        return log_density.sum(axis=-1)
+
+    def entropy(self) -> jax.Array:
+        """Returns the differential entropy in nats, [...]; negative if the density is narrow."""
+        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(axis=-1)
+
+    def mode(self) -> jax.Array:
+        """Returns the mean, [..., A] float32."""
+        return self.mean
+
+    def kl(self, other: "DiagonalGaussian") -> jax.Array:
+        """Returns KL(self || other) in nats, [...]."""
+        distance = (self.mean - other.mean) * jnp.exp(-other.log_std)
+        log_ratio = self.log_std - other.log_std
+        return 0.5 * (jnp.expm1(2 * log_ratio) - 2 * log_ratio + distance**2).sum(axis=-1)
+
+
+Distribution = Categorical | MultiCategorical | DiagonalGaussian
+
+
+def num_outputs(action_space: Space) -> int:
+    """Returns how many outputs of a network a distribution over an action space takes.
+
+    Raises:
+        UsageError: If it is a Box of another rank than 1.
+    """
+    match action_space:
+        case Discrete(n):
+            return n
+        case MultiDiscrete(nums):
+            return sum(nums)
+        case Box((size,)):
+            return size
+    raise UsageError(
+        f"the actions are {action_space}, not of rank 1; flatten them to one axis, and reshape them in `step`"
+    )
+
+
+def make_distribution(
+    action_space: Space, outputs: jax.Array, log_std: jax.Array | None, legal: jax.Array | None
+) -> Distribution:
+    """Reads the outputs of a network as a distribution over actions.
+
+    Args:
+        action_space: Discrete and MultiDiscrete take logits; Box a mean. The Gaussian of a bounded Box
+            is scaled to it: output 0 is its middle, and outputs of +-1 are its bounds.
+        outputs: [..., num_outputs(action_space)].
+        log_std: For a Box, [A], whatever the state; held within MIN_LOG_STD and MAX_LOG_STD.
+        legal: Which actions are allowed, bool like `outputs`; None if all are. Where none is, which is
+            an error of the environment, all are taken to be (see `Metrics.dead_ends`).
+
+    Raises:
+        UsageError: If legal actions are given for a Box.
+    """
+    if isinstance(action_space, Box):
+        return _gaussian(action_space, outputs, log_std, legal)
+    if isinstance(action_space, Discrete):
+        return _categorical(outputs, legal)
+    ends = [sum(action_space.nums[: i + 1]) for i in range(len(action_space.nums) - 1)]
+    logits = jnp.split(outputs, ends, axis=-1)
+    masks = [None] * len(logits) if legal is None else jnp.split(legal, ends, axis=-1)
+    return MultiCategorical(tuple(map(_categorical, logits, masks)))
+
+
+def dead_ends(action_space: Space, legal: jax.Array) -> jax.Array:
+    """Says where some component of an action has no legal value, [..., num_outputs] bool to [...]."""
+    nums = action_space.nums if isinstance(action_space, MultiDiscrete) else (legal.shape[-1],)
+    ends = [sum(nums[: i + 1]) for i in range(len(nums) - 1)]
+    possible = [part.any(axis=-1) for part in jnp.split(legal, ends, axis=-1)]
+    return ~jnp.stack(possible).all(axis=0)
+
+
+def _categorical(logits: jax.Array, legal: jax.Array | None) -> Categorical:
+    if legal is None:
+        return Categorical(logits)
+    allowed = legal | ~legal.any(axis=-1, keepdims=True)
+    return Categorical(jnp.where(allowed, logits, ILLEGAL))
+
+
+def _gaussian(
+    action_space: Box, outputs: jax.Array, log_std: jax.Array | None, legal: jax.Array | None
+) -> DiagonalGaussian:
+    if legal is not None or log_std is None:
+        raise UsageError(f"actions {action_space} need a deviation, and cannot be masked; clip them instead")
+    low, high = bounds(action_space, outputs.ndim)
+    bounded = jnp.isfinite(low) & jnp.isfinite(high)
+    middle, scale = jnp.where(bounded, (low + high) / 2, 0.0), jnp.where(bounded, (high - low) / 2, 1.0)
+    log_std = jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD).reshape(scale.shape) + jnp.log(scale)
+    return DiagonalGaussian(mean=middle + scale * outputs, log_std=jnp.broadcast_to(log_std, outputs.shape))

@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ppo_jax.actor_critic import Memory, Network, Params
 from ppo_jax.config import Config, validate
+from ppo_jax.envs import spaces
 from ppo_jax.envs.environment import Environment
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.errors import UsageError
-from ppo_jax.networks import Network, Params, make_network
+from ppo_jax.networks import MakeNetwork, make_network
+from ppo_jax.normalization import normalize_observation
 
 MAX_STEPS = 100_000  # bounds the loop for an environment that never ends an episode
 
@@ -36,6 +39,8 @@ def evaluate(
     num_episodes: int = 100,
     greedy: bool = True,
     environment: Environment | None = None,
+    make_network: MakeNetwork = make_network,
+    statistics: Any = None,
 ) -> Episodes:
     """Runs exactly E episodes of a policy, one in each of E fresh environments.
 
@@ -49,18 +54,29 @@ def evaluate(
         num_episodes: E, static.
         greedy: Take the most probable action rather than sample one; static.
         environment: The caller's own environment; by default the one that `config.env` names.
+        make_network: The caller's own function in place of `networks.make_network`.
+        statistics: Of the observations, `state.collector.statistics` of the training; required if the
+            configuration normalizes them. They are not changed.
 
     Returns:
         The E episodes, in the order of the environments.
 
     Raises:
-        UsageError: With every mistake in the configuration, or if there are no episodes.
+        UsageError: With every mistake in the configuration, if there are no episodes, or if the
+            statistics are missing.
     """
     validate(config, environment=environment)
     if num_episodes < 1:
         raise UsageError(f"num_episodes = {num_episodes} is not at least 1; give one such as 100")
+    if config.normalize_observations and statistics is None:
+        raise UsageError(
+            "normalize_observations = True needs the statistics of the training; "
+            "give statistics=state.collector.statistics"
+        )
     environment = environment or make_environment(config.env)
-    network = make_network(config, environment.observation_space, environment.action_space)
+    network = make_network(
+        config, environment.observation_space, environment.action_space, environment.privileged_space
+    )
     reset_key, key = jax.random.split(key)
     state, observation = environment.reset(num_episodes, reset_key)
     episodes = Episodes(
@@ -68,15 +84,24 @@ def evaluate(
         episode_length=jnp.zeros(num_episodes, jnp.int32),
         finished=jnp.zeros(num_episodes, bool),
     )
-    step = partial(_step, environment, network, params, greedy)
-    progress = _Progress(key=key, state=state, observation=observation, episodes=episodes)
+    step = partial(_step, environment, network, params, statistics, greedy)
+    progress = _Progress(
+        key=key,
+        state=state,
+        observation=observation,
+        start=jnp.ones(num_episodes, bool),
+        memory=network.init_memory(num_episodes),
+        episodes=episodes,
+    )
     return jax.lax.while_loop(_unfinished, step, progress).episodes
 
 
 class _Progress(NamedTuple):
     key: jax.Array
     state: Any
-    observation: jax.Array  # [E, ...]
+    observation: Any  # [E, ...]
+    start: jax.Array  # [E] bool
+    memory: Memory
     episodes: Episodes
 
 
@@ -86,12 +111,19 @@ def _unfinished(progress: _Progress) -> jax.Array:
 
 
 def _step(
-    environment: Environment, network: Network, params: Params, greedy: bool, progress: _Progress
+    environment: Environment,
+    network: Network,
+    params: Params,
+    statistics: Any,
+    greedy: bool,
+    progress: _Progress,
 ) -> _Progress:
     key, action_key, environment_key = jax.random.split(progress.key, 3)
-    policy = network.policy(params, progress.observation)
+    observation = normalize_observation(statistics, progress.observation)
+    policy, _, memory = network.apply(params, progress.memory, observation, progress.start)
     action = policy.mode() if greedy else policy.sample(action_key)
-    state, time_step = environment.step(environment_key, progress.state, action)
+    possible = spaces.clip(environment.action_space, action)
+    state, time_step = environment.step(environment_key, progress.state, possible)
 
     running = ~progress.episodes.finished
     episodes = Episodes(
@@ -99,4 +131,11 @@ def _step(
         episode_length=progress.episodes.episode_length + running,
         finished=progress.episodes.finished | time_step.done,
     )
-    return _Progress(key=key, state=state, observation=time_step.observation, episodes=episodes)
+    return _Progress(
+        key=key,
+        state=state,
+        observation=time_step.observation,
+        start=time_step.done,
+        memory=memory,
+        episodes=episodes,
+    )

@@ -1,13 +1,13 @@
-"""The PPO loss (Eq. 9): probability ratio, clipped surrogate, value error, entropy, diagnostics."""
+"""The PPO loss (Eq. 9): probability ratio, surrogate objectives, value error, entropy, diagnostics."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from ppo_jax.actor_critic import Memory, Network, Params
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.networks import Network, Params
 
 # exp overflows float32 at 88.7, and the gradient of the clipped loss is NaN from there on, so the
 # log-ratio is held within +-20 (a ratio of 4.9e8); how often that happens is reported.
@@ -20,28 +20,36 @@ SATURATION = 1e15
 class Samples(NamedTuple):
     """Samples to learn from; the leading axes are [T, N] for a batch and [M] for a minibatch.
 
+    A minibatch of a network with memory holds whole sequences instead, [M / T, T].
+
     Attributes:
         observation: s, [M, ...].
-        action: a, as it was sampled, [M].
+        action: a, as it was sampled, before it was clipped to any bounds, [M, ...].
         log_prob: log pi_old(a | s), [M].
         value: V_old(s), [M].
         advantage: A, [M].
         target: V_targ, [M].
+        policy: pi_old, distributions [M]; None where the objective has no KL penalty.
+        memory: Of the old network before s, [M, H]; without leaves if it has none.
+        start: An episode begins at s, [M] bool; None where nothing needs to know.
     """
 
-    observation: jax.Array
+    observation: Any
     action: jax.Array
     log_prob: jax.Array
     value: jax.Array
     advantage: jax.Array
     target: jax.Array
+    policy: Any = None
+    memory: Memory = ()
+    start: jax.Array | None = None
 
 
 class LossInfo(NamedTuple):
     """The parts of the loss, and what they say about the size of the step; scalars.
 
     Attributes:
-        policy_loss: Negative clipped surrogate, -L^CLIP.
+        policy_loss: Negative surrogate objective, -L^CLIP unless the configuration says otherwise.
         value_loss: Mean squared value error, L^VF.
         entropy: Mean entropy of the policy in nats, S.
         approx_kl: KL(pi_old || pi) in nats, estimated from the samples.
@@ -64,26 +72,27 @@ def ppo_loss(
 
         L = -L^CLIP + c1 * L^VF - c2 * S        (Eq. 9)
 
+    The paper's other objectives take the place of L^CLIP if `config.objective` says so.
+
     Args:
-        config: For `normalize_advantages`.
+        config: For `normalize_advantages` and `objective`.
         network: Policy and value function.
-        hyper: Clip range, c1, c2.
+        hyper: Clip range or beta, c1, c2.
         params: theta, the parameters to differentiate with respect to.
         minibatch: M samples of the old policy.
 
     Returns:
         The scalar loss, and its parts.
     """
-    chex.assert_equal_shape([*minibatch[1:]])
-    policy = network.policy(params, minibatch.observation)
+    _check_shapes(minibatch)
+    policy, value, _ = network.unroll(params, minibatch.memory, minibatch.observation, minibatch.start)
     log_prob = policy.log_prob(minibatch.action)
-    value = network.value(params, minibatch.observation)
 
     advantage = _saturate(minibatch.advantage)
     if config.normalize_advantages:
         advantage = normalize(advantage)
     ratio = probability_ratio(log_prob, minibatch.log_prob)
-    surrogate = clipped_surrogate(ratio, advantage, hyper.clip_epsilon)
+    surrogate = _surrogate(config, hyper, ratio, advantage, policy, minibatch.policy)
     error = value_error(value, minibatch.value, _saturate(minibatch.target), hyper.value_clip_epsilon)
     info = LossInfo(
         policy_loss=-surrogate.mean(),
@@ -134,6 +143,34 @@ def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: jax.
     return jnp.minimum(ratio * advantage, clipped * advantage)
 
 
+def unclipped_surrogate(ratio: jax.Array, advantage: jax.Array) -> jax.Array:
+    """Computes the surrogate objective of conservative policy iteration, to be maximized (Eq. 6): r * A.
+
+    Without clipping or penalty nothing keeps the policy near the old one; the paper's first baseline.
+
+    Args:
+        ratio: r, [...], positive.
+        advantage: A, [...].
+    """
+    return ratio * advantage
+
+
+def kl_penalized_surrogate(
+    ratio: jax.Array, advantage: jax.Array, kl: jax.Array, kl_coefficient: jax.Array | float
+) -> jax.Array:
+    """Computes the KL-penalized surrogate objective of each sample, to be maximized (Eq. 8).
+
+        r * A - beta * KL(pi_old(. | s) || pi(. | s))
+
+    Args:
+        ratio: r, [...], positive.
+        advantage: A, [...].
+        kl: Exact divergence of the policies in each state, in nats, [...].
+        kl_coefficient: beta, 0 or more; fixed, or adapted after each update (Section 4).
+    """
+    return ratio * advantage - kl_coefficient * kl
+
+
 def value_error(
     value: jax.Array, old_value: jax.Array, target: jax.Array, value_clip_epsilon: jax.Array | float
 ) -> jax.Array:
@@ -177,6 +214,21 @@ def normalize(advantage: jax.Array) -> jax.Array:
     if advantage.size == 1:
         return advantage
     return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+
+
+def _surrogate(
+    config: Config, hyper: Hyperparams, ratio: jax.Array, advantage: jax.Array, policy: Any, old_policy: Any
+) -> jax.Array:
+    if config.objective == "clipped":
+        return clipped_surrogate(ratio, advantage, hyper.clip_epsilon)
+    if config.objective == "unclipped":
+        return unclipped_surrogate(ratio, advantage)
+    return kl_penalized_surrogate(ratio, advantage, old_policy.kl(policy), hyper.kl_coefficient)
+
+
+def _check_shapes(minibatch: Samples) -> None:
+    chex.assert_equal_shape([minibatch.log_prob, minibatch.value, minibatch.advantage, minibatch.target])
+    chex.assert_equal_shape_prefix([minibatch.log_prob, minibatch.action], minibatch.log_prob.ndim)
 
 
 def _log_ratio(log_prob: jax.Array, old_log_prob: jax.Array) -> jax.Array:

@@ -1,122 +1,192 @@
-"""The policy and the value function. The only module that knows flax."""
+"""The networks of this package. The only module that knows flax.
+
+`make_network` is the one place where a network is chosen: pass a function like it to `train` to use
+your own, put together with `separate`, `shared` or `memoryless` from your own Flax modules.
+"""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen, traverse_util
+from flax import linen
 
+from ppo_jax.actor_critic import Memory, Network, Tower, separate, shared
 from ppo_jax.config import Config
-from ppo_jax.distributions import Categorical
-from ppo_jax.envs.spaces import Box, Discrete, Space
+from ppo_jax.distributions import num_outputs
+from ppo_jax.envs.spaces import Box, Space
 from ppo_jax.errors import UsageError
 
-Params = dict[str, Any]  # {"actor": ..., "critic": ...}
+MakeNetwork = Callable[[Config, Space, Space, Space | None], Network]
+
+CONV_CHANNELS = (16,)  # the one convolution of the networks published with MinAtar
+POLICY_GAIN, VALUE_GAIN = 0.01, 1.0  # of the output layers
 
 _ACTIVATIONS = {"tanh": linen.tanh, "relu": linen.relu}
 
 
-class Network(NamedTuple):
-    """Policy and value function as pure functions of their parameters.
-
-    Attributes:
-        init: `init(key) -> params`.
-        policy: `policy(params, observation [..., *D]) -> distribution` over actions [...].
-        value: `value(params, observation [..., *D]) -> V [...]`.
-    """
-
-    init: Callable[[jax.Array], Params]
-    policy: Callable[[Params, jax.Array], Categorical]
-    value: Callable[[Params, jax.Array], jax.Array]
-
-
-class MLP(linen.Module):
-    """Dense layers with orthogonal weights and zero biases.
+class Stack(linen.Module):
+    """Convolutions, hidden layers, a memory and outputs, with orthogonal weights and zero biases.
 
     The gains are those of the original PPO code: sqrt(2) inside, 0.01 for the policy's output (so that
-    the first policy is nearly uniform), 1 for the value's.
+    the first policy is nearly uniform), 1 for the value's and for the memory.
 
     Attributes:
+        rank: Axes of one observation.
+        outputs: Width and gain of each output layer; their outputs stand in a row.
         hidden_sizes: Widths of the hidden layers.
-        output_size: Width of the output.
-        output_gain: Gain of the output layer's weights.
         activation: Between the layers.
+        conv_channels: Channels of the 3 x 3 convolutions before them.
+        memory_size: Units of a GRU between the hidden layers and the outputs; 0 is none.
     """
 
+    rank: int
+    outputs: tuple[tuple[int, float], ...]
     hidden_sizes: tuple[int, ...]
-    output_size: int
-    output_gain: float
     activation: Callable[[jax.Array], jax.Array]
+    conv_channels: tuple[int, ...] = ()
+    memory_size: int = 0
 
     @linen.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps features [..., D] to outputs [..., output_size]."""
+    def __call__(self, x: jax.Array, memory: Memory = ()) -> Any:
+        """Maps features [..., *D] to outputs [..., O], and to the next memory if there is one."""
+        for channels in self.conv_channels:
+            x = self.activation(_dense(channels, math.sqrt(2))(_patches(x)))
+        x = x.reshape(*x.shape[: x.ndim - self.rank], -1)
         for size in self.hidden_sizes:
             x = self.activation(_dense(size, math.sqrt(2))(x))
-        return _dense(self.output_size, self.output_gain)(x)
+        if self.memory_size:
+            memory, x = _gru(self.memory_size)(memory, x)
+        outputs = jnp.concatenate([_dense(*output)(x) for output in self.outputs], axis=-1)
+        return (outputs, memory) if self.memory_size else outputs
 
 
-def make_network(config: Config, observation_space: Space, action_space: Space) -> Network:
-    """Makes separate actor and critic MLPs that fit the spaces.
+def make_network(
+    config: Config, observation_space: Space, action_space: Space, privileged_space: Space | None = None
+) -> Network:
+    """Makes the network that a configuration describes, to fit the spaces of an environment.
 
     Args:
-        config: For the hidden sizes and the activation.
-        observation_space: Box of any rank; an observation is flattened in row-major order.
-        action_space: Discrete.
+        config: For encoder, hidden sizes, activation, shared torso and memory.
+        observation_space: Box of any rank, flattened in row-major order unless it is an image.
+        action_space: Of any kind.
+        privileged_space: Of what only the critic sees, if there is something.
 
     Returns:
         The network.
 
     Raises:
-        UsageError: If a space is of another kind.
+        UsageError: If a space does not fit the configuration.
     """
-    if not isinstance(observation_space, Box) or not isinstance(action_space, Discrete):
+    actor_space = _box(config, observation_space)
+    critic_space = _box(config, privileged_space or observation_space)
+    policy, value = (num_outputs(action_space), POLICY_GAIN), (1, VALUE_GAIN)
+    if not config.shared_torso:
+        actor = _make_tower(config, actor_space, (policy,))
+        return separate(actor, _make_tower(config, critic_space, (value,)), action_space)
+    if privileged_space is not None:
         raise UsageError(
-            f"env = {config.env!r} has observations {observation_space} and actions {action_space}; "
-            "Box observations and Discrete actions are implemented"
+            f"shared_torso = True does not go with env = {config.env!r}, whose critic sees more than the "
+            "actor; give shared_torso = False"
         )
-    mlp = partial(MLP, config.hidden_sizes, activation=_ACTIVATIONS[config.activation])
-    actor = mlp(output_size=action_space.n, output_gain=0.01)
-    critic = mlp(output_size=1, output_gain=1.0)
-    rank = len(observation_space.shape)
-    return Network(
-        init=partial(_init, actor, critic, math.prod(observation_space.shape)),
-        policy=partial(_policy, actor, rank),
-        value=partial(_value, critic, rank),
+    return shared(_make_tower(config, actor_space, (policy, value)), action_space)
+
+
+def plain(module: linen.Module, observation_space: Box) -> Tower:
+    """Makes a tower of a Flax module that remembers nothing.
+
+    Args:
+        module: Called with features [..., *D], returns outputs [..., O].
+        observation_space: Of what it sees.
+    """
+    return Tower(
+        init=partial(_init_plain, module, observation_space.shape),
+        init_memory=lambda num_envs: (),
+        apply=partial(_apply_plain, module),
+        remembers=False,
     )
 
 
-def flatten(params: Params) -> dict[str, Any]:
-    """Names every array of the parameters by its path, such as "actor/params/Dense_0/kernel"."""
-    return dict(traverse_util.flatten_dict(params, sep="/"))
+def recurrent(module: linen.Module, observation_space: Box, memory_size: int) -> Tower:
+    """Makes a tower of a Flax module with a memory, which is zero when an episode begins.
+
+    Args:
+        module: Called with features [..., *D] and memory [..., memory_size], returns outputs [..., O]
+            and the next memory.
+        observation_space: Of what it sees.
+        memory_size: H, units of the memory.
+    """
+    return Tower(
+        init=partial(_init_recurrent, module, observation_space.shape, memory_size),
+        init_memory=lambda num_envs: jnp.zeros((num_envs, memory_size)),
+        apply=partial(_apply_recurrent, module),
+        remembers=True,
+    )
 
 
-def unflatten(tensors: Mapping[str, jax.Array]) -> Params:
-    """Undoes `flatten`."""
-    return traverse_util.unflatten_dict(tensors, sep="/")
+def _box(config: Config, space: Space) -> Box:
+    if not isinstance(space, Box):
+        raise UsageError(f"env = {config.env!r} has observations {space}; give them as a Box of floats")
+    if config.encoder == "cnn" and len(space.shape) != 3:
+        raise UsageError(
+            f"encoder = 'cnn' needs images of shape (height, width, channels), but env = {config.env!r} has "
+            f"observations of shape {space.shape}; give encoder = 'mlp'"
+        )
+    return space
 
 
-def _init(actor: MLP, critic: MLP, num_features: int, key: jax.Array) -> Params:
-    actor_key, critic_key = jax.random.split(key)
-    features = jnp.zeros(num_features)
-    return {"actor": actor.init(actor_key, features), "critic": critic.init(critic_key, features)}
+def _make_tower(config: Config, space: Box, outputs: tuple[tuple[int, float], ...]) -> Tower:
+    is_image = len(space.shape) == 3
+    use_cnn = config.encoder == "cnn" or (config.encoder == "auto" and is_image)
+    stack = Stack(
+        rank=len(space.shape),
+        outputs=outputs,
+        hidden_sizes=config.hidden_sizes,
+        activation=_ACTIVATIONS[config.activation],
+        conv_channels=CONV_CHANNELS if use_cnn else (),
+        memory_size=config.memory_size,
+    )
+    return recurrent(stack, space, config.memory_size) if config.memory_size else plain(stack, space)
 
 
-def _policy(actor: MLP, rank: int, params: Params, observation: jax.Array) -> Categorical:
-    return Categorical(logits=_apply(actor, params["actor"], rank, observation))
+def _init_plain(module: linen.Module, shape: tuple[int, ...], key: jax.Array) -> Any:
+    return module.init(key, jnp.zeros(shape))
 
 
-def _value(critic: MLP, rank: int, params: Params, observation: jax.Array) -> jax.Array:
-    return _apply(critic, params["critic"], rank, observation)[..., 0]
+def _init_recurrent(module: linen.Module, shape: tuple[int, ...], memory_size: int, key: jax.Array) -> Any:
+    return module.init(key, jnp.zeros(shape), jnp.zeros(memory_size))
 
 
-def _apply(module: MLP, params: Any, rank: int, observation: jax.Array) -> jax.Array:
-    batch_shape = observation.shape[: observation.ndim - rank]
-    return jnp.asarray(module.apply(params, observation.reshape(*batch_shape, -1)))
+def _apply_plain(
+    module: linen.Module, params: Any, memory: Memory, features: jax.Array
+) -> tuple[jax.Array, Memory]:
+    return jnp.asarray(module.apply(params, features)), ()
+
+
+def _apply_recurrent(
+    module: linen.Module, params: Any, memory: Memory, features: jax.Array
+) -> tuple[jax.Array, Memory]:
+    outputs, memory = module.apply(params, features, memory)
+    return jnp.asarray(outputs), memory
 
 
 def _dense(size: int, gain: float) -> linen.Dense:
     return linen.Dense(size, kernel_init=linen.initializers.orthogonal(gain))
+
+
+def _patches(x: jax.Array) -> jax.Array:
+    """Lays the 3 x 3 neighbourhoods of an image side by side, [..., h, w, c] to [..., h - 2, w - 2, 9c].
+
+    A dense layer on them is a convolution, and as one matrix product it trains a network for MinAtar
+    20 times as fast on a CPU as XLA's convolution does.
+    """
+    height, width = x.shape[-3] - 2, x.shape[-2] - 2
+    shifts = [x[..., i : i + height, j : j + width, :] for i in range(3) for j in range(3)]
+    return jnp.concatenate(shifts, axis=-1)
+
+
+def _gru(size: int) -> linen.GRUCell:
+    orthogonal = linen.initializers.orthogonal()
+    return linen.GRUCell(size, kernel_init=orthogonal, recurrent_kernel_init=orthogonal)

@@ -4,8 +4,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-from ppo_jax.config import Config
+from ppo_jax.actor_critic import Memory, Network, Params
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.envs import spaces
 from ppo_jax.envs.environment import Environment
 from ppo_jax.envs.episodes import (
     EndedEpisodes,
@@ -15,7 +18,14 @@ from ppo_jax.envs.episodes import (
     record_step,
     summarize,
 )
-from ppo_jax.networks import Network, Params
+from ppo_jax.normalization import (
+    RewardScaler,
+    init_observation_statistics,
+    init_reward_scaler,
+    merge_observation,
+    normalize_observation,
+    scale_rewards,
+)
 
 
 class Collector(NamedTuple):
@@ -23,53 +33,76 @@ class Collector(NamedTuple):
 
     Attributes:
         environment: State of the N environments.
-        observation: [N, ...], the observations to act on next.
+        observation: [N, ...], the observations to act on next, as the environment gave them.
+        start: [N] bool, an episode begins with them.
+        memory: Of the network, before them.
         episodes: Statistics of episodes, running and finished.
+        statistics: Of the observations acted on; None where they are not normalized.
+        reward_scaler: None where rewards are not scaled.
     """
 
     environment: Any
-    observation: jax.Array
+    observation: Any
+    start: jax.Array
+    memory: Memory
     episodes: EpisodeState
+    statistics: Any
+    reward_scaler: RewardScaler | None
 
 
 class Trajectory(NamedTuple):
-    """What happened, time-major.
+    """What happened, time-major; observations and rewards as the learner sees them, normalized or not.
 
     Attributes:
         observation: s_t, [T, N, ...].
-        action: a_t, [T, N].
-        log_prob: log pi_old(a_t | s_t) of the action that was sampled, [T, N].
+        action: a_t as it was sampled, before it was clipped to any bounds, [T, N, ...].
+        log_prob: log pi_old(a_t | s_t), [T, N].
         final_observation: The true successor of s_t, before auto-reset, [T, N, ...].
         reward: r_t, [T, N].
         terminated: [T, N] bool, there is no future to value.
         done: [T, N] bool, the episode ended, terminated or truncated.
+        start: [T, N] bool, an episode began with s_t.
+        memory: Of the network before s_t, [T, N, H]; without leaves if it has none.
     """
 
-    observation: jax.Array
+    observation: Any
     action: jax.Array
     log_prob: jax.Array
-    final_observation: jax.Array
+    final_observation: Any
     reward: jax.Array
     terminated: jax.Array
     done: jax.Array
+    start: jax.Array
+    memory: Memory
 
 
-def init_collector(config: Config, environment: Environment, key: jax.Array) -> Collector:
+def init_collector(config: Config, environment: Environment, network: Network, key: jax.Array) -> Collector:
     """Resets N environments.
 
     Args:
-        config: For `num_envs`.
+        config: For `num_envs`, and for what is normalized.
         environment: The environment.
+        network: For its memory.
         key: For the first states.
     """
-    state, observation = environment.reset(config.num_envs, key)
-    return Collector(environment=state, observation=observation, episodes=init_episodes(config.num_envs))
+    num_envs = config.num_envs
+    state, observation = environment.reset(num_envs, key)
+    return Collector(
+        environment=state,
+        observation=observation,
+        start=jnp.ones(num_envs, bool),
+        memory=network.init_memory(num_envs),
+        episodes=init_episodes(num_envs),
+        statistics=init_observation_statistics(observation) if config.normalize_observations else None,
+        reward_scaler=init_reward_scaler(num_envs) if config.normalize_rewards else None,
+    )
 
 
 def rollout(
     config: Config,
     environment: Environment,
     network: Network,
+    hyper: Hyperparams,
     key: jax.Array,
     params: Params,
     collector: Collector,
@@ -79,7 +112,8 @@ def rollout(
     Args:
         config: For `num_steps`.
         environment: The environment.
-        network: Whose policy acts; the critic is not needed while collecting.
+        network: Whose policy acts; the critic is needed only for what it remembers.
+        hyper: gamma, with which rewards are scaled.
         key: For actions, transitions and resets.
         params: Parameters of the acting policy.
         collector: Where the environments stand.
@@ -91,7 +125,13 @@ def rollout(
     act = partial(_step, environment, network, params)
     collector, (trajectory, ended) = jax.lax.scan(act, collector, keys)
     episodes, summary = summarize(collector.episodes, ended)
-    return collector._replace(episodes=episodes), trajectory, summary
+    collector = collector._replace(episodes=episodes)
+    if collector.reward_scaler is not None:
+        scaler, reward = scale_rewards(
+            collector.reward_scaler, trajectory.reward, trajectory.done, hyper.gamma
+        )
+        collector, trajectory = collector._replace(reward_scaler=scaler), trajectory._replace(reward=reward)
+    return collector, trajectory, summary
 
 
 def _step(
@@ -102,18 +142,30 @@ def _step(
     key: jax.Array,
 ) -> tuple[Collector, tuple[Trajectory, EndedEpisodes]]:
     action_key, environment_key = jax.random.split(key)
-    policy = network.policy(params, collector.observation)
+    statistics = merge_observation(collector.statistics, collector.observation)
+    observation = normalize_observation(statistics, collector.observation)
+    policy, _, memory = network.apply(params, collector.memory, observation, collector.start)
     action = policy.sample(action_key)
-    state, time_step = environment.step(environment_key, collector.environment, action)
+    possible = spaces.clip(environment.action_space, action)
+    state, time_step = environment.step(environment_key, collector.environment, possible)
     episodes, ended = record_step(collector.episodes, time_step.reward, time_step.done)
     experience = Trajectory(
-        observation=collector.observation,
+        observation=observation,
         action=action,
         log_prob=policy.log_prob(action),
-        final_observation=time_step.final_observation,
+        final_observation=normalize_observation(statistics, time_step.final_observation),
         reward=time_step.reward,
         terminated=time_step.terminated,
         done=time_step.done,
+        start=collector.start,
+        memory=collector.memory,
     )
-    collector = Collector(environment=state, observation=time_step.observation, episodes=episodes)
+    collector = collector._replace(
+        environment=state,
+        observation=time_step.observation,
+        start=time_step.done,
+        memory=memory,
+        episodes=episodes,
+        statistics=statistics,
+    )
     return collector, (experience, ended)

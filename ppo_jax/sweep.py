@@ -8,11 +8,16 @@ import jax.numpy as jnp
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Environment
 from ppo_jax.errors import UsageError
+from ppo_jax.networks import MakeNetwork, make_network
 from ppo_jax.train import Metrics, TrainState, train
 
 
 def sweep(
-    config: Config, hyper: Hyperparams, keys: jax.Array, environment: Environment | None = None
+    config: Config,
+    hyper: Hyperparams,
+    keys: jax.Array,
+    environment: Environment | None = None,
+    make_network: MakeNetwork = make_network,
 ) -> tuple[TrainState, Metrics]:
     """Trains H hyperparameter points from S seeds each, as one program.
 
@@ -22,6 +27,7 @@ def sweep(
             one field is an array.
         keys: One per seed, [S].
         environment: The caller's own environment; by default the one that `config.env` names.
+        make_network: The caller's own function in place of `networks.make_network`.
 
     Returns:
         States [H, S, ...] and metrics [H, S, U]. Run (h, s) draws the random numbers of `train` with
@@ -38,11 +44,15 @@ def sweep(
             "an array [H], no field of a higher rank, and keys [S] as `jax.random.split` makes them"
         )
     axes = Hyperparams(**{name: 0 if rank else None for name, rank in ranks.items()})  # pyright: ignore
-    over_seeds = jax.vmap(partial(_train, config, environment), in_axes=(None, 0))
+    over_seeds = jax.vmap(partial(_train, config, environment, make_network), in_axes=(None, 0))
     return jax.vmap(over_seeds, in_axes=(axes, None))(hyper, keys)
 
 
 def _train(
-    config: Config, environment: Environment | None, hyper: Hyperparams, key: jax.Array
+    config: Config,
+    environment: Environment | None,
+    make_network: MakeNetwork,
+    hyper: Hyperparams,
+    key: jax.Array,
 ) -> tuple[TrainState, Metrics]:
-    return train(config, hyper, key, environment)
+    return train(config, hyper, key, environment, make_network)

@@ -8,15 +8,18 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from ppo_jax.actor_critic import Network, Params
 from ppo_jax.config import Config, Hyperparams, validate
-from ppo_jax.envs.environment import Environment
+from ppo_jax.distributions import dead_ends
+from ppo_jax.envs.environment import Environment, legal_actions
 from ppo_jax.envs.episodes import EpisodeSummary
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.gae import gae
 from ppo_jax.loss import Samples
-from ppo_jax.networks import Network, Params, make_network
+from ppo_jax.networks import MakeNetwork, make_network
 from ppo_jax.rollout import Collector, Trajectory, init_collector, rollout
-from ppo_jax.update import Learner, UpdateInfo, init_learner, learning_rate, update
+from ppo_jax.schedules import at_update
+from ppo_jax.update import Learner, UpdateInfo, init_learner, update
 
 
 class TrainState(NamedTuple):
@@ -46,7 +49,8 @@ class Metrics(NamedTuple):
         episode_return: Mean undiscounted return of those episodes; NaN if there were none.
         episode_length: Mean length of those episodes in steps; NaN if there were none.
         return_window: Mean return of the last 100 finished episodes; NaN before there are 100.
-        policy_loss: -L^CLIP.
+        dead_ends: int32, states in which the environment allowed no action; 0 unless it has an error.
+        policy_loss: -L^CLIP, or the negative of whichever objective is configured.
         value_loss: L^VF, the mean squared value error.
         entropy: Of the policy, in nats.
         approx_kl: KL(pi_old || pi) in nats, estimator k3 (see `loss.approximate_kl`).
@@ -55,7 +59,11 @@ class Metrics(NamedTuple):
         explained_variance: 1 - Var(target - V) / Var(target) before the update; 1 is perfect, 0 or
             less is no better than a constant, NaN if the targets do not vary.
         grad_norm: Global norm of the gradient before it was scaled down.
+        num_epochs: int32, epochs that were done: K, or fewer if the KL exceeded `target_kl`.
         learning_rate: Of this update.
+        clip_epsilon: Of this update.
+        entropy_coefficient: Of this update.
+        kl_coefficient: beta of this update; without meaning unless the objective has a KL penalty.
     """
 
     env_steps: jax.Array
@@ -63,6 +71,7 @@ class Metrics(NamedTuple):
     episode_return: jax.Array
     episode_length: jax.Array
     return_window: jax.Array
+    dead_ends: jax.Array
     policy_loss: jax.Array
     value_loss: jax.Array
     entropy: jax.Array
@@ -71,7 +80,11 @@ class Metrics(NamedTuple):
     clamp_fraction: jax.Array
     explained_variance: jax.Array
     grad_norm: jax.Array
+    num_epochs: jax.Array
     learning_rate: jax.Array
+    clip_epsilon: jax.Array
+    entropy_coefficient: jax.Array
+    kl_coefficient: jax.Array
 
 
 class PPO(NamedTuple):
@@ -86,12 +99,15 @@ class PPO(NamedTuple):
     step: Callable[[Hyperparams, TrainState], tuple[TrainState, Metrics]]
 
 
-def make_ppo(config: Config, environment: Environment | None = None) -> PPO:
+def make_ppo(
+    config: Config, environment: Environment | None = None, make_network: MakeNetwork = make_network
+) -> PPO:
     """Makes the algorithm for a configuration.
 
     Args:
         config: The static part of the run.
         environment: The caller's own environment; by default the one that `config.env` names.
+        make_network: The caller's own function in place of `networks.make_network`.
 
     Returns:
         Pure functions to jit, vmap and scan.
@@ -101,7 +117,9 @@ def make_ppo(config: Config, environment: Environment | None = None) -> PPO:
     """
     validate(config, environment=environment)
     environment = environment or make_environment(config.env)
-    network = make_network(config, environment.observation_space, environment.action_space)
+    network = make_network(
+        config, environment.observation_space, environment.action_space, environment.privileged_space
+    )
     return PPO(
         init=partial(_init, config, environment, network),
         step=partial(_step, config, environment, network),
@@ -109,7 +127,11 @@ def make_ppo(config: Config, environment: Environment | None = None) -> PPO:
 
 
 def train(
-    config: Config, hyper: Hyperparams, key: jax.Array, environment: Environment | None = None
+    config: Config,
+    hyper: Hyperparams,
+    key: jax.Array,
+    environment: Environment | None = None,
+    make_network: MakeNetwork = make_network,
 ) -> tuple[TrainState, Metrics]:
     """Trains from scratch for all of `config.num_updates` iterations.
 
@@ -118,6 +140,7 @@ def train(
         hyper: The traced part.
         key: Of `jax.random.key`; the run is a function of its arguments alone.
         environment: The caller's own environment; by default the one that `config.env` names.
+        make_network: The caller's own function in place of `networks.make_network`.
 
     Returns:
         The final state, and the metrics stacked over updates, each [U].
@@ -128,7 +151,7 @@ def train(
     """
     known = {name: x for name, x in hyper._asdict().items() if not isinstance(x, Tracer)}
     validate(config, Hyperparams(**known), environment)
-    ppo = make_ppo(config, environment)
+    ppo = make_ppo(config, environment, make_network)
     return advance(ppo, config.num_updates, hyper, ppo.init(hyper, key))
 
 
@@ -176,7 +199,7 @@ def _init(
     network_key, environment_key, key = jax.random.split(key, 3)
     return TrainState(
         learner=init_learner(network, hyper, network_key),
-        collector=init_collector(config, environment, environment_key),
+        collector=init_collector(config, environment, network, environment_key),
         key=key,
         num_updates=jnp.zeros((), jnp.int32),
     )
@@ -191,23 +214,28 @@ def _step(
 ) -> tuple[TrainState, Metrics]:
     """One iteration of Algorithm 1: collect, estimate, improve."""
     key, rollout_key, update_key = jax.random.split(state.key, 3)
-    rate = learning_rate(config, hyper, state.num_updates)
+    learner, collector = state.learner, state.collector
+    hyper = at_update(config, hyper, learner.steering, state.num_updates)
 
     collector, trajectory, episodes = rollout(
-        config, environment, network, rollout_key, state.learner.params, state.collector
+        config, environment, network, hyper, rollout_key, learner.params, collector
     )
-    batch = estimate(network, hyper, state.learner.params, trajectory)
-    learner, info = update(config, network, hyper, rate, update_key, state.learner, batch)
+    batch = estimate(config, network, hyper, learner.params, trajectory)
+    learner, info = update(config, network, hyper, update_key, learner, batch)
 
     state = TrainState(learner=learner, collector=collector, key=key, num_updates=state.num_updates + 1)
     env_steps = state.num_updates * config.batch_size
-    return state, _metrics(env_steps, rate, episodes, info, explained_variance(batch))
+    impossible = _count_dead_ends(environment, trajectory)
+    return state, _metrics(env_steps, hyper, episodes, info, impossible, explained_variance(batch))
 
 
-def estimate(network: Network, hyper: Hyperparams, params: Params, trajectory: Trajectory) -> Samples:
+def estimate(
+    config: Config, network: Network, hyper: Hyperparams, params: Params, trajectory: Trajectory
+) -> Samples:
     """Turns a trajectory into samples to learn from: values, advantages, value targets.
 
     Args:
+        config: For whether the old policy will be needed.
         network: For the value function.
         hyper: gamma and lambda.
         params: Parameters that collected the trajectory.
@@ -216,8 +244,9 @@ def estimate(network: Network, hyper: Hyperparams, params: Params, trajectory: T
     Returns:
         The batch, [T, N, ...].
     """
-    value = network.value(params, trajectory.observation)
-    next_value = network.value(params, trajectory.final_observation)
+    policy, value, memory = network.apply(params, trajectory.memory, trajectory.observation, trajectory.start)
+    going_on = jnp.zeros_like(trajectory.start)  # the successor belongs to the same episode
+    next_value = network.apply(params, memory, trajectory.final_observation, going_on).value
     advantage = gae(
         trajectory.reward,
         value,
@@ -234,6 +263,9 @@ def estimate(network: Network, hyper: Hyperparams, params: Params, trajectory: T
         value=value,
         advantage=advantage,
         target=advantage + value,
+        policy=policy if config.measures_kl else None,
+        memory=trajectory.memory,
+        start=trajectory.start if network.remembers else None,
     )
 
 
@@ -253,11 +285,19 @@ def explained_variance(batch: Samples) -> jax.Array:
     return jnp.where(variance > rounding, 1 - unexplained / variance, jnp.nan)
 
 
+def _count_dead_ends(environment: Environment, trajectory: Trajectory) -> jax.Array:
+    legal = legal_actions(trajectory.observation)
+    if legal is None:
+        return jnp.zeros((), jnp.int32)
+    return dead_ends(environment.action_space, legal).sum(dtype=jnp.int32)
+
+
 def _metrics(
     env_steps: jax.Array,
-    rate: jax.Array,
+    hyper: Hyperparams,
     episodes: EpisodeSummary,
     info: UpdateInfo,
+    dead_ends: jax.Array,
     explained: jax.Array,
 ) -> Metrics:
     return Metrics(
@@ -266,8 +306,13 @@ def _metrics(
         episode_return=episodes.mean_return,
         episode_length=episodes.mean_length,
         return_window=episodes.window_return,
+        dead_ends=dead_ends,
         explained_variance=explained,
         grad_norm=info.grad_norm,
-        learning_rate=rate,
+        num_epochs=info.num_epochs,
+        learning_rate=jnp.asarray(hyper.learning_rate),
+        clip_epsilon=jnp.asarray(hyper.clip_epsilon),
+        entropy_coefficient=jnp.asarray(hyper.entropy_coefficient),
+        kl_coefficient=jnp.asarray(hyper.kl_coefficient),
         **info.loss._asdict(),
     )

@@ -1,5 +1,6 @@
 """Learning from one batch: K epochs of shuffled minibatches, one Adam step each (Algorithm 1)."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -7,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ppo_jax.actor_critic import Network, Params
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.loss import LossInfo, Samples, ppo_loss
-from ppo_jax.networks import Network, Params
+from ppo_jax.schedules import Steering, init_steering, steer
 
 # Stands in for a bound of inf: optax scales by bound / norm, and inf / inf would be NaN.
 MAX_FLOAT = jnp.finfo(jnp.float32).max
@@ -21,10 +23,12 @@ class Learner(NamedTuple):
     Attributes:
         params: theta, parameters of the policy and the value function.
         optimizer: Adam's moments and count.
+        steering: What follows the KL of the updates.
     """
 
     params: Params
     optimizer: optax.OptState
+    steering: Steering
 
 
 class UpdateInfo(NamedTuple):
@@ -33,25 +37,12 @@ class UpdateInfo(NamedTuple):
     Attributes:
         loss: Parts of the loss and diagnostics.
         grad_norm: Global norm of the gradient before it was scaled down.
+        num_epochs: Epochs that were done, [] int32: K, or fewer if the KL exceeded `target_kl`.
     """
 
     loss: LossInfo
     grad_norm: jax.Array
-
-
-def learning_rate(config: Config, hyper: Hyperparams, num_done: jax.Array) -> jax.Array:
-    """Computes the learning rate of one update, linear in the updates done before it.
-
-    All gradient steps of an update share one rate, so the rate that is reported is the rate that was
-    used. The first update takes `learning_rate`; `final_learning_rate` would be that of update U + 1.
-
-    Args:
-        config: For U, the number of updates.
-        hyper: For both ends.
-        num_done: Updates done before, [] int32.
-    """
-    schedule = optax.linear_schedule(hyper.learning_rate, hyper.final_learning_rate, config.num_updates)
-    return jnp.asarray(schedule(num_done))
+    num_epochs: jax.Array
 
 
 def init_learner(network: Network, hyper: Hyperparams, key: jax.Array) -> Learner:
@@ -63,25 +54,21 @@ def init_learner(network: Network, hyper: Hyperparams, key: jax.Array) -> Learne
         key: For the parameters.
     """
     params = network.init(key)
-    return Learner(params=params, optimizer=_optimizer(hyper, hyper.learning_rate).init(params))
+    return Learner(params=params, optimizer=_optimizer(hyper).init(params), steering=init_steering(hyper))
 
 
 def update(
-    config: Config,
-    network: Network,
-    hyper: Hyperparams,
-    rate: jax.Array,
-    key: jax.Array,
-    learner: Learner,
-    batch: Samples,
+    config: Config, network: Network, hyper: Hyperparams, key: jax.Array, learner: Learner, batch: Samples
 ) -> tuple[Learner, UpdateInfo]:
     """Optimizes the loss over a batch for K epochs; each epoch uses every sample exactly once.
+
+    Departure from the paper, off by default (`target_kl` = inf): once the mean KL of an epoch exceeds
+    `target_kl`, the epochs that remain are left out.
 
     Args:
         config: For K and the number of minibatches.
         network: Policy and value function.
-        hyper: Of the loss and the optimizer.
-        rate: Learning rate of this update.
+        hyper: Of the loss and the optimizer, as they are in this update (see `schedules.at_update`).
         key: For the order of the samples, drawn anew in each epoch.
         learner: Before the update.
         batch: [T, N, ...].
@@ -89,46 +76,87 @@ def update(
     Returns:
         The learner after the update, and means over all its gradient steps.
     """
-    samples = jax.tree.map(partial(_flatten, config.batch_size), batch)
-    take_step = partial(_gradient_step, config, network, hyper, rate, samples)
-    indices = jax.vmap(partial(_minibatch_indices, config))(jax.random.split(key, config.num_epochs))
-    indices = indices.reshape(-1, config.minibatch_size)  # [K * num_minibatches, M]
+    units = jax.tree.map(_sequences if network.remembers else _samples, batch)
+    take_step = partial(_gradient_step, config, network, hyper, units)
+    num_units = config.num_envs if network.remembers else config.batch_size
+    minibatches = partial(_minibatch_indices, config, num_units)
+    indices = jax.vmap(minibatches)(jax.random.split(key, config.num_epochs))  # [K, num_minibatches, ...]
+    progress = _Progress(learner=learner, done=jnp.zeros((), bool))
+    progress, info = jax.lax.scan(partial(_epoch, hyper, take_step), progress, indices)
+
+    learner = progress.learner
+    if config.measures_kl:
+        kl = _kl(network, learner.params, units)
+        learner = learner._replace(steering=steer(config, hyper, learner.steering, kl))
+    return learner, _mean_of_epochs(info)
+
+
+class _Progress(NamedTuple):
+    learner: Learner
+    done: jax.Array  # [] bool, the KL has exceeded its limit
+
+
+def _samples(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, *x.shape[2:])  # [T, N, ...] to [B, ...]
+
+
+def _sequences(x: jax.Array) -> jax.Array:
+    return jnp.swapaxes(x, 0, 1)  # [T, N, ...] to [N, T, ...]
+
+
+def _minibatch_indices(config: Config, num_units: int, key: jax.Array) -> jax.Array:
+    """Splits one epoch's random order of the samples or sequences into minibatches."""
+    return jax.random.permutation(key, num_units).reshape(config.num_minibatches, -1)
+
+
+def _epoch(
+    hyper: Hyperparams, take_step: Callable, progress: _Progress, indices: jax.Array
+) -> tuple[_Progress, UpdateInfo]:
+    """Takes the gradient steps of an epoch, unless the KL has exceeded its limit before."""
+    train, skip = partial(_train_epoch, take_step), partial(_skip_epoch, take_step)
+    learner, info = jax.lax.cond(progress.done, skip, train, progress.learner, indices)
+    done = progress.done | (info.loss.approx_kl > hyper.target_kl)
+    return _Progress(learner=learner, done=done), info
+
+
+def _train_epoch(take_step: Callable, learner: Learner, indices: jax.Array) -> tuple[Learner, UpdateInfo]:
     learner, info = jax.lax.scan(take_step, learner, indices)
-    return learner, jax.tree.map(jnp.mean, info)
+    return learner, jax.tree.map(jnp.mean, info)._replace(num_epochs=jnp.ones((), jnp.int32))
 
 
-def _flatten(batch_size: int, x: jax.Array) -> jax.Array:
-    return x.reshape(batch_size, *x.shape[2:])  # [T, N, ...] to [B, ...]
+def _skip_epoch(take_step: Callable, learner: Learner, indices: jax.Array) -> tuple[Learner, UpdateInfo]:
+    _, info = jax.eval_shape(partial(_train_epoch, take_step), learner, indices)
+    return learner, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), info)
 
 
-def _minibatch_indices(config: Config, key: jax.Array) -> jax.Array:
-    """Splits one epoch's random order of the batch into minibatches, [num_minibatches, M]."""
-    order = jax.random.permutation(key, config.batch_size)
-    return order.reshape(config.num_minibatches, config.minibatch_size)
+def _mean_of_epochs(info: UpdateInfo) -> UpdateInfo:
+    """Averages over the epochs that were done; those left out are all zero. [K] to []."""
+    num_epochs = info.num_epochs.sum()
+    return jax.tree.map(lambda x: x.sum() / num_epochs, info)._replace(num_epochs=num_epochs)
 
 
 def _gradient_step(
-    config: Config,
-    network: Network,
-    hyper: Hyperparams,
-    rate: jax.Array,
-    samples: Samples,
-    learner: Learner,
-    indices: jax.Array,
+    config: Config, network: Network, hyper: Hyperparams, units: Samples, learner: Learner, indices: jax.Array
 ) -> tuple[Learner, UpdateInfo]:
-    minibatch = jax.tree.map(partial(jnp.take, indices=indices, axis=0), samples)
+    minibatch = jax.tree.map(partial(jnp.take, indices=indices, axis=0), units)
     loss = partial(ppo_loss, config, network, hyper)
     grads, info = jax.grad(loss, has_aux=True)(learner.params, minibatch)
-    steps, optimizer = _optimizer(hyper, rate).update(grads, learner.optimizer)
+    steps, optimizer = _optimizer(hyper).update(grads, learner.optimizer)
     params = jax.tree.map(jnp.add, learner.params, steps)
-    learner = Learner(params=params, optimizer=optimizer)
-    return learner, UpdateInfo(loss=info, grad_norm=optax.tree.norm(grads))
+    info = UpdateInfo(loss=info, grad_norm=optax.tree.norm(grads), num_epochs=jnp.zeros((), jnp.int32))
+    return learner._replace(params=params, optimizer=optimizer), info
 
 
-def _optimizer(hyper: Hyperparams, rate: jax.Array | float) -> optax.GradientTransformation:
+def _kl(network: Network, params: Params, units: Samples) -> jax.Array:
+    """Computes the mean over the batch of the exact KL(pi_old || pi)."""
+    policy = network.unroll(params, units.memory, units.observation, units.start).policy
+    return units.policy.kl(policy).mean()
+
+
+def _optimizer(hyper: Hyperparams) -> optax.GradientTransformation:
     """Adam behind a bound on the global norm, made anew in the trace so that nothing is baked in."""
     return optax.chain(
         optax.clip_by_global_norm(jnp.minimum(hyper.max_grad_norm, MAX_FLOAT)),
         optax.scale_by_adam(eps=hyper.adam_epsilon),
-        optax.scale_by_learning_rate(rate),
+        optax.scale_by_learning_rate(hyper.learning_rate),
     )

@@ -15,17 +15,53 @@ import jax.numpy as jnp
 from ppo_jax.envs.spaces import Space
 
 
+class Observation(NamedTuple):
+    """An observation with more to it than features; where there is no more, the bare array will do.
+
+    What goes with an observation has to be there from the first one on, before any step, which is why
+    it is a part of it rather than of `TimeStep` alone.
+
+    Attributes:
+        features: What the actor sees, [...] float32.
+        legal_actions: Which actions are allowed, bool: [A] for Discrete actions, the same for each
+            component in a row for MultiDiscrete ones. None where all are, always.
+        privileged: What the critic sees in place of `features` (an asymmetric critic), [...] float32.
+            None where it sees what the actor sees.
+    """
+
+    features: jax.Array
+    legal_actions: jax.Array | None = None
+    privileged: jax.Array | None = None
+
+
+def actor_features(observation: Any) -> jax.Array:
+    """Returns what the actor sees of an observation, an array or an `Observation`."""
+    return observation.features if isinstance(observation, Observation) else observation
+
+
+def critic_features(observation: Any) -> jax.Array:
+    """Returns what the critic sees of an observation, an array or an `Observation`."""
+    if isinstance(observation, Observation) and observation.privileged is not None:
+        return observation.privileged
+    return actor_features(observation)
+
+
+def legal_actions(observation: Any) -> jax.Array | None:
+    """Returns which actions an observation allows, None if all."""
+    return observation.legal_actions if isinstance(observation, Observation) else None
+
+
 class Transition(NamedTuple):
     """What one copy returns for one step, before any reset.
 
     Attributes:
-        observation: Of the successor state, [...].
+        observation: Of the successor state, [...]; an array or an `Observation`.
         reward: [] float32.
         terminated: [] bool, the task ended here: there is no future to value.
         truncated: [] bool, a time limit cut the episode: there was a future.
     """
 
-    observation: jax.Array
+    observation: Any
     reward: jax.Array
     terminated: jax.Array
     truncated: jax.Array
@@ -37,14 +73,16 @@ class Dynamics(NamedTuple):
     Attributes:
         reset: `reset(key) -> (state, observation)`.
         step: `step(key, state, action) -> (state, Transition)`.
-        observation_space: Of one observation.
+        observation_space: Of one observation, or of its `features`.
         action_space: Of one action.
+        privileged_space: Of what only the critic sees, if there is something.
     """
 
-    reset: Callable[[jax.Array], tuple[Any, jax.Array]]
+    reset: Callable[[jax.Array], tuple[Any, Any]]
     step: Callable[[jax.Array, Any, jax.Array], tuple[Any, Transition]]
     observation_space: Space
     action_space: Space
+    privileged_space: Space | None = None
 
 
 class TimeStep(NamedTuple):
@@ -53,18 +91,23 @@ class TimeStep(NamedTuple):
     Where both flags are set, `terminated` wins: only it zeroes the bootstrap.
 
     Attributes:
-        observation: [N, ...], to act on next: after auto-reset.
+        observation: [N, ...], to act on next: after auto-reset. An array or an `Observation`.
         final_observation: [N, ...], the true successor of the state acted in: before auto-reset.
         reward: [N] float32.
         terminated: [N] bool.
         truncated: [N] bool.
     """
 
-    observation: jax.Array
-    final_observation: jax.Array
+    observation: Any
+    final_observation: Any
     reward: jax.Array
     terminated: jax.Array
     truncated: jax.Array
+
+    @property
+    def legal_actions(self) -> jax.Array | None:
+        """[N, A] bool, which actions may be taken next; None where all may, always."""
+        return legal_actions(self.observation)
 
     @property
     def done(self) -> jax.Array:
@@ -77,15 +120,17 @@ class Environment(NamedTuple):
 
     Attributes:
         reset: `reset(num_envs, key) -> (state, observation [N, ...])`; `num_envs` is static.
-        step: `step(key, state, action [N]) -> (state, TimeStep)`.
-        observation_space: Of one observation.
-        action_space: Of one action.
+        step: `step(key, state, action [N, ...]) -> (state, TimeStep)`.
+        observation_space: Of one observation, or of its `features`.
+        action_space: Of one action; those of a Box arrive clipped to its bounds.
+        privileged_space: Of what only the critic sees, if there is something.
     """
 
-    reset: Callable[[int, jax.Array], tuple[Any, jax.Array]]
+    reset: Callable[[int, jax.Array], tuple[Any, Any]]
     step: Callable[[jax.Array, Any, jax.Array], tuple[Any, TimeStep]]
     observation_space: Space
     action_space: Space
+    privileged_space: Space | None = None
 
 
 def make_batched(dynamics: Dynamics) -> Environment:
@@ -102,10 +147,11 @@ def make_batched(dynamics: Dynamics) -> Environment:
         step=partial(_step, dynamics),
         observation_space=dynamics.observation_space,
         action_space=dynamics.action_space,
+        privileged_space=dynamics.privileged_space,
     )
 
 
-def _reset(dynamics: Dynamics, num_envs: int, key: jax.Array) -> tuple[Any, jax.Array]:
+def _reset(dynamics: Dynamics, num_envs: int, key: jax.Array) -> tuple[Any, Any]:
     return jax.vmap(dynamics.reset)(jax.random.split(key, num_envs))
 
 
@@ -115,9 +161,9 @@ def _step(dynamics: Dynamics, key: jax.Array, state: Any, action: jax.Array) -> 
     stepped_state, transition = jax.vmap(dynamics.step)(jax.random.split(step_key, num_envs), state, action)
     reset_state, reset_observation = _reset(dynamics, num_envs, reset_key)
     done = transition.terminated | transition.truncated
-    state = jax.tree.map(partial(_choose, done), reset_state, stepped_state)
-    return state, TimeStep(
-        observation=_choose(done, reset_observation, transition.observation),
+    choose = partial(_choose, done)
+    return jax.tree.map(choose, reset_state, stepped_state), TimeStep(
+        observation=jax.tree.map(choose, reset_observation, transition.observation),
         final_observation=transition.observation,
         reward=transition.reward,
         terminated=transition.terminated,

@@ -17,21 +17,19 @@ class EnvironmentInfo(NamedTuple):
     Attributes:
         solved_return: Mean return of 100 consecutive episodes at which the task counts as solved
             (Gymnasium's `reward_threshold`), or None where no such mark is agreed on.
-        obstacle: Why this version cannot train it, in a few words; empty where it can.
+        needs: What it needs beyond this package, in a few words; empty where it needs nothing.
     """
 
     solved_return: float | None = None
-    obstacle: str = ""
+    needs: str = ""
 
-
-_CONTINUOUS = EnvironmentInfo(obstacle="its actions are continuous, and only discrete ones are implemented")
 
 ENVIRONMENTS: dict[str, EnvironmentInfo] = {
     "CartPole-v1": EnvironmentInfo(solved_return=475.0),
     "Acrobot-v1": EnvironmentInfo(solved_return=-100.0),
     "MountainCar-v0": EnvironmentInfo(solved_return=-110.0),
-    "Pendulum-v1": _CONTINUOUS,
-    "MountainCarContinuous-v0": _CONTINUOUS,
+    "Pendulum-v1": EnvironmentInfo(),
+    "MountainCarContinuous-v0": EnvironmentInfo(solved_return=90.0),
     "Asterix-MinAtar": EnvironmentInfo(),
     "Breakout-MinAtar": EnvironmentInfo(),
     "Freeway-MinAtar": EnvironmentInfo(),
@@ -42,17 +40,17 @@ ENVIRONMENTS: dict[str, EnvironmentInfo] = {
     "MemoryChain-bsuite": EnvironmentInfo(),
     "UmbrellaChain-bsuite": EnvironmentInfo(),
     "DiscountingChain-bsuite": EnvironmentInfo(),
-    "MNISTBandit-bsuite": EnvironmentInfo(obstacle="it downloads the MNIST data set when it is made"),
+    "MNISTBandit-bsuite": EnvironmentInfo(needs="downloads the MNIST data set when it is made"),
     "SimpleBandit-bsuite": EnvironmentInfo(),
     "FourRooms-misc": EnvironmentInfo(),
     "MetaMaze-misc": EnvironmentInfo(),
-    "PointRobot-misc": _CONTINUOUS,
+    "PointRobot-misc": EnvironmentInfo(),
     "BernoulliBandit-misc": EnvironmentInfo(),
     "GaussianBandit-misc": EnvironmentInfo(),
-    "Reacher-misc": _CONTINUOUS,
-    "Swimmer-misc": _CONTINUOUS,
+    "Reacher-misc": EnvironmentInfo(),
+    "Swimmer-misc": EnvironmentInfo(),
     "Pong-misc": EnvironmentInfo(),
-    "FrozenLake-misc": EnvironmentInfo(obstacle="its observations are numbers of states, not arrays"),
+    "FrozenLake-misc": EnvironmentInfo(),
 }
 
 
@@ -70,9 +68,7 @@ def problems(name: object) -> list[str]:
     known = (*ENVIRONMENTS, *_registered_with_gymnax())
     if name not in known:
         return [f"env = {name!r} is not a known environment; {closest(str(name), known)}"]
-    obstacle = ENVIRONMENTS.get(str(name), EnvironmentInfo()).obstacle
-    fix = "`ppo-jax envs` lists those that can be trained on"
-    return [f"env = {name!r} cannot be trained on: {obstacle}; {fix}"] if obstacle else []
+    return []
 
 
 def _registered_with_gymnax() -> Sequence[str]:

@@ -20,7 +20,7 @@ def show() -> None:
     console.print(table)
 
     table = Table(title="Environments: ppo-jax train --env NAME", title_justify="left")
-    for heading in ("environment", "solved at", "can be trained on"):
+    for heading in ("environment", "solved at", "needs"):
         table.add_column(heading)
     for name, info in ENVIRONMENTS.items():
         table.add_row(*_environment_row(name, info))
@@ -34,4 +34,4 @@ def _preset_row(name: str, content: dict[str, Any]) -> tuple[str, ...]:
 
 def _environment_row(name: str, info: EnvironmentInfo) -> tuple[str, ...]:
     mark = "" if info.solved_return is None else f"{info.solved_return:g}"
-    return name, mark, f"no: {info.obstacle}" if info.obstacle else "yes"
+    return name, mark, info.needs

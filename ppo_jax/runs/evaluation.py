@@ -7,11 +7,23 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ppo_jax.config import Config
-from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.actor_critic import Params
+from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
-from ppo_jax.evaluate import MAX_STEPS, evaluate
-from ppo_jax.networks import Params, flatten, make_network, unflatten
+from ppo_jax.evaluate import MAX_STEPS, Episodes, evaluate
+from ppo_jax.train import TrainState, make_ppo
+
+
+class Agent(NamedTuple):
+    """What acts, and all that is saved of it.
+
+    Attributes:
+        params: Parameters of the network.
+        statistics: Of the observations; None where they are not normalized.
+    """
+
+    params: Params
+    statistics: Any
 
 
 class Result(NamedTuple):
@@ -42,20 +54,20 @@ class Result(NamedTuple):
     unfinished: int
 
 
-def run(config: Config, params: Params, num_episodes: int, greedy: bool, seed: int) -> Result:
+def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int) -> Result:
     """Evaluates a policy on fresh episodes.
 
     Args:
         config: Of the run the policy comes from.
-        params: The policy's.
+        agent: The policy.
         num_episodes: How many whole episodes.
         greedy: Take the most probable action rather than sample one.
         seed: The same seed gives the same episodes.
     """
-    program = jax.jit(partial(evaluate, config, num_episodes=num_episodes, greedy=greedy))
+    program = jax.jit(partial(_evaluate, config, num_episodes, greedy))
     # Folded, so that no evaluation repeats the states that a training with the same seed began in.
     key = jax.random.fold_in(jax.random.key(seed), 1)
-    episodes = jax.device_get(program(key, params))
+    episodes = jax.device_get(program(key, agent))
     returns = episodes.episode_return.astype(float)
     return Result(
         episodes=num_episodes,
@@ -81,25 +93,42 @@ def describe(result: Result) -> str:
     )
 
 
-def restore(config: Config, tensors: Mapping[str, Any]) -> Params:
+def agent_of(state: TrainState) -> Agent:
+    """Returns the policy of a training."""
+    return Agent(params=state.learner.params, statistics=state.collector.statistics)
+
+
+def tensors(agent: Agent) -> dict[str, Any]:
+    """Names every array of a policy by its path, such as "params/actor/params/Dense_0/kernel"."""
+    leaves = jax.tree.leaves_with_path(agent)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def restore(config: Config, given: Mapping[str, Any]) -> Agent:
     """Puts the tensors of a saved policy together again.
 
     Args:
         config: Says which network they belong to.
-        tensors: By their path in the parameters.
+        given: By their path in the policy.
 
     Raises:
         UsageError: If they are not those of that network.
     """
-    environment = make_environment(config.env)
-    network = make_network(config, environment.observation_space, environment.action_space)
-    expected = {
-        name: array.shape for name, array in flatten(jax.eval_shape(network.init, jax.random.key(0))).items()
-    }
-    given = {name: tensor.shape for name, tensor in tensors.items()}
-    if given != expected:
+    state = jax.eval_shape(make_ppo(config).init, Hyperparams(), jax.random.key(0))
+    template = agent_of(state)
+    expected = {name: _describe(array) for name, array in tensors(template).items()}
+    found = {name: _describe(tensor) for name, tensor in given.items()}
+    if found != expected:
         raise UsageError(
             "the policy's tensors are not those of the network that its config describes: "
-            f"given {given}, expected {expected}; the files are damaged"
+            f"given {found}, expected {expected}; the files are damaged"
         )
-    return unflatten(tensors)
+    return jax.tree.unflatten(jax.tree.structure(template), [given[name] for name in expected])
+
+
+def _describe(array: Any) -> str:
+    return f"{array.dtype}{list(array.shape)}"
+
+
+def _evaluate(config: Config, num_episodes: int, greedy: bool, key: jax.Array, agent: Agent) -> Episodes:
+    return evaluate(config, key, agent.params, num_episodes, greedy, statistics=agent.statistics)

@@ -22,7 +22,7 @@ class Journal:
         solved_return: Mean return of 100 episodes at which the task is solved, if there is a mark.
         chunk: The newest chunk.
         solved: The first record that reached the mark.
-        diverged: The first record with a loss that is not finite.
+        failure: What went wrong at which update and what to do; empty while nothing has.
         episodes: How many episodes have ended.
     """
 
@@ -31,7 +31,7 @@ class Journal:
     solved_return: float | None
     chunk: Chunk | None = None
     solved: Record | None = None
-    diverged: Record | None = None
+    failure: str = ""
     episodes: int = 0
 
     def take(self, chunk: Chunk) -> None:
@@ -39,7 +39,7 @@ class Journal:
         records.append(self.file, chunk.records)
         self.chunk = chunk
         self.episodes += sum(record["episodes"] for record in chunk.records)
-        self.diverged = next(filter(nonfinite, chunk.records), None)
+        self.failure = next(filter(None, map(_failure, chunk.records)), "")
         self.screen.update(chunk.records, chunk.steps_per_second)
         if self.solved is None and self.solved_return is not None:
             self._look_for_solution(self.solved_return, chunk.records)
@@ -54,6 +54,16 @@ class Journal:
             )
 
 
-def nonfinite(record: Record) -> list[str]:
-    """Names the metrics of a record that should be finite and are not."""
-    return [name for name in ALWAYS_FINITE if record[name] is None]
+def _failure(record: Record) -> str:
+    nonfinite = [name for name in ALWAYS_FINITE if record[name] is None]
+    if nonfinite:
+        return (
+            f"diverged: {', '.join(nonfinite)} is not finite at update {record['update']}; "
+            "lower --learning-rate or --max-grad-norm"
+        )
+    if record["dead_ends"]:
+        return (
+            f"error of the environment: it allowed no action in {record['dead_ends']} of the states of "
+            f"update {record['update']}; correct its legal_actions"
+        )
+    return ""

@@ -12,7 +12,7 @@ from ppo_jax.errors import UsageError
 from ppo_jax.runs.directory import RunDirectory, read_json, write_json
 
 FORMAT = "ppo_jax policy"
-VERSION = 1
+VERSION = 2
 
 
 def save(directory: RunDirectory, config: Config, tensors: dict[str, np.ndarray]) -> None:
@@ -21,7 +21,7 @@ def save(directory: RunDirectory, config: Config, tensors: dict[str, np.ndarray]
     Args:
         directory: Of the run.
         config: Of the run; says which environment and network the tensors belong to.
-        tensors: By their path in the parameters, such as "actor/params/Dense_0/kernel".
+        tensors: By their path in the policy, such as "params/actor/params/Dense_0/kernel".
     """
     safetensors.numpy.save_file(tensors, directory.tensors)
     description = {
@@ -40,7 +40,7 @@ def load(directory: RunDirectory) -> tuple[Config, dict[str, np.ndarray]]:
         directory: Of the run.
 
     Returns:
-        The configuration, and the tensors by their path in the parameters.
+        The configuration, and the tensors by their path in the policy.
 
     Raises:
         UsageError: If a file is missing or damaged, or the two do not belong together.

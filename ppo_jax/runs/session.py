@@ -5,17 +5,17 @@ from typing import Any
 
 import jax
 
-from ppo_jax.networks import Params, flatten
 from ppo_jax.runs import evaluation, plots, policy, request, system
 from ppo_jax.runs.directory import RunDirectory, write_json
-from ppo_jax.runs.journal import Journal, nonfinite
+from ppo_jax.runs.evaluation import Agent
+from ppo_jax.runs.journal import Journal
 from ppo_jax.runs.program import Chunk, Program, chunks, compile_program
 from ppo_jax.runs.request import Request
 from ppo_jax.runs.screen import Screen
 
 EVALUATION_EPISODES = 100
-DONE, DIVERGED, INTERRUPTED = 0, 1, 130  # exit statuses
-STATUS_NAMES = {DONE: "done", DIVERGED: "diverged", INTERRUPTED: "interrupted"}
+DONE, FAILED, INTERRUPTED = 0, 1, 130  # exit statuses
+STATUS_NAMES = {DONE: "done", FAILED: "failed", INTERRUPTED: "interrupted"}
 
 
 def train(asked: Request, run: RunDirectory, screen: Screen) -> int:
@@ -27,7 +27,7 @@ def train(asked: Request, run: RunDirectory, screen: Screen) -> int:
         screen: Where to show it.
 
     Returns:
-        The exit status: 0 done, 1 the training diverged, 130 interrupted.
+        The exit status: 0 done, 1 the training failed (see `Journal.failure`), 130 interrupted.
     """
     write_json(run.config, request.as_json(asked))
     with screen.waiting("compiling"):
@@ -49,25 +49,25 @@ def _run_to_end(program: Program, asked: Request, journal: Journal) -> int:
             _take_all(journal, chunks(program, asked.config, asked.hyper, state))
     except KeyboardInterrupt:
         return INTERRUPTED
-    return DIVERGED if journal.diverged else DONE
+    return FAILED if journal.failure else DONE
 
 
 def _take_all(journal: Journal, stream: Iterator[Chunk]) -> None:
     for chunk in stream:
         journal.take(chunk)
-        if journal.diverged:
+        if journal.failure:
             return
 
 
 def _finish(asked: Request, run: RunDirectory, program: Program, journal: Journal, status: int) -> int:
     """Saves and evaluates the policy, unless there is a reason not to; sums up; draws."""
     assert journal.chunk is not None
-    params = journal.chunk.state.learner.params
+    agent = evaluation.agent_of(journal.chunk.state)
     result = None
-    if status != DIVERGED:
-        policy.save(run, asked.config, jax.device_get(flatten(params)))
+    if status != FAILED:
+        policy.save(run, asked.config, jax.device_get(evaluation.tensors(agent)))
     if status == DONE:
-        result, status = _evaluate(asked, params, journal.screen)
+        result, status = _evaluate(asked, agent, journal.screen)
     summary = _summary(asked, program, journal, result, status)
     write_json(run.summary, summary)
     plots.draw([run])
@@ -75,10 +75,10 @@ def _finish(asked: Request, run: RunDirectory, program: Program, journal: Journa
     return status
 
 
-def _evaluate(asked: Request, params: Params, screen: Screen) -> tuple[evaluation.Result | None, int]:
+def _evaluate(asked: Request, agent: Agent, screen: Screen) -> tuple[evaluation.Result | None, int]:
     try:
         with screen.waiting(f"evaluating {EVALUATION_EPISODES} greedy episodes"):
-            result = evaluation.run(asked.config, params, EVALUATION_EPISODES, True, asked.seed)
+            result = evaluation.run(asked.config, agent, EVALUATION_EPISODES, True, asked.seed)
     except KeyboardInterrupt:
         return None, INTERRUPTED
     screen.say(evaluation.describe(result))
@@ -115,12 +115,8 @@ def _say_goodbye(run: RunDirectory, journal: Journal, summary: dict[str, Any], s
     screen = journal.screen
     if status == INTERRUPTED:
         screen.say(f"interrupted at update {summary['updates']}; the policy so far is saved")
-    elif journal.diverged:
-        names = ", ".join(nonfinite(journal.diverged))
-        screen.fail(
-            f"diverged: {names} is not finite at update {journal.diverged['update']}, so no policy was "
-            "saved; lower --learning-rate or --max-grad-norm"
-        )
+    elif journal.failure:
+        screen.fail(f"{journal.failure}; no policy was saved")
     elif summary["solved"] is None and screen.solved_return is not None:
         screen.say(f"not solved: no 100 consecutive episodes reached a mean of {screen.solved_return:g}")
     screen.say(

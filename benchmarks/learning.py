@@ -1,0 +1,170 @@
+"""Trains presets from many seeds, evaluates every policy, and records what came out.
+
+For each preset it writes a JSON file with the numbers and a PNG with the curve. The interquartile mean
+over seeds comes with its 95 % bootstrap interval; a score is the mean return of 100 fresh episodes.
+"""
+
+import dataclasses
+import json
+import shlex
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import numpy as np
+import tyro
+from matplotlib.figure import Figure
+
+import ppo_jax
+from ppo_jax.envs.registry import solved_return
+from ppo_jax.runs import system
+from ppo_jax.runs.aggregate import Interval, interval
+from ppo_jax.runs.style import COLORS, GUIDE, save
+
+EPISODES = 100
+POINTS = 100  # of a curve
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Record the learning results of presets."""
+
+    presets: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")]
+    """Which presets to train."""
+    num_seeds: int = 20
+    """S: how many seeds."""
+    at_once: int = 1
+    """How many seeds are vmapped; 1 is best on a few cores, all of them on an accelerator."""
+    output: Path = Path("docs/results")
+    """Directory for the results."""
+
+
+class Learned(NamedTuple):
+    """What came out of S seeds.
+
+    Attributes:
+        greedy: Mean return of the most probable actions, [S].
+        sampled: Mean return of sampled actions, [S].
+        env_steps: Of the points of the curve, [P].
+        episode_return: Mean return of the episodes up to each point, [S, P]; NaN where none ended.
+        seconds: Of training all seeds.
+    """
+
+    greedy: np.ndarray
+    sampled: np.ndarray
+    env_steps: np.ndarray
+    episode_return: np.ndarray
+    seconds: float
+
+
+def main(options: Options) -> None:
+    """Trains, records and draws each preset."""
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name in options.presets:
+        config, hyper = ppo_jax.preset(name)
+        learned = learn(config, hyper, options.num_seeds, options.at_once)
+        record = describe(name, config, learned)
+        (options.output / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+        save(draw(name, config, learned), options.output / f"{name}.png")
+        print(f"{name}: {record['result']} ({learned.seconds:.0f} s)", flush=True)
+
+
+def learn(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, num_seeds: int, at_once: int) -> Learned:
+    """Trains and evaluates S seeds in one compiled program."""
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    program = jax.jit(partial(jax.lax.map, partial(learn_one, config, hyper), batch_size=at_once))
+    program = program.lower(keys).compile()
+    start = time.perf_counter()
+    greedy, sampled, returns, counts, env_steps = jax.device_get(program(keys))
+    seconds = time.perf_counter() - start
+    pieces = np.array_split(np.arange(config.num_updates), min(POINTS, config.num_updates))
+    sums = np.where(counts > 0, returns, 0.0) * counts
+    with np.errstate(invalid="ignore"):  # no episode ended: 0 / 0 is NaN
+        curve = np.stack([sums[:, piece].sum(1) / counts[:, piece].sum(1) for piece in pieces], axis=1)
+    ends = env_steps[0, [piece[-1] for piece in pieces]]
+    return Learned(greedy, sampled, ends, curve, seconds)
+
+
+def learn_one(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, key: jax.Array) -> tuple[jax.Array, ...]:
+    """Trains one seed and evaluates it both ways."""
+    state, metrics = ppo_jax.train(config, hyper, key)
+    scores = [
+        ppo_jax.evaluate(
+            config,
+            jax.random.fold_in(key, number),
+            state.learner.params,
+            EPISODES,
+            greedy,
+            statistics=state.collector.statistics,
+        ).episode_return.mean()
+        for number, greedy in ((1, True), (2, False))
+    ]
+    return *scores, metrics.episode_return, metrics.episodes, metrics.env_steps
+
+
+def describe(name: str, config: ppo_jax.Config, learned: Learned) -> dict[str, Any]:
+    """Puts everything worth keeping into one record."""
+    greedy, sampled = (interval(scores) for scores in (learned.greedy, learned.sampled))
+    seeds = len(learned.greedy)
+    known, curve = known_curve(learned)
+    result = (
+        f"greedy return {greedy.iqm:.4g}, 95 % interval {greedy.low:.4g} to {greedy.high:.4g}, "
+        f"worst of {seeds} seeds {learned.greedy.min():.4g}"
+    )
+    return {
+        "preset": name,
+        "command": shlex.join(["python", "benchmarks/learning.py", *sys.argv[1:]]),
+        "result": result,
+        "seeds": seeds,
+        "env_steps": int(learned.env_steps[-1]),
+        "greedy": {"seeds": rounded(learned.greedy), **named(greedy)},
+        "sampled": {"seeds": rounded(learned.sampled), **named(sampled)},
+        "curve": {"env_steps": learned.env_steps[known].tolist(), **named(curve)},
+        "train_and_evaluate_seconds": round(learned.seconds, 1),
+        "steps_per_second": round(seeds * int(learned.env_steps[-1]) / learned.seconds),
+        "versions": system.versions(),
+        "hardware": system.hardware(),
+    }
+
+
+def known_curve(learned: Learned) -> tuple[np.ndarray, Interval]:
+    """Returns the points at which every seed has a return, and the interval there."""
+    known = np.isfinite(learned.episode_return).all(axis=0)
+    return known, interval(learned.episode_return[:, known])
+
+
+def named(result: Interval) -> dict[str, Any]:
+    """An interval as plain numbers."""
+    return {name: rounded(value) for name, value in result._asdict().items()}
+
+
+def rounded(values: np.ndarray) -> Any:
+    """Numbers with as many digits as they deserve."""
+    return np.vectorize(lambda x: float(f"{x:.5g}"))(values).tolist()
+
+
+def draw(name: str, config: ppo_jax.Config, learned: Learned) -> Figure:
+    """Draws the curve: interquartile mean with its interval, and every seed behind it."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    ax = figure.subplots()
+    for seed in learned.episode_return:
+        ax.plot(learned.env_steps, seed, color=GUIDE, linewidth=0.4, alpha=0.6)
+    known, curve = known_curve(learned)
+    steps = learned.env_steps[known]
+    ax.fill_between(steps, curve.low, curve.high, color=COLORS[0], alpha=0.25, label="95 % interval")
+    ax.plot(steps, curve.iqm, color=COLORS[0], label=f"interquartile mean of {len(learned.greedy)} seeds")
+    mark = solved_return(config.env)
+    if mark is not None:
+        ax.axhline(mark, color=GUIDE, linestyle="--", label=f"solved: {mark:g}")
+    ax.set_title(name, fontsize="medium")
+    ax.set_xlabel("environment steps of one seed")
+    ax.set_ylabel("episode return in training")
+    ax.legend(loc="best", fontsize="small")
+    return figure
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,140 @@
+"""Observations and rewards on a common scale, by statistics of everything seen so far.
+
+The statistics belong to the train state: they move while experience is collected, and are frozen and
+saved with the policy that was trained on them.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+CLIP = 10.0  # normalized observations and scaled rewards are held within +-10, as is customary
+EPSILON = 1e-8  # added to a variance, so that what never varies becomes 0
+
+
+class Statistics(NamedTuple):
+    """Mean and variance of everything merged so far.
+
+    Attributes:
+        num_samples: How many samples, [] uint32.
+        mean: [...] float32.
+        variance: Population variance, [...] float32.
+    """
+
+    num_samples: jax.Array
+    mean: jax.Array
+    variance: jax.Array
+
+
+class RewardScaler(NamedTuple):
+    """What reward scaling has to remember.
+
+    Attributes:
+        discounted: The discounted sum of the rewards of each running episode so far, [N] float32.
+        statistics: Of all those sums.
+    """
+
+    discounted: jax.Array
+    statistics: Statistics
+
+
+def init_statistics(shape: tuple[int, ...]) -> Statistics:
+    """Returns statistics of nothing yet, which leave what they normalize as it is."""
+    return Statistics(num_samples=jnp.zeros((), jnp.uint32), mean=jnp.zeros(shape), variance=jnp.ones(shape))
+
+
+def merge(statistics: Statistics, samples: jax.Array) -> Statistics:
+    """Adds samples to statistics.
+
+    With n new samples among m in all, and w = n / m:
+
+        delta    = mean(samples) - mean
+        mean     = mean + w delta
+        variance = variance + w (var(samples) - variance + (1 - w) delta^2)
+
+    Source: Chan, Golub and LeVeque 1983, rearranged so that only differences and weights up to 1 are
+    multiplied: sums of squares, which lose all digits of a small variance, are never formed.
+
+    Args:
+        statistics: Before.
+        samples: [n, ...].
+    """
+    count = statistics.num_samples + jnp.uint32(samples.shape[0])
+    weight = samples.shape[0] / count.astype(jnp.float32)
+    delta = samples.mean(axis=0) - statistics.mean
+    spread = samples.var(axis=0) - statistics.variance
+    return Statistics(
+        num_samples=count,
+        mean=statistics.mean + weight * delta,
+        variance=statistics.variance + weight * (spread + (1 - weight) * delta**2),
+    )
+
+
+def normalize(statistics: Statistics, x: jax.Array) -> jax.Array:
+    """Shifts and scales to mean 0 and deviation 1, and holds the result within +-CLIP.
+
+    Args:
+        statistics: Of arrays [...].
+        x: [..., *D], any batch of such arrays.
+    """
+    axes = tuple(range(x.ndim - statistics.mean.ndim))
+    mean, variance = (jnp.expand_dims(moment, axes) for moment in statistics[1:])
+    return jnp.clip((x - mean) * jax.lax.rsqrt(variance + EPSILON), -CLIP, CLIP)
+
+
+def init_observation_statistics(observation: Any) -> Any:
+    """Returns statistics for each array of floats in observations [N, ...]; masks have none."""
+    return jax.tree.map(lambda x: None if _is_mask(x) else init_statistics(x.shape[1:]), observation)
+
+
+def merge_observation(statistics: Any, observation: Any) -> Any:
+    """Adds observations [N, ...] to their statistics; to none, if there are none."""
+    if statistics is None:
+        return None
+    return jax.tree.map(lambda x, known: None if _is_mask(x) else merge(known, x), observation, statistics)
+
+
+def normalize_observation(statistics: Any, observation: Any) -> Any:
+    """Normalizes observations; masks are left as they are, and so is all if there are no statistics."""
+    if statistics is None:
+        return observation
+    return jax.tree.map(lambda x, known: x if _is_mask(x) else normalize(known, x), observation, statistics)
+
+
+def init_reward_scaler(num_envs: int) -> RewardScaler:
+    """Returns the scaler before the first reward of N environments."""
+    return RewardScaler(discounted=jnp.zeros(num_envs), statistics=init_statistics(()))
+
+
+def scale_rewards(
+    scaler: RewardScaler, reward: jax.Array, done: jax.Array, gamma: jax.Array | float
+) -> tuple[RewardScaler, jax.Array]:
+    """Divides rewards by the deviation of the discounted sums of rewards, and holds them within +-CLIP.
+
+    The sum runs forward through an episode, G_t = gamma G_{t-1} + r_t. The mean is not subtracted: that
+    would change which behaviour is best. The statistics include the rewards that they scale.
+
+    Args:
+        scaler: Before.
+        reward: [T, N].
+        done: [T, N] bool.
+        gamma: Discount.
+    """
+    discounted, sums = jax.lax.scan(partial(_discount, gamma), scaler.discounted, (reward, done))
+    statistics = merge(scaler.statistics, sums.reshape(-1))
+    scaled = jnp.clip(reward * jax.lax.rsqrt(statistics.variance + EPSILON), -CLIP, CLIP)
+    return RewardScaler(discounted=discounted, statistics=statistics), scaled
+
+
+def _discount(
+    gamma: jax.Array | float, discounted: jax.Array, step: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    reward, done = step
+    total = gamma * discounted + reward
+    return jnp.where(done, 0.0, total), total
+
+
+def _is_mask(x: jax.Array) -> bool:
+    return x.dtype == bool
