@@ -36,8 +36,8 @@ class Options:
     """Which presets to train."""
     num_seeds: int = 20
     """S: how many seeds."""
-    at_once: int = 1
-    """How many seeds are vmapped; 1 is best on a few cores, all of them on an accelerator."""
+    vmapped: bool = False
+    """Train all seeds at once, which is best on an accelerator, rather than one after the other."""
     output: Path = Path("docs/results")
     """Directory for the results."""
 
@@ -65,20 +65,22 @@ def main(options: Options) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     for name in options.presets:
         config, hyper = ppo_jax.preset(name)
-        learned = learn(config, hyper, options.num_seeds, options.at_once)
+        learned = learn(config, hyper, options.num_seeds, options.vmapped)
         record = describe(name, config, learned)
         (options.output / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
         save(draw(name, config, learned), options.output / f"{name}.png")
         print(f"{name}: {record['result']} ({learned.seconds:.0f} s)", flush=True)
 
 
-def learn(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, num_seeds: int, at_once: int) -> Learned:
-    """Trains and evaluates S seeds in one compiled program."""
+def learn(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, num_seeds: int, vmapped: bool) -> Learned:
+    """Trains and evaluates S seeds with one compiled program."""
     keys = jax.random.split(jax.random.key(0), num_seeds)
-    program = jax.jit(partial(jax.lax.map, partial(learn_one, config, hyper), batch_size=at_once))
-    program = program.lower(keys).compile()
+    one = partial(learn_one, config, hyper)
+    program = jax.jit(jax.vmap(one) if vmapped else one)
+    program = program.lower(keys if vmapped else keys[0]).compile()
     start = time.perf_counter()
-    greedy, sampled, returns, counts, env_steps = jax.device_get(program(keys))
+    results = program(keys) if vmapped else jax.tree.map(stack, *map(program, keys))
+    greedy, sampled, returns, counts, env_steps = jax.device_get(results)
     seconds = time.perf_counter() - start
     pieces = np.array_split(np.arange(config.num_updates), min(POINTS, config.num_updates))
     sums = np.where(counts > 0, returns, 0.0) * counts
@@ -86,6 +88,11 @@ def learn(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, num_seeds: int, at
         curve = np.stack([sums[:, piece].sum(1) / counts[:, piece].sum(1) for piece in pieces], axis=1)
     ends = env_steps[0, [piece[-1] for piece in pieces]]
     return Learned(greedy, sampled, ends, curve, seconds)
+
+
+def stack(*rows: jax.Array) -> np.ndarray:
+    """One result of each seed, stacked, [S, ...]."""
+    return np.stack(jax.device_get(rows))
 
 
 def learn_one(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, key: jax.Array) -> tuple[jax.Array, ...]:

@@ -5,9 +5,9 @@ from functools import partial
 import jax
 import numpy as np
 
+from ppo_jax.actor_critic import Network, Params, memoryless
 from ppo_jax.distributions import Categorical
 from ppo_jax.loss import Samples
-from ppo_jax.networks import Network, Params
 from tests import oracles
 
 
@@ -29,7 +29,12 @@ def _value(params: Params, observation: jax.Array) -> jax.Array:
 
 def linear_network(num_features: int = 3, num_actions: int = 4) -> Network:
     """Logits s W and value s w."""
-    return Network(init=partial(_init, num_features, num_actions), policy=_policy, value=_value)
+    return memoryless(partial(_init, num_features, num_actions), _policy, _value)
+
+
+def make_linear_network(config, observation_space, action_space, privileged_space) -> Network:
+    """What a caller may give for `make_network`."""
+    return linear_network(observation_space.shape[0], action_space.n)
 
 
 def random_params(rng: np.random.Generator, num_features: int = 3, num_actions: int = 4) -> oracles.Params:
@@ -54,3 +59,8 @@ def random_samples(rng: np.random.Generator, params: oracles.Params, shape: tupl
     floats = (log_prob - age * noise, value + drift, size * advantage, size * target)
     log_prob, value, advantage, target = (x.astype(np.float32) for x in floats)
     return Samples(observation, action, log_prob, value, advantage, target)
+
+
+def as_oracle(samples: Samples) -> oracles.Samples:
+    """The fields that the oracle knows; a linear network has no others."""
+    return oracles.Samples(*(getattr(samples, name) for name in oracles.Samples._fields))

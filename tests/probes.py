@@ -9,16 +9,18 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ppo_jax.envs.environment import Dynamics, Environment, Transition, make_batched
 from ppo_jax.envs.spaces import Box, Discrete
 
 
 class Sight(NamedTuple):
-    """What a copy shows, and how many steps its episode has lasted."""
+    """What a copy shows, how many steps its episode has lasted, and what it keeps to itself."""
 
     shown: jax.Array  # [] float32
     time: jax.Array  # [] int32
+    hidden: jax.Array = np.float32(0)  # [] float32
 
 
 def constant_reward() -> Environment:
@@ -120,3 +122,44 @@ def _two_steps(sight: Sight, action: jax.Array) -> tuple:
 def _match(sight: Sight, action: jax.Array) -> tuple:
     matches = (action == 1) == (sight.shown > 0)
     return sight, jnp.where(matches, 1.5 + sight.shown / 2, 0.0), True, False
+
+
+# The same in other forms
+
+SIGNED = Box((1,), -1.0, 1.0)  # one number; as an action of the discrete probes, 1 if it is positive
+
+
+def continuous(environment: Environment) -> Environment:
+    """A probe whose action is a number, of which only the sign counts."""
+
+    def step(key, state, action):
+        return environment.step(key, state, (action[:, 0] > 0).astype(jnp.int32))
+
+    return environment._replace(step=step, action_space=SIGNED)
+
+
+def nearest(target: float) -> Environment:
+    """One step, nothing to see, reward -(a - target)^2: the best mean is the target, V = 0."""
+
+    def step(sight: Sight, action: jax.Array) -> tuple:
+        return sight, -((action[0] - target) ** 2), True, False
+
+    return _probe(_blank, step)._replace(action_space=SIGNED)
+
+
+def recall() -> Environment:
+    """Two steps: a sign is shown in the first, and the action that matches it rewarded in the second.
+
+    V(s) = gamma and V(0) = 1 for who remembers; a policy that does not is right half of the time.
+    """
+
+    def reset(key: jax.Array) -> Sight:
+        sight = _coin(key)
+        return sight._replace(hidden=sight.shown)
+
+    def step(sight: Sight, action: jax.Array) -> tuple:
+        matches = (action == 1) == (sight.hidden > 0)
+        last = sight.time == 2
+        return sight._replace(shown=jnp.zeros(())), jnp.where(last & matches, 1.0, 0.0), last, False
+
+    return _probe(reset, step)

@@ -19,9 +19,9 @@ PACKAGE = Path(__file__).parents[1] / "ppo_jax"
 # the modules of `runs` may import each other as long as there is no circle.
 FLOORS = (
     ("errors", "envs", "envs.spaces"),  # 0
-    ("envs.registry", "envs.environment", "envs.episodes", "distributions", "gae"),
-    ("config", "envs.gymnax"),
-    ("networks", "presets"),
+    ("envs.registry", "envs.environment", "envs.episodes", "distributions", "gae", "normalization"),
+    ("config", "actor_critic", "envs.gymnax", "envs.conformance"),
+    ("networks", "presets", "schedules"),
     ("rollout", "loss"),  # 1
     ("update",),  # 2
     ("train", "evaluate"),  # 3
@@ -31,7 +31,8 @@ FLOORS = (
     ("",),  # "" is the package itself, which re-exports
 )
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
-CORE = {name for name, level in LEVEL.items() if level < LEVEL["sweep"]} - {"presets"}
+ON_THE_HOST = {"presets", "envs.conformance"}  # for the host alone: no pure module may import them
+CORE = {name for name, level in LEVEL.items() if level < LEVEL["sweep"]} - ON_THE_HOST
 
 HOME = {"gymnax": "envs.gymnax", "flax": "networks"}  # the only module that may know a library
 UNSAFE = ("pickle", "cloudpickle", "dill", "marshal", "shelve", "eval", "exec")
@@ -133,6 +134,12 @@ def imports_come_from_floors_below(module: Module) -> Violations:
             yield line, f"{module.name} imports {name or 'ppo_jax'}, which is not on a floor below"
 
 
+def the_core_leaves_the_host_alone(module: Module) -> Violations:
+    for line, name in own_imports(module) if module.name in CORE else ():
+        if name in ON_THE_HOST:
+            yield line, f"the pure core imports {name}, which is for the host"
+
+
 def imports_are_absolute(module: Module) -> Violations:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -223,6 +230,7 @@ def _depth(node: ast.AST) -> int:
 RULES = (
     every_module_has_a_floor,
     imports_come_from_floors_below,
+    the_core_leaves_the_host_alone,
     imports_are_absolute,
     libraries_have_one_home,
     the_core_is_pure,
@@ -266,8 +274,13 @@ PLANTED = [
     (imports_come_from_floors_below, "sweep", "def f():\n    import ppo_jax.runs.session"),
     (imports_come_from_floors_below, "update", "from ppo_jax import Config"),
     (imports_come_from_floors_below, "config", "from ppo_jax.envs import gymnax"),
+    (imports_come_from_floors_below, "actor_critic", "from ppo_jax.networks import make_network"),
+    (imports_come_from_floors_below, "schedules", "from ppo_jax.update import Learner"),
+    (the_core_leaves_the_host_alone, "train", "from ppo_jax.envs import conformance"),
+    (the_core_leaves_the_host_alone, "train", "def f():\n    from ppo_jax.presets import preset"),
     (imports_are_absolute, "loss", "from . import gae"),
     (libraries_have_one_home, "train", "from flax import linen"),
+    (libraries_have_one_home, "actor_critic", "import flax"),
     (libraries_have_one_home, "networks", "import gymnax.environments"),
     (the_core_is_pure, "train", "import time"),
     (the_core_is_pure, "train", "from pathlib import Path"),
@@ -306,6 +319,7 @@ INNOCENT = [
         LONG.replace("    x = 1\n", "    '''Doc.\n\n    '''\n    x = 1\n", 1)[: -len("    x = 1\n")],
     ),
     (parameters_are_few, "def f(self, a, b, c, d, e, f, g, h): pass"),
+    (the_core_leaves_the_host_alone, "from ppo_jax.envs import environment"),
     (the_core_is_pure, "timestep = 1\nx.open"),
     (everything_public_has_a_docstring, "'''Doc.'''\ndef _f(): pass"),
 ]

@@ -11,17 +11,28 @@ from ppo_jax.config import MAX_TIMESTEPS, Config, Hyperparams, validate
 from ppo_jax.errors import UsageError
 
 COUNTS = ("num_envs", "num_steps", "total_timesteps", "num_epochs", "num_minibatches")
-POSITIVE = ("learning_rate", "adam_epsilon")
-BOUNDS = ("clip_epsilon", "value_clip_epsilon", "max_grad_norm")
-COEFFICIENTS = ("final_learning_rate", "value_coefficient", "entropy_coefficient")
+SWITCHES = ("shared_torso", "normalize_advantages", "normalize_observations", "normalize_rewards")
+SCHEDULED = {  # what decides how each of these moves
+    "learning_rate": "learning_rate_schedule",
+    "clip_epsilon": "clip_schedule",
+    "entropy_coefficient": "entropy_schedule",
+}
+CHOICES = ("encoder", "objective", *SCHEDULED.values())
+POSITIVE = ("learning_rate", "adam_epsilon", "desired_kl")
+BOUNDS = ("clip_epsilon", "value_clip_epsilon", "target_kl", "max_grad_norm")
+COEFFICIENTS = ("value_coefficient", "entropy_coefficient", "kl_coefficient")
+FINALS = tuple(f"final_{name}" for name in SCHEDULED)
 FRACTIONS = ("gamma", "gae_lambda")
 
 BAD_CONFIGS = [
     *[(name, value) for name in COUNTS for value in (0, -1, 1.5, True, "8", None, math.nan)],
     *[("hidden_sizes", value) for value in ((0,), (64, -1), (64.0,), (True,), [64, 64], 64, "64")],
     *[("activation", value) for value in ("Tanh", "gelu", "", None, 1)],
-    *[("normalize_advantages", value) for value in (1, 0, "yes", None)],
-    *[("env", value) for value in ("CartPole", "", None, 1, "Pendulum-v1", "MNISTBandit-bsuite")],
+    *[("memory_size", value) for value in (-1, 1.5, 0.5, True, "8", None, math.nan)],
+    *[(name, value) for name in SWITCHES for value in (1, 0, "yes", None)],
+    *[(name, value) for name in CHOICES for value in ("", "none", None, 1, ["linear"])],
+    *[(name, "adaptive_kl") for name in ("clip_schedule", "entropy_schedule")],
+    *[("env", value) for value in ("CartPole", "", None, 1)],
     ("num_minibatches", 3),
     ("num_minibatches", 2048),
     ("total_timesteps", 1023),
@@ -34,7 +45,7 @@ BAD_HYPERS = [
         for value in (-1.0, math.nan, -math.inf, None, "1", True)
     ],
     *[(name, value) for name in POSITIVE + BOUNDS for value in (0, 0.0)],
-    *[(name, math.inf) for name in POSITIVE + COEFFICIENTS + FRACTIONS],
+    *[(name, math.inf) for name in POSITIVE + COEFFICIENTS + FINALS + FRACTIONS],
     *[(name, 1.0001) for name in FRACTIONS],
     *[
         ("learning_rate", value) for value in (1e-46, 1e39, 10**400, np.True_, np.array([1, -1.0]))
@@ -48,6 +59,12 @@ def problems_of(config=None, hyper=None, environment=None):
     with pytest.raises(UsageError) as error:
         validate(config or Config(), hyper, environment)
     return error.value.problems
+
+
+def reading(name):
+    """A configuration that a hyperparameter matters to."""
+    start = name.removeprefix("final_")
+    return Config(**{SCHEDULED[start]: "linear"}) if name in FINALS else Config()
 
 
 def assert_names_the_mistake(problem, name, value):
@@ -64,7 +81,7 @@ def test_a_bad_static_value_is_reported_with_its_field_and_a_fix(name, value):
 
 @pytest.mark.parametrize(("name", "value"), BAD_HYPERS)
 def test_a_bad_hyperparameter_is_reported_with_its_field_and_a_fix(name, value):
-    (problem,) = problems_of(hyper=Hyperparams()._replace(**{name: value}))
+    (problem,) = problems_of(reading(name), Hyperparams()._replace(**{name: value}))
     assert_names_the_mistake(problem, name, value)
 
 
@@ -79,6 +96,53 @@ def test_an_indivisible_batch_names_the_nearest_divisors(minibatches, nearest):
     )
 
 
+@pytest.mark.parametrize(("envs", "nearest"), [(6, "3 and 6 divide it"), (2, "2 divides it")])
+def test_with_a_memory_minibatches_must_divide_the_environments(envs, nearest):
+    """Without one, 4 minibatches divide the N * T = 16 * N samples."""
+    config = Config(num_envs=envs, num_steps=16, num_minibatches=4)
+    validate(config)
+    (problem,) = problems_of(dataclasses.replace(config, memory_size=8))
+    assert problem == (
+        "with a memory, minibatches hold the whole sequences of environments, and "
+        f"num_envs = {envs} is not divisible by num_minibatches = 4; {nearest}"
+    )
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_clip_range_that_is_off_cannot_move(schedule):
+    config, hyper = Config(clip_schedule=schedule), Hyperparams(clip_epsilon=math.inf)
+    (problem,) = problems_of(config, hyper)
+    assert problem == "clip_epsilon = inf cannot move; give a number, or clip_schedule = 'constant'"
+    validate(dataclasses.replace(config, clip_schedule="constant"), hyper)
+
+
+KEPT = [*[(name, "constant") for name in SCHEDULED], ("learning_rate", "adaptive_kl")]
+
+
+@pytest.mark.parametrize(("name", "schedule"), KEPT)
+def test_a_final_value_that_nothing_would_read_is_reported(name, schedule):
+    kind = SCHEDULED[name]
+    config, hyper = Config(**{kind: schedule}), Hyperparams()._replace(**{f"final_{name}": 0.125})
+    (problem,) = problems_of(config, hyper)
+    assert problem == (
+        f"final_{name} = 0.125 has no effect with {kind} = {schedule!r}; give {kind} = 'linear' or 'cosine'"
+    )
+    validate(dataclasses.replace(config, **{kind: "cosine"}), hyper)
+
+
+@pytest.mark.parametrize(("name", "schedule"), KEPT)
+def test_a_final_value_that_is_the_default_or_where_it_starts_does_no_harm(name, schedule):
+    config, start = Config(**{SCHEDULED[name]: schedule}), getattr(Hyperparams(), name)
+    validate(config, Hyperparams())
+    validate(config, Hyperparams()._replace(**{f"final_{name}": start}))
+
+
+def test_every_final_value_without_effect_is_reported_in_one_pass():
+    config = Config(learning_rate_schedule="constant")
+    hyper = Hyperparams(final_learning_rate=0.1, final_clip_epsilon=0.1, final_entropy_coefficient=0.1)
+    assert len(problems_of(config, hyper)) == 3
+
+
 def test_a_run_shorter_than_one_update_says_how_long_it_must_be():
     (problem,) = problems_of(Config(total_timesteps=1000))
     assert "give at least 1024" in problem
@@ -91,6 +155,12 @@ def test_a_run_shorter_than_one_update_says_how_long_it_must_be():
         ("env", "Acrobat-v1", "Acrobot-v1"),
         ("activation", "TANH", "tanh"),
         ("activation", "rleu", "relu"),
+        ("encoder", "ccn", "cnn"),
+        ("objective", "adaptive-kl", "adaptive_kl"),
+        ("learning_rate_schedule", "cosinus", "cosine"),
+        ("learning_rate_schedule", "adaptive", "adaptive_kl"),
+        ("clip_schedule", "Linear", "linear"),
+        ("entropy_schedule", "const", "constant"),
     ],
 )
 def test_a_mistyped_name_gets_the_closest_one(field, given, meant):
@@ -99,7 +169,14 @@ def test_a_mistyped_name_gets_the_closest_one(field, given, meant):
 
 
 def test_every_mistake_is_reported_in_one_pass():
-    config = Config(env="nonsense", num_envs=0, hidden_sizes=(0,), activation="gelu", normalize_advantages=2)
+    config = Config(
+        env="nonsense",
+        num_envs=0,
+        hidden_sizes=(0,),
+        activation="gelu",
+        normalize_advantages=2,
+        objective="trpo",
+    )
     hyper = Hyperparams(learning_rate=math.nan, gamma=2.0, clip_epsilon=-1.0)
     named = [problem.split(" = ")[0] for problem in problems_of(config, hyper)]
     assert sorted(named) == [
@@ -111,6 +188,7 @@ def test_every_mistake_is_reported_in_one_pass():
         "learning_rate",
         "normalize_advantages",
         "num_envs",
+        "objective",
     ]
 
 
@@ -135,6 +213,12 @@ def test_the_error_is_a_value_error_whose_text_has_every_problem():
         Config(total_timesteps=MAX_TIMESTEPS),
         Config(hidden_sizes=()),
         Config(activation="relu", normalize_advantages=False),
+        Config(encoder="cnn", shared_torso=True, normalize_observations=True, normalize_rewards=True),
+        Config(memory_size=1, num_envs=4, num_minibatches=4),
+        *[Config(objective=value) for value in ("clipped", "unclipped", "fixed_kl", "adaptive_kl")],
+        *[Config(learning_rate_schedule=value) for value in ("constant", "linear", "cosine", "adaptive_kl")],
+        *[Config(clip_schedule=value) for value in ("constant", "linear", "cosine")],
+        *[Config(entropy_schedule=value) for value in ("constant", "linear", "cosine")],
     ],
 )
 def test_configs_at_the_edge_of_what_is_allowed_are_accepted(config):
@@ -147,11 +231,12 @@ def test_configs_at_the_edge_of_what_is_allowed_are_accepted(config):
         *[(name, math.inf) for name in BOUNDS],
         *[(name, value) for name in FRACTIONS for value in (0, 1, 0.0, 1.0)],
         *[(name, value) for name in COEFFICIENTS for value in (0, 0.0, 1e3)],
+        *[(name, value) for name in FINALS for value in (0, 0.0, 1e3)],
         *[(name, 1e-30) for name in POSITIVE + BOUNDS],
     ],
 )
 def test_hyperparameters_at_the_edge_of_what_is_allowed_are_accepted(name, value):
-    validate(Config(), Hyperparams()._replace(**{name: value}))
+    validate(reading(name), Hyperparams()._replace(**{name: value}))
 
 
 def test_the_name_of_the_callers_own_environment_is_a_mere_label():

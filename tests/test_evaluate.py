@@ -1,5 +1,6 @@
 """Evaluation runs exactly one whole episode in each fresh environment."""
 
+import dataclasses
 import sys
 from functools import partial
 
@@ -14,7 +15,9 @@ from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.errors import UsageError
 from ppo_jax.evaluate import evaluate
 from ppo_jax.networks import make_network
+from ppo_jax.normalization import Statistics
 from tests import probes
+from tests.linear import make_linear_network
 
 E = 7
 CONFIG = Config(hidden_sizes=(8,))
@@ -114,3 +117,34 @@ def test_no_episodes_and_unknown_environments_are_refused():
         evaluate(Config(), jax.random.key(0), {}, num_episodes=0)
     with pytest.raises(UsageError, match="did you mean 'CartPole-v1'"):
         evaluate(Config(env="CartPol-v1"), jax.random.key(0), {})
+
+
+def test_normalized_observations_without_their_statistics_are_refused():
+    with pytest.raises(UsageError, match=r"give statistics=state\.collector\.statistics"):
+        evaluate(dataclasses.replace(CONFIG, normalize_observations=True), jax.random.key(0), {})
+
+
+SIGN = {"actor": jnp.array([[-1.0, 1.0]]), "critic": jnp.zeros(1)}  # action 1 for what is positive
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "returns"),
+    [
+        pytest.param(0.0, 1.0, {1.0, 2.0}, id="as it is"),
+        pytest.param(0.9, 0.01, {1.0, 2.0}, id="both within the bounds"),
+        pytest.param(5.0, 1.0, {1.0, 0.0}, id="all below the mean"),
+        pytest.param(-5.0, 1.0, {0.0, 2.0}, id="all above the mean"),
+    ],
+)
+def test_observations_are_normalized_by_the_statistics_of_the_training(mean, variance, returns):
+    """The probe shows -1 or 1, and pays 1 for action 0 under the one and 2 for action 1 under the other."""
+    statistics = Statistics(jnp.uint32(100), jnp.array([mean]), jnp.array([variance]))
+    episodes = evaluate(
+        dataclasses.replace(CONFIG, normalize_observations=True),
+        jax.random.key(0),
+        SIGN,
+        environment=probes.policy_and_value(),
+        make_network=make_linear_network,
+        statistics=statistics,
+    )
+    assert {*episodes.episode_return.tolist()} == returns

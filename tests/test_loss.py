@@ -21,7 +21,7 @@ from ppo_jax.loss import (
     value_error,
 )
 from tests import oracles
-from tests.linear import linear_network, random_params, random_samples
+from tests.linear import as_oracle, linear_network, random_params, random_samples
 
 NETWORK = linear_network()
 SIZES = (1, 4, 16, 64)
@@ -52,7 +52,7 @@ def random_case(rng, size, normalized):
     """Hyperparameters, parameters, a minibatch and its oracle, away from where there is no derivative."""
     knobs, params = random_knobs(rng), random_params(rng)
     samples = random_samples(rng, params, (size,))
-    expected = oracles.ppo_loss(params, oracles.Samples(*samples), knobs, normalized)
+    expected = oracles.ppo_loss(params, as_oracle(samples), knobs, normalized)
     if expected.kink < 1e-5:
         return random_case(rng, size, normalized)
     hyper = Hyperparams(*map(np.float32, Hyperparams()))._replace(**knobs._asdict())
@@ -232,7 +232,7 @@ def test_loss_and_info_are_float32_scalars():
     chex.assert_type(jax.tree.leaves(result), jnp.float32)
 
 
-@pytest.mark.parametrize("field", Samples._fields[1:])
+@pytest.mark.parametrize("field", oracles.Samples._fields[1:])
 def test_a_field_of_another_length_is_refused(field):
     params, samples = fresh_case()
     samples = samples._replace(**{field: getattr(samples, field)[:1]})

@@ -14,8 +14,8 @@ from ppo_jax.errors import UsageError
 from ppo_jax.networks import make_network
 
 
-def make_small(shape=(4,), hidden_sizes=(8, 6), activation="tanh"):
-    return make_network(Config(hidden_sizes=hidden_sizes, activation=activation), Box(shape), Discrete(2))
+def make_small(shape=(4,), hidden_sizes=(8, 6), **choices):
+    return make_network(Config(hidden_sizes=hidden_sizes, **choices), Box(shape), Discrete(2))
 
 
 @functools.cache
@@ -66,7 +66,7 @@ def test_the_first_policy_is_nearly_uniform():
 
 
 @pytest.mark.parametrize("batch", [(), (3,), (5, 3)])
-@pytest.mark.parametrize("shape", [(4,), (2, 3, 4), ()])
+@pytest.mark.parametrize("shape", [(4,), (4, 3, 2), ()])
 def test_outputs_have_the_shape_of_the_batch(batch, shape):
     network, params = make(shape=shape)
     observation = jnp.ones(batch + shape)
@@ -76,7 +76,7 @@ def test_outputs_have_the_shape_of_the_batch(batch, shape):
 
 
 def test_observations_of_rank_three_are_flattened_in_row_major_order():
-    network, params = make(shape=(2, 3, 4))
+    network, params = make(shape=(2, 3, 4), encoder="mlp")
     flat_network = make_small(shape=(24,))
     observation = np.random.default_rng(0).normal(size=(7, 2, 3, 4)).astype(np.float32)
     flat = observation.reshape(7, 24)
@@ -132,7 +132,96 @@ def test_another_key_draws_other_weights():
     assert np.abs(layers(params, "actor")[0][0] - layers(other, "actor")[0][0]).max() > 0.1
 
 
-@pytest.mark.parametrize("spaces", [(Discrete(4), Discrete(2)), (Box((4,)), Box((2,)))])
-def test_spaces_that_are_not_implemented_are_refused(spaces):
-    with pytest.raises(UsageError, match="Box observations and Discrete actions"):
-        make_network(Config(), *spaces)
+@pytest.mark.parametrize(
+    ("choices", "spaces", "message"),
+    [
+        ({}, (Discrete(4), Discrete(2)), r"has observations Discrete\(n=4\); give them as a Box"),
+        ({}, (Box((4,)), Discrete(2), Discrete(3)), r"has observations Discrete\(n=3\); give them as a Box"),
+        ({}, (Box((4,)), Box((2, 3))), "actions are .* not of rank 1; flatten them"),
+        ({"encoder": "cnn"}, (Box((4,)), Discrete(2)), r"shape \(4,\); give encoder = 'mlp'"),
+        ({"shared_torso": True}, (Box((4,)), Discrete(2), Box((5,))), "give shared_torso = False"),
+    ],
+)
+def test_spaces_that_do_not_fit_are_refused(choices, spaces, message):
+    with pytest.raises(UsageError, match=message):
+        make_network(Config(**choices), *spaces)
+
+
+# Images, memory, a shared torso
+
+
+def random_params(network):
+    """Parameters of the right shapes, biases too."""
+    rng, shapes = np.random.default_rng(0), jax.eval_shape(network.init, jax.random.key(0))
+    return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes)
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 2), (3, 4, 1), (3, 3, 3)])
+def test_images_go_through_a_convolution(shape):
+    network = make_small(shape=shape, hidden_sizes=(), activation="relu")
+    params = random_params(network)
+    images = np.random.default_rng(1).normal(size=(7, *shape)).astype(np.float32)
+    (kernel, bias), (output, offset) = layers(params, "critic")
+    convolved = jax.lax.conv_general_dilated(
+        images,
+        kernel.reshape(3, 3, shape[-1], 16),
+        window_strides=(1, 1),
+        padding="VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    hidden = np.maximum(np.asarray(convolved) + bias, 0).reshape(7, -1)
+    expected = (hidden @ output + offset)[:, 0]
+    np.testing.assert_allclose(network.value(params, images), expected, rtol=1e-4, atol=1e-4)
+
+
+def shapes_of(network):
+    """The shapes of all kernels of each part, by name."""
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    return {
+        part: {name: layer["kernel"].shape for name, layer in tower["params"].items()}
+        for part, tower in shapes.items()
+    }
+
+
+@pytest.mark.parametrize("encoder", ["auto", "cnn"])
+def test_an_image_of_minatar_makes_known_layers(encoder):
+    network = make_small(shape=(10, 10, 4), hidden_sizes=(128,), encoder=encoder)
+    hidden = {"Dense_0": (9 * 4, 16), "Dense_1": (8 * 8 * 16, 128)}
+    expected = {"actor": hidden | {"Dense_2": (128, 2)}, "critic": hidden | {"Dense_2": (128, 1)}}
+    assert shapes_of(network) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "encoder"), [((10, 10, 4), "mlp"), ((2, 20, 10), "auto"), ((20, 20), "auto")]
+)
+def test_other_observations_do_not(shape, encoder):
+    network = make_small(shape=shape, hidden_sizes=(128,), encoder=encoder)
+    assert shapes_of(network)["critic"] == {"Dense_0": (400, 128), "Dense_1": (128, 1)}
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1), (3, 2, 1), (9,)])
+def test_a_convolution_of_what_is_no_image_is_refused(shape):
+    with pytest.raises(UsageError, match="give encoder = 'mlp'"):
+        make_small(shape=shape, encoder="cnn")
+
+
+def test_a_shared_torso_with_memory_is_one_tower_with_the_gains_of_two():
+    _, params = make(shape=(4, 4, 1), hidden_sizes=(6,), shared_torso=True, memory_size=5)
+    tower = params["shared"]["params"]
+    for name, gain in [("Dense_0", np.sqrt(2)), ("Dense_1", np.sqrt(2)), ("Dense_2", 0.01), ("Dense_3", 1.0)]:
+        assert_orthogonal(np.asarray(tower[name]["kernel"]), gain)
+        assert np.all(tower[name]["bias"] == 0)
+    assert tower["Dense_2"]["kernel"].shape == (5, 2)
+    assert tower["Dense_3"]["kernel"].shape == (5, 1)
+
+
+def test_the_first_weights_of_a_memory_are_orthogonal_gate_by_gate():
+    _, params = make(shape=(4, 4, 1), hidden_sizes=(6,), shared_torso=True, memory_size=5)
+    gates = params["shared"]["params"]["GRUCell_0"]
+    assert {name: gate["kernel"].shape for name, gate in gates.items()} == {
+        **dict.fromkeys(("ir", "iz", "in"), (6, 5)),
+        **dict.fromkeys(("hr", "hz", "hn"), (5, 5)),
+    }
+    for gate in gates.values():
+        assert_orthogonal(np.asarray(gate["kernel"]), 1.0)
+        assert np.all(gate.get("bias", 0) == 0)

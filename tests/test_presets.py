@@ -58,6 +58,8 @@ def test_the_paper_preset_is_the_classic_teaching_run():
         hidden_sizes=(64, 64),
         activation="tanh",
         normalize_advantages=True,
+        objective="clipped",
+        learning_rate_schedule="linear",
     )
     assert (config.num_updates, config.minibatch_size) == (60, 64)
     assert hyper == Hyperparams(
@@ -69,6 +71,7 @@ def test_the_paper_preset_is_the_classic_teaching_run():
         value_clip_epsilon=math.inf,
         value_coefficient=1.0,
         entropy_coefficient=0.01,
+        target_kl=math.inf,
         max_grad_norm=0.5,
         adam_epsilon=1e-5,
     )

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ppo_jax.config import Config
+from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.networks import make_network
 from ppo_jax.rollout import init_collector, rollout
@@ -20,11 +20,11 @@ def setup(environment, num_steps, num_envs):
     config = Config(num_envs=num_envs, num_steps=num_steps, hidden_sizes=(8,))
     network = make_network(config, environment.observation_space, environment.action_space)
     params = jax.tree.map(lambda x: x * 5, network.init(jax.random.key(1)))  # far from uniform
-    collector = init_collector(config, environment, jax.random.key(2))
+    collector = init_collector(config, environment, network, jax.random.key(2))
 
     @jax.jit
     def collect(key, collector):
-        return rollout(config, environment, network, key, params, collector)
+        return rollout(config, environment, network, Hyperparams(), key, params, collector)
 
     return network, params, collector, collect
 
@@ -43,14 +43,14 @@ def test_a_trajectory_is_time_major(num_steps, num_envs):
     after, trajectory, _ = collect(jax.random.key(0), collector)
     observations = [trajectory.observation, trajectory.final_observation]
     chex.assert_shape(observations, (num_steps, num_envs, 1))
-    chex.assert_shape([*trajectory[1:3], *trajectory[4:]], (num_steps, num_envs))
+    chex.assert_shape([*trajectory[1:3], *trajectory[4:8]], (num_steps, num_envs))
     chex.assert_trees_all_equal_shapes_and_dtypes(after, collector)
 
 
 def test_a_trajectory_has_the_documented_dtypes(rolled):
     trajectory = rolled[4]
     chex.assert_type([trajectory.action], jnp.int32)
-    chex.assert_type([trajectory.terminated, trajectory.done], bool)
+    chex.assert_type([trajectory.terminated, trajectory.done, trajectory.start], bool)
     floats = [trajectory.observation, trajectory.final_observation, trajectory.log_prob, trajectory.reward]
     chex.assert_type(floats, jnp.float32)
 
@@ -95,6 +95,13 @@ def test_done_is_terminated_in_an_environment_without_a_time_limit_and_not_with_
         ends = np.tile([[False], [False], [True]], (2, 2))
         np.testing.assert_array_equal(trajectory.done, ends)
         np.testing.assert_array_equal(trajectory.terminated, ends & terminates)
+
+
+def test_an_episode_starts_at_the_first_step_of_all_and_after_every_end(rolled):
+    _, _, _, after, trajectory, _ = rolled
+    assert trajectory.start[0].all()
+    np.testing.assert_array_equal(trajectory.start[1:], trajectory.done[:-1])
+    np.testing.assert_array_equal(after.start, trajectory.done[-1])
 
 
 def test_a_trajectory_of_known_steps_is_what_it_must_be():

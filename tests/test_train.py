@@ -1,13 +1,10 @@
 """Training as a pure function: one trace, the same bits again, one row per seed, any chunking."""
 
 import dataclasses
-import hashlib
+import functools
 import math
-import os
-import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import chex
 import jax
@@ -17,12 +14,16 @@ import pytest
 
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.envs.spaces import Box, Discrete
 from ppo_jax.errors import UsageError
 from ppo_jax.loss import Samples
 from ppo_jax.networks import make_network
 from ppo_jax.rollout import Trajectory
 from ppo_jax.train import Metrics, advance, estimate, explained_variance, make_ppo, train
+from tests import probes
+from tests.bits import digest, python
 from tests.counted import Counted
+from tests.linear import make_linear_network
 
 CONFIG = Config(
     num_envs=4,
@@ -35,31 +36,43 @@ CONFIG = Config(
 U = 8
 SEEDS = 20
 KEYS = jax.random.split(jax.random.key(0), SEEDS)
-INTEGERS = ("env_steps", "episodes")
+INTEGERS = ("env_steps", "episodes", "dead_ends", "num_epochs")
 
+HYPER = Hyperparams(  # with steps long enough to leave a narrow clip range
+    learning_rate=1e-3, final_learning_rate=1e-3, clip_epsilon=1e-3, entropy_coefficient=0.0
+)
+MOVING = dataclasses.replace(CONFIG, clip_schedule="linear", entropy_schedule="cosine")
+STEERED = dataclasses.replace(CONFIG, objective="adaptive_kl")
+# What each hyperparameter may be, under a configuration in which it matters.
 THREE_VALUES = {
-    "learning_rate": (1e-4, 1e-3, 1e-2),
-    "final_learning_rate": (0.0, 1e-4, 1e-2),
-    "gamma": (0.0, 0.9, 1.0),
-    "gae_lambda": (0.0, 0.9, 1.0),
-    "clip_epsilon": (1e-4, 1e-3, math.inf),
-    "value_clip_epsilon": (1e-4, 1e-3, math.inf),
-    "value_coefficient": (0.0, 0.5, 1.0),
-    "entropy_coefficient": (0.0, 0.01, 1.0),
-    "max_grad_norm": (0.1, 0.5, math.inf),
-    "adam_epsilon": (1e-8, 1e-5, 1e-2),
+    "learning_rate": (CONFIG, (1e-4, 1e-3, 1e-2)),
+    "final_learning_rate": (CONFIG, (0.0, 1e-4, 1e-2)),
+    "gamma": (CONFIG, (0.0, 0.9, 1.0)),
+    "gae_lambda": (CONFIG, (0.0, 0.9, 1.0)),
+    "clip_epsilon": (CONFIG, (1e-4, 1e-3, math.inf)),
+    "final_clip_epsilon": (MOVING, (0.0, 1e-4, 1.0)),
+    "value_clip_epsilon": (CONFIG, (1e-4, 1e-3, math.inf)),
+    "value_coefficient": (CONFIG, (0.0, 0.5, 1.0)),
+    "entropy_coefficient": (CONFIG, (0.0, 0.01, 1.0)),
+    "final_entropy_coefficient": (MOVING, (0.0, 0.01, 1.0)),
+    "kl_coefficient": (STEERED, (0.0, 1.0, 100.0)),
+    "desired_kl": (STEERED, (1e-7, 1e-6, 1e-2)),
+    "target_kl": (CONFIG, (1e-30, 1e-7, math.inf)),
+    "max_grad_norm": (CONFIG, (0.1, 0.5, math.inf)),
+    "adam_epsilon": (CONFIG, (1e-8, 1e-5, 1e-2)),
 }
 
 
-@pytest.fixture(scope="module")
-def counted():
-    return Counted(partial(train, CONFIG))
+@functools.cache
+def counted(config):
+    """A training, compiled and counted: once for all tests of a configuration."""
+    return Counted(partial(train, config))
 
 
 @pytest.fixture(scope="module")
-def run(counted):
+def run():
     """The one compiled training that most tests share: `run(hyper, key)`."""
-    return counted.run
+    return counted(CONFIG).run
 
 
 @pytest.fixture(scope="module")
@@ -68,38 +81,16 @@ def singles(run):
     return [run(Hyperparams(), key) for key in KEYS]
 
 
-def numbers(tree):
-    """The leaves as NumPy arrays, keys as their words."""
-    is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(tree)]
-    leaves = zip(jax.tree.leaves(tree), is_key, strict=True)
-    return [np.asarray(jax.random.key_data(leaf) if key else leaf) for leaf, key in leaves]
-
-
-def digest(tree):
-    return hashlib.sha256(b"".join(leaf.tobytes() for leaf in numbers(tree))).hexdigest()
-
-
-def python(program, timeout):
-    """What a fresh Python process prints; it is stopped after so many seconds."""
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "-c", "import tests.conftest\n" + program]
-    done = subprocess.run(
-        command, cwd=root, env={**os.environ, "PYTHONHASHSEED": "1"}, capture_output=True, timeout=timeout
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode().strip()
-
-
 # One trace, no callbacks
 
 
-def test_three_values_of_every_hyperparameter_are_one_trace_and_each_makes_a_difference(counted):
-    assert set(THREE_VALUES) == set(Hyperparams._fields)
-    for name, values in THREE_VALUES.items():
-        hypers = [Hyperparams(entropy_coefficient=0.0)._replace(**{name: value}) for value in values]
-        digests = {digest(counted.run(hyper, KEYS[0])[0].learner.params) for hyper in hypers}
-        assert len(digests) == 3, name
-    assert counted.traces == 1
+@pytest.mark.parametrize("name", Hyperparams._fields)
+def test_three_values_of_every_hyperparameter_are_one_trace_and_each_makes_a_difference(name):
+    config, values = THREE_VALUES[name]
+    training = counted(config)
+    states = [training.run(HYPER._replace(**{name: value}), KEYS[0])[0] for value in values]
+    assert len({digest(state.learner.params) for state in states}) == 3
+    assert training.traces == 1
 
 
 def primitives(jaxpr):
@@ -145,6 +136,7 @@ def test_metrics_are_finite_unless_there_is_nothing_to_average(singles):
     for _, metrics in singles:
         nothing_ended = np.asarray(metrics.episodes) == 0
         averages = [metrics.episode_return, metrics.episode_length]
+        assert not metrics.dead_ends.any()
         others = metrics._asdict().keys() - {"episode_return", "episode_length", "return_window"}
         assert all((np.isnan(average) == nothing_ended).all() for average in averages)
         chex.assert_tree_all_finite([getattr(metrics, name) for name in others])
@@ -154,6 +146,15 @@ def test_metrics_are_finite_unless_there_is_nothing_to_average(singles):
 def test_the_learning_rate_that_is_reported_falls_linearly_and_once_per_update(singles):
     _, metrics = singles[0]
     np.testing.assert_allclose(metrics.learning_rate, 2.5e-4 * (1 - np.arange(U) / U), rtol=1e-6)
+
+
+def test_what_is_reported_of_an_update_is_what_it_was_given(singles):
+    _, metrics = singles[0]
+    for name in ("clip_epsilon", "entropy_coefficient", "kl_coefficient"):
+        np.testing.assert_array_equal(
+            getattr(metrics, name), np.full(U, getattr(Hyperparams(), name), np.float32)
+        )
+    assert metrics.num_epochs.tolist() == [CONFIG.num_epochs] * U
 
 
 def test_an_episode_goes_on_from_one_update_to_the_next(singles):
@@ -181,7 +182,8 @@ def test_another_process_gives_the_same_bits(singles):
 import jax
 from ppo_jax.config import Hyperparams
 from ppo_jax.train import train
-from tests.test_train import CONFIG, KEYS, digest
+from tests.bits import digest
+from tests.test_train import CONFIG, KEYS
 print(digest(jax.jit(train, static_argnums=0)(CONFIG, Hyperparams(), KEYS[0])))
 """
     assert python(program, timeout=240) == digest(singles[0])
@@ -271,6 +273,26 @@ def test_no_updates_leave_the_state_as_it_is(chunk, first_state):
     assert not metrics.env_steps.any()
 
 
+# Parts of the caller's own
+
+
+def test_a_caller_may_train_a_network_of_their_own():
+    """It is made to fit the environment, and learns to choose by the sign that is shown."""
+    asked = []
+
+    def make_network(*arguments):
+        asked.append(arguments)
+        return make_linear_network(*arguments)
+
+    environment = probes.policy_and_value()._replace(privileged_space=Box((2,)))
+    first = make_ppo(CONFIG, environment, make_network).init(HYPER, KEYS[0]).learner.params
+    state, _ = train(CONFIG, Hyperparams(learning_rate=0.1), KEYS[0], environment, make_network)
+    assert asked == [(CONFIG, Box((1,)), Discrete(2), Box((2,)))] * 2
+    chex.assert_trees_all_equal_shapes_and_dtypes(state.learner.params, first)
+    before, after = (np.diff(params["actor"]).item() for params in (first, state.learner.params))
+    assert after > before + 0.5
+
+
 # Between rollout and update
 
 
@@ -286,6 +308,8 @@ def trajectory_of(key, num_steps=5, num_envs=3):
         reward=jax.random.normal(keys[4], shape),
         terminated=terminated,
         done=terminated | truncated,
+        start=jnp.zeros(shape, bool),
+        memory=(),
     )
 
 
@@ -294,10 +318,11 @@ def test_a_batch_bootstraps_from_the_true_successor_unless_the_task_ended():
     environment = make_environment("CartPole-v1")
     network = make_network(CONFIG, environment.observation_space, environment.action_space)
     params = network.init(jax.random.key(0))
-    trajectory = trajectory_of(jax.random.key(1))
+    trajectory = trajectory_of(jax.random.key(1))._replace(memory=network.init_memory(3))
     assert (trajectory.done & ~trajectory.terminated).any()
 
-    batch = estimate(network, Hyperparams(gamma=0.9, gae_lambda=0.0), params, trajectory)
+    hyper = Hyperparams(gamma=0.9, gae_lambda=0.0)
+    batch = estimate(CONFIG, network, hyper, params, trajectory)
     future = np.where(trajectory.terminated, 0, network.value(params, trajectory.final_observation))
     np.testing.assert_allclose(batch.target, trajectory.reward + 0.9 * future, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(batch.value, network.value(params, trajectory.observation), rtol=1e-6)

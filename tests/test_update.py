@@ -12,11 +12,14 @@ import pytest
 
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.loss import Samples
-from ppo_jax.update import init_learner, learning_rate, update
+from ppo_jax.schedules import at_update, init_steering
+from ppo_jax.update import init_learner, update
 from tests import oracles
-from tests.linear import linear_network, random_params, random_samples
+from tests.linear import as_oracle, linear_network, random_params, random_samples
 
 NETWORK = linear_network()
+STILL = Hyperparams(learning_rate=0.0)  # moves nothing but Adam
+FAST = Hyperparams(learning_rate=0.1)
 compiled_update = jax.jit(update, static_argnums=(0, 1))
 
 
@@ -70,7 +73,7 @@ def orders_of_update(config, seen, key):
     """The numbers of the samples as they were used in one update, [K, B]."""
     seen.clear()
     params = jax.tree.map(jnp.zeros_like, NETWORK.init(key))
-    update(config, NETWORK, Hyperparams(), 0.0, key, make_learner(params), numbered_batch(config))
+    update(config, NETWORK, STILL, key, make_learner(params), numbered_batch(config))
     jax.effects_barrier()
     assert [len(minibatch.value) for minibatch in seen] == [config.minibatch_size] * len(seen)
     return np.concatenate([minibatch.value for minibatch in seen]).reshape(config.num_epochs, -1)
@@ -96,15 +99,8 @@ def test_the_fields_of_a_sample_stay_together(seen):
 
 
 def rates(hyper, num_updates=10):
-    schedule = partial(learning_rate, make_config(num_updates=num_updates), hyper)
-    return jax.vmap(schedule)(jnp.arange(num_updates))
-
-
-def test_the_rate_falls_linearly_from_update_to_update():
-    actual = rates(Hyperparams(learning_rate=1e-3, final_learning_rate=2e-4))
-    np.testing.assert_allclose(actual[0], 1e-3, rtol=1e-6)
-    np.testing.assert_allclose(actual[-1], 1e-3 + (2e-4 - 1e-3) * 9 / 10, rtol=1e-6)
-    np.testing.assert_allclose(np.diff(actual), np.full(9, -8e-5), rtol=1e-4)
+    schedule = partial(at_update, make_config(num_updates=num_updates), hyper, init_steering(hyper))
+    return jax.vmap(schedule)(jnp.arange(num_updates)).learning_rate
 
 
 def test_equal_ends_make_the_rate_constant():
@@ -122,13 +118,13 @@ def test_a_single_update_takes_the_first_rate():
 def test_gradient_steps_match_adam_in_float64(num_epochs, adam_epsilon, max_grad_norm):
     """With one minibatch per epoch, of which the order does not matter, K epochs are K plain steps."""
     config = make_config(num_epochs=num_epochs, num_minibatches=1)
-    hyper = Hyperparams(max_grad_norm=max_grad_norm, adam_epsilon=adam_epsilon)
+    hyper = Hyperparams(learning_rate=0.1, max_grad_norm=max_grad_norm, adam_epsilon=adam_epsilon)
     params, batch = random_start(config)
     learner, info = compiled_update(
-        config, NETWORK, hyper, 0.1, jax.random.key(0), make_learner(params, hyper), batch
+        config, NETWORK, hyper, jax.random.key(0), make_learner(params, hyper), batch
     )
 
-    samples = oracles.Samples(*(x.reshape(config.batch_size, *x.shape[2:]) for x in batch))
+    samples = oracles.Samples(*(x.reshape(config.batch_size, *x.shape[2:]) for x in as_oracle(batch)))
     knobs = oracles.Knobs(*(getattr(hyper, name) for name in oracles.Knobs._fields))
     expected, norms = oracles.adam(
         lambda params: oracles.ppo_loss(params, samples, knobs, normalized=True).gradient,
@@ -140,22 +136,20 @@ def test_gradient_steps_match_adam_in_float64(num_epochs, adam_epsilon, max_grad
     np.testing.assert_allclose(info.grad_norm, np.mean(norms), rtol=1e-4)  # as it was before scaling
 
 
-def run(config, hyper, rate=0.1, seed=0):
+def run(config, hyper, seed=0):
     params, batch = random_start(config, seed)
-    return compiled_update(
-        config, NETWORK, hyper, rate, jax.random.key(seed), make_learner(params, hyper), batch
-    )
+    return compiled_update(config, NETWORK, hyper, jax.random.key(seed), make_learner(params, hyper), batch)
 
 
 def test_an_infinite_bound_on_the_gradient_is_no_bound():
     config = make_config()
-    off, out_of_reach = (run(config, Hyperparams(max_grad_norm=bound)) for bound in (math.inf, 1e9))
+    off, out_of_reach = (run(config, FAST._replace(max_grad_norm=bound)) for bound in (math.inf, 1e9))
     chex.assert_trees_all_equal(off, out_of_reach)
 
 
 def test_a_rate_of_zero_moves_nothing_but_adam():
     config = make_config()
-    learner, _ = run(config, Hyperparams(), rate=0.0)
+    learner, _ = run(config, STILL)
     chex.assert_trees_all_equal(learner.params, random_start(config)[0])
 
 
@@ -165,29 +159,29 @@ def test_three_learning_rates_are_one_trace():
     for rate in (1e-4, 1e-3, 1e-2):
         hyper = Hyperparams(learning_rate=rate)
         params, batch = random_start(config)
-        traced(hyper, rate, jax.random.key(0), make_learner(params, hyper), batch)
+        traced(hyper, jax.random.key(0), make_learner(params, hyper), batch)
 
 
 @pytest.mark.parametrize(("num_steps", "num_envs"), [(1, 1), (1, 4), (4, 1)])
 def test_one_step_or_one_environment_is_enough(num_steps, num_envs):
     config = make_config(num_steps=num_steps, num_envs=num_envs, num_minibatches=1)
-    learner, info = run(config, Hyperparams())
+    learner, info = run(config, FAST)
     chex.assert_tree_all_finite((learner, info))
     chex.assert_trees_all_equal_shapes_and_dtypes(learner.params, random_start(config)[0])
 
 
 def test_every_sample_may_be_a_minibatch_of_its_own():
     config = make_config(num_steps=2, num_envs=4, num_minibatches=8)
-    chex.assert_tree_all_finite(run(config, Hyperparams()))
+    chex.assert_tree_all_finite(run(config, FAST))
 
 
 def test_an_update_reports_means_over_its_gradient_steps(seen):
     config = make_config(num_epochs=2)
     params, batch = random_start(config)
-    _, info = update(config, NETWORK, Hyperparams(), 0.0, jax.random.key(0), make_learner(params), batch)
+    _, info = update(config, NETWORK, STILL, jax.random.key(0), make_learner(params), batch)
     jax.effects_barrier()
     knobs = oracles.Knobs(*(getattr(Hyperparams(), name) for name in oracles.Knobs._fields))
-    losses = [oracles.ppo_loss(params, oracles.Samples(*part), knobs, True) for part in seen]
+    losses = [oracles.ppo_loss(params, as_oracle(part), knobs, True) for part in seen]
     for name, value in info.loss._asdict().items():
         np.testing.assert_allclose(
             value, np.mean([getattr(loss, name) for loss in losses]), rtol=1e-4, atol=1e-6
@@ -203,8 +197,8 @@ def test_extreme_samples_leave_the_parameters_finite(normalized, max_grad_norm):
     batch = batch._replace(
         log_prob=batch.log_prob - 19, advantage=batch.advantage * 1e30, target=batch.target * 1e30
     )
-    hyper = Hyperparams(max_grad_norm=max_grad_norm)
+    hyper = FAST._replace(max_grad_norm=max_grad_norm)
     learner, info = compiled_update(
-        config, NETWORK, hyper, 0.1, jax.random.key(0), make_learner(params, hyper), batch
+        config, NETWORK, hyper, jax.random.key(0), make_learner(params, hyper), batch
     )
     chex.assert_tree_all_finite((learner.params, info.loss))

@@ -110,7 +110,7 @@ def _explain(axes: Mapping[str, Axes], solved_return: float | None) -> None:
     axes["explained_variance"].set_ylim(-1.05, 1.1)
     axes["value_loss"].set_yscale("log")
     for metric in ("clip_fraction", "entropy", "approx_kl"):
-        axes[metric].set_ylim(bottom=0)
+        axes[metric].set_ylim(bottom=min(0, axes[metric].dataLim.y0))  # densities: negative entropy
 
 
 def _solved_return(run: RunDirectory) -> float | None:

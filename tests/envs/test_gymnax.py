@@ -1,6 +1,7 @@
 """gymnax behind the contract, against gymnax itself, one copy and one step at a time."""
 
 from functools import partial
+from urllib.error import URLError
 
 import chex
 import gymnax
@@ -129,5 +130,20 @@ def test_a_cart_that_leaves_the_track_is_terminated_only():
 def test_a_space_of_another_kind_is_refused_by_name(monkeypatch):
     env = type("Odd", (type(ENV),), {"action_space": lambda self, params: ENV.state_space(params)})()
     monkeypatch.setattr(gymnax, "make", lambda name: (env, PARAMS))
-    with pytest.raises(UsageError, match=r"Odd: actions are of kind Dict, .* use Discrete or Box"):
+    with pytest.raises(
+        UsageError, match="actions are of kind Dict; give Discrete, Box or a Tuple of Discrete"
+    ):
         make_environment("Odd")
+
+
+def test_data_that_cannot_be_downloaded_are_one_clear_mistake(monkeypatch):
+    def refuse(name):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(gymnax, "make", refuse)
+    with pytest.raises(UsageError) as error:
+        make_environment("MNISTBandit-bsuite")
+    (problem,) = error.value.problems
+    assert "env = 'MNISTBandit-bsuite' cannot be made" in problem
+    assert "no route to host" in problem
+    assert "connect to the network once, or choose another" in problem

@@ -128,8 +128,8 @@ BUGS = (
     Bug(
         "samples are drawn with replacement",
         "ppo_jax/update.py",
-        "jax.random.permutation(key, config.batch_size)",
-        "jax.random.randint(key, (config.batch_size,), 0, config.batch_size)",
+        "jax.random.permutation(key, num_units)",
+        "jax.random.randint(key, (num_units,), 0, num_units)",
         ("tests/test_update.py::test_every_sample_is_used_exactly_once_per_epoch",),
     ),
     Bug(
@@ -148,10 +148,10 @@ BUGS = (
     ),
     Bug(
         "the learning rate is one update ahead",
-        "ppo_jax/update.py",
-        "schedule(num_done)",
-        "schedule(num_done + 1)",
-        ("tests/test_update.py::test_the_rate_falls_linearly_from_update_to_update",),
+        "ppo_jax/schedules.py",
+        "optax.linear_schedule(1.0, 0.0, config.num_updates)(num_done)",
+        "optax.linear_schedule(1.0, 0.0, config.num_updates)(num_done + 1)",
+        ("tests/test_train.py::test_the_learning_rate_that_is_reported_falls_linearly_and_once_per_update",),
     ),
     Bug(
         "the log-probability of another action",
@@ -166,8 +166,8 @@ BUGS = (
     Bug(
         "the successor is the observation after the reset",
         "ppo_jax/rollout.py",
-        "final_observation=time_step.final_observation",
-        "final_observation=time_step.observation",
+        "normalize_observation(statistics, time_step.final_observation)",
+        "normalize_observation(statistics, time_step.observation)",
         (
             "tests/test_rollout.py"
             "::test_the_successor_differs_from_the_next_observation_exactly_where_an_episode_ended",
@@ -181,10 +181,17 @@ BUGS = (
         (_KNOWN_VALUES,),
     ),
     Bug(
+        "no episode ever starts anew",
+        "ppo_jax/rollout.py",
+        "start=time_step.done",
+        "start=jnp.zeros_like(time_step.done)",
+        ("tests/test_rollout.py::test_an_episode_starts_at_the_first_step_of_all_and_after_every_end",),
+    ),
+    Bug(
         "the bootstrap values the state itself",
         "ppo_jax/train.py",
-        "network.value(params, trajectory.final_observation)",
-        "network.value(params, trajectory.observation)",
+        "network.apply(params, memory, trajectory.final_observation, going_on)",
+        "network.apply(params, memory, trajectory.observation, going_on)",
         (_KNOWN_VALUES,),
     ),
     Bug(
@@ -197,15 +204,15 @@ BUGS = (
     Bug(
         "the policy's last layer starts as large as the value's",
         "ppo_jax/networks.py",
-        "output_gain=0.01",
-        "output_gain=1.0",
+        "POLICY_GAIN, VALUE_GAIN = 0.01, 1.0",
+        "POLICY_GAIN, VALUE_GAIN = 1.0, 1.0",
         ("tests/test_networks.py::test_the_first_policy_is_nearly_uniform",),
     ),
     Bug(
         "the final observation is replaced by the reset",
         "ppo_jax/envs/environment.py",
         "final_observation=transition.observation",
-        "final_observation=_choose(done, reset_observation, transition.observation)",
+        "final_observation=jax.tree.map(choose, reset_observation, transition.observation)",
         (
             "tests/envs/test_environment.py"
             "::test_the_final_observation_is_the_successor_whether_or_not_the_episode_ended",
@@ -252,5 +259,50 @@ BUGS = (
         "variance > rounding",
         "variance > 0",
         ("tests/test_train.py::test_rounding_is_not_taken_for_variance",),
+    ),
+    Bug(
+        "an evaluation sees observations as they are",
+        "ppo_jax/evaluate.py",
+        "normalize_observation(statistics, progress.observation)",
+        "progress.observation",
+        ("tests/test_evaluate.py::test_observations_are_normalized_by_the_statistics_of_the_training",),
+    ),
+    Bug(
+        "a sweep of the caller's own network trains another",
+        "ppo_jax/sweep.py",
+        "train(config, hyper, key, environment, make_network)",
+        "train(config, hyper, key, environment)",
+        ("tests/test_sweep.py::test_a_caller_may_sweep_an_environment_and_a_network_of_their_own",),
+    ),
+    Bug(
+        "a policy is saved without the statistics of its observations",
+        "ppo_jax/runs/evaluation.py",
+        "statistics=state.collector.statistics)",
+        "statistics=None)",
+        ("tests/runs/test_policy.py::test_the_statistics_are_a_part_of_what_is_saved",),
+    ),
+    Bug(
+        "a restored policy normalizes by the first statistics",
+        "ppo_jax/runs/evaluation.py",
+        "[given[name] for name in expected]",
+        "[given[name] * ('mean' not in name) for name in expected]",
+        (
+            "tests/runs/test_policy.py"
+            "::test_a_policy_with_normalized_observations_acts_in_a_new_process_as_in_its_training",
+        ),
+    ),
+    Bug(
+        "states without a legal action go unnoticed",
+        "ppo_jax/runs/journal.py",
+        'if record["dead_ends"]:',
+        "if False:",
+        ("tests/runs/test_journal.py::test_states_without_a_legal_action_are_an_error_of_the_environment",),
+    ),
+    Bug(
+        "a minibatch may cut the sequences of a memory",
+        "ppo_jax/config.py",
+        "if not config.memory_size else",
+        "if True else",
+        ("tests/test_config.py::test_with_a_memory_minibatches_must_divide_the_environments",),
     ),
 )

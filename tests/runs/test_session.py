@@ -1,10 +1,14 @@
 import json
+import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import ppo_jax
 from ppo_jax.config import config_from
+from ppo_jax.envs.environment import Dynamics, Observation, Transition, make_batched
+from ppo_jax.envs.spaces import Box, Discrete
 from ppo_jax.runs import directory, session
 from tests.runs.conftest import SMALL, run_command
 
@@ -65,7 +69,36 @@ def test_a_training_that_diverges_says_so_saves_no_policy_and_fails(tmp_path, ca
     assert status == 1
     assert "diverged" in capsys.readouterr().err
     assert not (run / "policy.safetensors").exists()
-    assert directory.read_json(run / "summary.json")["status"] == "diverged"
+    assert directory.read_json(run / "summary.json")["status"] == "failed"
+
+
+def _without_moves(name):
+    """An environment that from its 40th step on allows no action, which no author may do."""
+
+    def observation(time):
+        return Observation(jnp.zeros(4), legal_actions=jnp.full(2, time < 40))
+
+    def step(key, time, action):
+        transition = Transition(observation(time + 1), jnp.float32(1), jnp.array(False), jnp.array(False))
+        return time + 1, transition
+
+    start = jnp.zeros((), jnp.int32)
+    return make_batched(Dynamics(lambda key: (start, observation(start)), step, Box((4,)), Discrete(2)))
+
+
+def test_an_environment_without_legal_actions_stops_the_training_and_is_named_as_the_reason(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys.modules["ppo_jax.train"], "make_environment", _without_moves)
+    run = tmp_path / "run"
+    assert run_command("train", *SMALL, "--run-dir", run, "--quiet") == 1
+    # Of its 32 steps, the second update spends the last 24 in such states, in each of 4 environments.
+    assert "it allowed no action in 96 of the states of update 2;" in capsys.readouterr().err
+    assert not (run / "policy.safetensors").exists()
+    assert directory.read_json(run / "summary.json")["status"] == "failed"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["dead_ends"] for line in lines[:2]] == [0, 96]
+    assert len(lines) < 4000 // 128
 
 
 def test_an_interrupted_training_keeps_what_it_has_learned(tmp_path, monkeypatch, capsys):

@@ -1,0 +1,60 @@
+"""What the guide to custom environments shows runs as it stands, and does what it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+GUIDE = (ROOT / "docs" / "custom_environment.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+SCRIPT = (ROOT / "scripts" / "custom_environment.py").read_text()
+CORRIDOR, REACH, BROKEN, NETWORK = PROGRAMS
+
+
+def run(program, directory):
+    command = [sys.executable, "-W", "error", "-c", program]
+    result = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_first_program_is_the_script():
+    assert CORRIDOR == SCRIPT
+
+
+@pytest.mark.parametrize("program", [CORRIDOR, REACH], ids=["functions", "gymnax"])
+def test_an_environment_takes_less_than_60_lines(program):
+    assert len(program.splitlines()) < 60
+
+
+def test_the_corridor_is_solved_with_a_memory_and_only_with_one(tmp_path):
+    output = run(CORRIDOR, tmp_path)
+    without, with_memory = (int(share) for share in re.findall(r"(\d+)%", output))
+    assert 25 < without < 75
+    assert with_memory > 95
+    (told,) = re.findall(r"It prints\n\n```\n(.*?)```", GUIDE, flags=re.DOTALL)
+    assert re.sub(r"\d+%", "", output) == re.sub(r"\d+%", "", told)
+
+
+def test_the_point_reaches_its_target(tmp_path):
+    (mean,) = re.findall(r"mean return (.*)", run(REACH, tmp_path))
+    assert -1.6 < float(mean) < -1.2
+
+
+def test_the_mistake_in_the_broken_environment_is_the_one_it_tells_of(tmp_path):
+    (told,) = re.findall(r"print\(error\)  # (.*)", BROKEN)
+    assert run(BROKEN, tmp_path).strip() == told
+
+
+def test_a_network_of_ones_own_solves_cartpole(tmp_path):
+    assert float(run(NETWORK, tmp_path)) > 475
+
+
+def test_a_registered_environment_can_be_trained_from_the_command_line(tmp_path):
+    arguments = ["train", "--env", "Reach-v0", "--total-timesteps", "1024", "--quiet", "--run-dir", "run"]
+    program = REACH.split("config = ")[0] + f"\nfrom ppo_jax.cli import main; main({arguments})"
+    run(program, tmp_path)
+    assert (tmp_path / "run" / "summary.json").exists()
