@@ -258,7 +258,7 @@ def _schedule_problems(config: Config, hyper: Hyperparams) -> list[str]:
     for kind, name in _SCHEDULES.items():
         schedule, start, end = getattr(config, kind), getattr(hyper, name), getattr(hyper, f"final_{name}")
         moves = schedule in ("linear", "cosine")
-        if moves and _is_number(start) and start == math.inf:
+        if moves and _is_number(start) and start == math.inf and _RANGES[name].holds(start):
             problems.append(f"{name} = inf cannot move; give a number, or {kind} = 'constant'")
         if (
             not moves

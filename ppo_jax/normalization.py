@@ -55,7 +55,8 @@ def merge(statistics: Statistics, samples: jax.Array) -> Statistics:
         variance = variance + w (var(samples) - variance + (1 - w) delta^2)
 
     Source: Chan, Golub and LeVeque 1983, rearranged so that only differences and weights up to 1 are
-    multiplied: sums of squares, which lose all digits of a small variance, are never formed.
+    multiplied: sums of squares, which lose all digits of a small variance, are never formed. Moments of
+    the samples are taken from the first of them, so that those of a constant are exact.
 
     Args:
         statistics: Before.
@@ -63,8 +64,9 @@ def merge(statistics: Statistics, samples: jax.Array) -> Statistics:
     """
     count = statistics.num_samples + jnp.uint32(samples.shape[0])
     weight = samples.shape[0] / count.astype(jnp.float32)
-    delta = samples.mean(axis=0) - statistics.mean
-    spread = samples.var(axis=0) - statistics.variance
+    shifted = samples - samples[:1]
+    delta = samples[0] - statistics.mean + shifted.mean(axis=0)
+    spread = shifted.var(axis=0) - statistics.variance
     return Statistics(
         num_samples=count,
         mean=statistics.mean + weight * delta,

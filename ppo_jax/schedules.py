@@ -22,17 +22,17 @@ class Steering(NamedTuple):
     """What was learned from the KL of past updates.
 
     Attributes:
-        kl_coefficient: beta of the next update, [] float32.
+        penalty_factor: By which beta of the next update is multiplied, [] float32.
         rate_factor: By which the learning rate of the next update is multiplied, [] float32.
     """
 
-    kl_coefficient: jax.Array
+    penalty_factor: jax.Array
     rate_factor: jax.Array
 
 
-def init_steering(hyper: Hyperparams) -> Steering:
-    """Returns where the steering begins: the given beta, and a factor of 1."""
-    return Steering(kl_coefficient=jnp.asarray(hyper.kl_coefficient, jnp.float32), rate_factor=jnp.ones(()))
+def init_steering() -> Steering:
+    """Returns where the steering begins: at beta and the learning rate as they were given."""
+    return Steering(penalty_factor=jnp.ones(()), rate_factor=jnp.ones(()))
 
 
 def at_update(config: Config, hyper: Hyperparams, steering: Steering, num_done: jax.Array) -> Hyperparams:
@@ -62,7 +62,7 @@ def at_update(config: Config, hyper: Hyperparams, steering: Steering, num_done: 
             hyper.final_entropy_coefficient,
             num_done,
         ),
-        kl_coefficient=steering.kl_coefficient,
+        kl_coefficient=hyper.kl_coefficient * steering.penalty_factor,
     )
 
 
@@ -71,17 +71,16 @@ def steer(config: Config, hyper: Hyperparams, steering: Steering, kl: jax.Array)
 
     Args:
         config: For what is to be steered.
-        hyper: For `desired_kl`, d_targ, and where beta began.
+        hyper: For `desired_kl`, d_targ.
         steering: Of the update.
         kl: Mean KL(pi_old || pi) after the update, [].
     """
-    beta, factor = steering
+    penalty, rate = steering
     if config.objective == "adaptive_kl":
-        beta = adapt_kl_coefficient(beta, kl, hyper.desired_kl)
-        beta = _near(beta, jnp.asarray(hyper.kl_coefficient), MAX_PENALTY_FACTOR)
+        penalty = _within(adapt_kl_coefficient(penalty, kl, hyper.desired_kl), MAX_PENALTY_FACTOR)
     if config.adapts_learning_rate:
-        factor = _near(_adapt_rate(factor, kl, hyper.desired_kl), jnp.ones(()), MAX_RATE_FACTOR)
-    return Steering(kl_coefficient=beta, rate_factor=factor)
+        rate = _within(_adapt_rate(rate, kl, hyper.desired_kl), MAX_RATE_FACTOR)
+    return Steering(penalty_factor=penalty, rate_factor=rate)
 
 
 def adapt_kl_coefficient(
@@ -90,7 +89,7 @@ def adapt_kl_coefficient(
     """Adapts beta of the KL penalty (Section 4): halves it if d < d_targ / 1.5, doubles it if d > 1.5 d_targ.
 
     Args:
-        kl_coefficient: beta of the update, [].
+        kl_coefficient: beta of the update, or a factor of it, [].
         kl: d, mean KL(pi_old || pi) after it, [].
         desired_kl: d_targ, positive.
     """
@@ -103,8 +102,8 @@ def _adapt_rate(factor: jax.Array, kl: jax.Array, desired_kl: jax.Array | float)
     return jnp.where(kl > desired_kl * RATE_TOLERANCE, factor / RATE_FACTOR, faster)
 
 
-def _near(x: jax.Array, start: jax.Array, factor: float) -> jax.Array:
-    return jnp.clip(x, start / factor, start * factor)
+def _within(x: jax.Array, factor: float) -> jax.Array:
+    return jnp.clip(x, 1 / factor, factor)
 
 
 def _scheduled(

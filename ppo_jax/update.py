@@ -54,7 +54,7 @@ def init_learner(network: Network, hyper: Hyperparams, key: jax.Array) -> Learne
         key: For the parameters.
     """
     params = network.init(key)
-    return Learner(params=params, optimizer=_optimizer(hyper).init(params), steering=init_steering(hyper))
+    return Learner(params=params, optimizer=_optimizer(hyper).init(params), steering=init_steering())
 
 
 def update(

@@ -49,8 +49,9 @@ def test_uneven_batches_merge_to_the_statistics_of_all_samples(offset):
     for batch in np.split(samples, np.cumsum(sizes)[:-1]):
         statistics = merge(statistics, jnp.asarray(batch))
     assert int(statistics.num_samples) == len(samples)
+    atol = 1e-3 + 2 * np.spacing(np.float32(offset))  # no mean is nearer than float32 can hold it
     np.testing.assert_allclose(
-        normalize(statistics, samples), oracles.standardize(samples, samples), rtol=1e-3, atol=1e-3
+        normalize(statistics, samples), oracles.standardize(samples, samples), rtol=1e-3, atol=atol
     )
 
 

@@ -47,7 +47,7 @@ def scheduled(name, kind, start, end):
     """A hyperparameter before each update, and after the last, [U + 1]."""
     config = dataclasses.replace(SMALL, **{SCHEDULES[name]: kind})
     hyper = Hyperparams(**{name: start, f"final_{name}": end})
-    return jax.vmap(partial(at_update, config, hyper, init_steering(hyper)))(jnp.arange(U + 1))
+    return jax.vmap(partial(at_update, config, hyper, init_steering()))(jnp.arange(U + 1))
 
 
 # Schedules
@@ -170,7 +170,7 @@ STEERED = dataclasses.replace(SMALL, objective="adaptive_kl", learning_rate_sche
 
 def steered_once(config, hyper, kl):
     """Learning rate and beta of the update after one with this KL."""
-    steering = steer(config, hyper, init_steering(hyper), jnp.float32(kl))
+    steering = steer(config, hyper, init_steering(), jnp.float32(kl))
     moved = at_update(config, hyper, steering, jnp.int32(1))
     return float(moved.learning_rate), float(moved.kl_coefficient)
 

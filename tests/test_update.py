@@ -99,7 +99,7 @@ def test_the_fields_of_a_sample_stay_together(seen):
 
 
 def rates(hyper, num_updates=10):
-    schedule = partial(at_update, make_config(num_updates=num_updates), hyper, init_steering(hyper))
+    schedule = partial(at_update, make_config(num_updates=num_updates), hyper, init_steering())
     return jax.vmap(schedule)(jnp.arange(num_updates)).learning_rate
 
 
