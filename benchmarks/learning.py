@@ -1,13 +1,12 @@
 """Trains presets from many seeds, evaluates every policy, and records what came out.
 
-For each preset it writes a JSON file with the numbers and a PNG with the curve. The interquartile mean
-over seeds comes with its 95 % bootstrap interval; a score is the mean return of 100 fresh episodes.
+For each preset it writes a JSON file with the numbers and a PNG with the curve, and then a page with all of
+them. The interquartile mean over seeds comes with its 95 % bootstrap interval; a score is the mean return
+of 100 fresh episodes.
 """
 
 import dataclasses
 import json
-import shlex
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,23 @@ from ppo_jax.runs.style import COLORS, GUIDE, save
 
 EPISODES = 100
 POINTS = 100  # of a curve
+PAGE = """# Learning results of the presets
+
+Greedy return: the policy of each seed, trained for so many environment steps, plays 100 fresh episodes with
+its most probable actions; the interquartile mean over seeds, its 95 % stratified-bootstrap interval in
+brackets, and the worst seed. Each row is printed by its command; the numbers of every seed and of the curve
+are in the JSON file of the preset.
+
+| preset | seeds | steps | greedy return | worst seed | command |
+|---|---|---|---|---|---|
+{rows}
+
+{hardware}
+
+The curves show the return of the episodes that ended in training, with sampled actions.
+
+{curves}
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +82,11 @@ def main(options: Options) -> None:
     for name in options.presets:
         config, hyper = ppo_jax.preset(name)
         learned = learn(config, hyper, options.num_seeds, options.vmapped)
-        record = describe(name, config, learned)
+        record = describe(name, learned, options)
         (options.output / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
         save(draw(name, config, learned), options.output / f"{name}.png")
         print(f"{name}: {record['result']} ({learned.seconds:.0f} s)", flush=True)
+    (options.output / "README.md").write_text(page(options.output), encoding="utf-8")
 
 
 def learn(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, num_seeds: int, vmapped: bool) -> Learned:
@@ -112,7 +129,7 @@ def learn_one(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, key: jax.Array
     return *scores, metrics.episode_return, metrics.episodes, metrics.env_steps
 
 
-def describe(name: str, config: ppo_jax.Config, learned: Learned) -> dict[str, Any]:
+def describe(name: str, learned: Learned, options: Options) -> dict[str, Any]:
     """Puts everything worth keeping into one record."""
     greedy, sampled = (interval(scores) for scores in (learned.greedy, learned.sampled))
     seeds = len(learned.greedy)
@@ -123,7 +140,8 @@ def describe(name: str, config: ppo_jax.Config, learned: Learned) -> dict[str, A
     )
     return {
         "preset": name,
-        "command": shlex.join(["python", "benchmarks/learning.py", *sys.argv[1:]]),
+        "command": f"python benchmarks/learning.py {name} --num-seeds {seeds}"
+        + " --vmapped" * options.vmapped,
         "result": result,
         "seeds": seeds,
         "env_steps": int(learned.env_steps[-1]),
@@ -135,6 +153,38 @@ def describe(name: str, config: ppo_jax.Config, learned: Learned) -> dict[str, A
         "versions": system.versions(),
         "hardware": system.hardware(),
     }
+
+
+def page(folder: Path) -> str:
+    """Renders the results in a folder, one row and one picture each, as Markdown."""
+    records = [
+        json.loads(path.read_text()) for path in sorted(folder.glob("*.json"), key=lambda path: path.stem)
+    ]
+    return PAGE.format(
+        rows="\n".join(map(row, records)),
+        hardware="\n".join(dict.fromkeys(map(hardware, records))),
+        curves="\n".join(f"![{record['preset']}]({record['preset']}.png)" for record in records),
+    )
+
+
+def row(record: dict[str, Any]) -> str:
+    """One result as a row of the table."""
+    greedy = record["greedy"]
+    return (
+        f"| {record['preset']} | {record['seeds']} | {record['env_steps']:,} "
+        f"| {greedy['iqm']:.4g} [{greedy['low']:.4g}, {greedy['high']:.4g}] | {min(greedy['seeds']):.4g} "
+        f"| `{record['command']}` |"
+    )
+
+
+def hardware(record: dict[str, Any]) -> str:
+    """What a result was measured on."""
+    machine, versions = record["hardware"], record["versions"]
+    names = ("python", "jax", "flax", "gymnax")
+    return (
+        f"Measured on {machine['device']} ({machine['cpu']}, {machine['cpu_count']} cores) with "
+        + ", ".join(f"{name} {versions[name]}" for name in names)
+    )
 
 
 def known_curve(learned: Learned) -> tuple[np.ndarray, Interval]:
