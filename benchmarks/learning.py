@@ -135,7 +135,7 @@ def describe(name: str, learned: Learned, options: Options) -> dict[str, Any]:
     seeds = len(learned.greedy)
     known, curve = known_curve(learned)
     result = (
-        f"greedy return {greedy.iqm:.4g}, 95 % interval {greedy.low:.4g} to {greedy.high:.4g}, "
+        f"greedy return {greedy.iqm:.4g} [{greedy.low:.4g}, {greedy.high:.4g}], "
         f"worst of {seeds} seeds {learned.greedy.min():.4g}"
     )
     return {

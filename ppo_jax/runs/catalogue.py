@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ppo_jax import presets
@@ -12,9 +13,15 @@ from ppo_jax.envs.registry import ENVIRONMENTS, EnvironmentInfo
 def show() -> None:
     """Prints the presets with their recorded results, and the environments."""
     console = Console()
-    table = Table(title="Presets: ppo-jax train --preset NAME", title_justify="left")
-    for heading in ("preset", "environment", "steps", "recorded result"):
-        table.add_column(heading)
+    table = Table(
+        title="Presets: ppo-jax train --preset NAME",
+        title_justify="left",
+        caption="Greedy returns: interquartile mean over seeds [95 % interval], and the worst seed.",
+        caption_justify="left",
+    )
+    table.add_column("preset", no_wrap=True)
+    table.add_column("steps", justify="right")
+    table.add_column("recorded result")
     for name in presets.names():
         table.add_row(*_preset_row(name, presets.read(name)))
     console.print(table)
@@ -28,8 +35,8 @@ def show() -> None:
 
 
 def _preset_row(name: str, content: dict[str, Any]) -> tuple[str, ...]:
-    config = content["config"]
-    return name, config["env"], f"{config['total_timesteps']:,}", content["recorded"]["result"]
+    result = escape(content["recorded"]["result"])
+    return name, f"{content['config']['total_timesteps']:,}", result
 
 
 def _environment_row(name: str, info: EnvironmentInfo) -> tuple[str, ...]:
