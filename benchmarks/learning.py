@@ -200,7 +200,7 @@ def named(result: Interval) -> dict[str, Any]:
 
 def rounded(values: np.ndarray) -> Any:
     """Numbers with as many digits as they deserve."""
-    return np.vectorize(lambda x: float(f"{x:.5g}"))(values).tolist()
+    return np.vectorize(lambda x: float(f"{x:.5g}"), otypes=[float])(values).tolist()
 
 
 def draw(name: str, config: ppo_jax.Config, learned: Learned) -> Figure:

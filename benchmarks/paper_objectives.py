@@ -91,6 +91,10 @@ def main(options: Options) -> None:
     """Trains every setting on every task, prints the table and draws it."""
     start = time.perf_counter()
     returns = np.stack([returns_of_task(task, options) for task in options.tasks])  # [tasks, settings, S]
+    if not np.isfinite(returns).all():
+        raise SystemExit(
+            "a run has diverged, or finished fewer than 100 episodes; give more --total-timesteps"
+        )
     random = np.array([random_return(task) for task in options.tasks])[:, None, None]
     scores = (returns - random) / (returns.max(axis=(1, 2), keepdims=True) - random)
     record = describe(options, returns, random, scores, time.perf_counter() - start)
@@ -186,7 +190,9 @@ def draw(scores: np.ndarray) -> Figure:
     for i, row in enumerate(rows):
         runs = scores[:, i].ravel()
         ax.plot(np.clip(runs, lowest, None), np.full(runs.shape, row), ".", color=GUIDE, markersize=4)
-    ax.plot(scores.mean(axis=(0, 2)), rows, "o", color=COLORS[0], label="here, mean of all runs (dots)")
+    ax.plot(
+        scores.mean(axis=(0, 2)), rows, "o", color=COLORS[0], label="here: the mean, and each run as a dot"
+    )
     published = [setting.published for setting in SETTINGS]
     ax.plot(published, rows, "D", color=COLORS[1], markerfacecolor="none", label="in the paper")
     ax.axvline(0, color=GUIDE, linewidth=0.8)

@@ -48,7 +48,11 @@ class Train:
         screen.say(f"run directory {run.path}")
         with screen.waiting("loading JAX"):
             from ppo_jax.runs import session
-        return session.train(asked, run, screen)
+        try:
+            return session.train(asked, run, screen)
+        except UsageError:  # only the environment itself could tell
+            directory.release(run)
+            raise
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Config:
     num_epochs: int = 4
     """K: passes over each batch (the paper's K)."""
     num_minibatches: int = 4
-    """Minibatches per epoch; the paper's minibatch size M is N * T / num_minibatches."""
+    """Minibatches per epoch; the paper's minibatch size M is N * T / num_minibatches. They divide the
+    N * T samples; with a memory the N environments, whose sequences stay whole."""
     encoder: Encoder = "auto"
     """What comes before the hidden layers: nothing, or a 3 x 3 convolution; auto: cnn for images."""
     hidden_sizes: tuple[int, ...] = (64, 64)
@@ -122,7 +123,8 @@ class Hyperparams(NamedTuple):
     desired_kl: float = 0.01
     """KL per update that an adaptive penalty or learning rate steers to, in nats (d_targ of Section 4)."""
     target_kl: float = math.inf
-    """The epochs that remain are left out once the mean KL of one exceeds this, in nats; inf is off."""
+    """The epochs that remain are left out once the mean KL of one exceeds this, in nats; inf is off.
+    Each gradient step measures the KL before it moves."""
     max_grad_norm: float = 0.5
     """Gradients are scaled down to this global norm; inf is off."""
     adam_epsilon: float = 1e-5
@@ -144,6 +146,26 @@ def config_from(fields: Mapping[str, Any]) -> Config:
     return Config(**values)
 
 
+def division_problems(config: Config, remembers: bool) -> list[str]:
+    """Finds out whether a batch can be split into minibatches of one size.
+
+    Args:
+        config: With valid counts.
+        remembers: Whether the network has a memory: minibatches then hold the whole sequences of
+            environments.
+    """
+    units, what = config.batch_size, f"num_envs * num_steps = {config.batch_size}"
+    if remembers:
+        units = config.num_envs
+        what = f"with a memory, minibatches hold the whole sequences of environments, and num_envs = {units}"
+    if units % config.num_minibatches == 0:
+        return []
+    return [
+        f"{what} is not divisible by num_minibatches = {config.num_minibatches}; "
+        f"{_nearest_divisors(units, config.num_minibatches)}"
+    ]
+
+
 def validate(config: Config, hyper: Hyperparams | None = None, environment: object = None) -> None:
     """Checks a configuration on the host, before anything is traced.
 
@@ -157,6 +179,7 @@ def validate(config: Config, hyper: Hyperparams | None = None, environment: obje
     """
     problems = [*_count_problems(config), *_choice_problems(config)]
     if not problems:
+        problems.extend(division_problems(config, remembers=config.memory_size > 0))
         problems.extend(_size_problems(config))
         problems.extend(_schedule_problems(config, hyper or Hyperparams()))
     if environment is None:
@@ -183,8 +206,8 @@ _SCHEDULES = {
 _SWITCHES = ("shared_torso", "normalize_advantages", "normalize_observations", "normalize_rewards")
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_count(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _count_problems(config: Config) -> list[str]:
@@ -195,7 +218,7 @@ def _count_problems(config: Config) -> list[str]:
         for name in names
         if not _is_count(getattr(config, name))
     ]
-    if not (_is_count(config.memory_size) or config.memory_size == 0):
+    if not _is_count(config.memory_size, least=0):
         problems.append(
             f"memory_size = {config.memory_size!r} is not an int of at least 0; give 0 or one such as 64"
         )
@@ -224,18 +247,11 @@ def _choice_problems(config: Config) -> list[str]:
 
 def _size_problems(config: Config) -> list[str]:
     problems = []
-    batch, minibatches = config.batch_size, config.num_minibatches
-    product = f"num_envs * num_steps = {batch}"
-    units, what = (batch, product) if not config.memory_size else (config.num_envs, _whole_sequences(config))
-    if units % minibatches:
-        problems.append(
-            f"{what} is not divisible by num_minibatches = {minibatches}; "
-            f"{_nearest_divisors(units, minibatches)}"
-        )
+    batch = config.batch_size
     if config.total_timesteps < batch:
         problems.append(
-            f"total_timesteps = {config.total_timesteps} is less than one update of {product} steps; "
-            f"give at least {batch}, or lower num_envs or num_steps"
+            f"total_timesteps = {config.total_timesteps} is less than one update of "
+            f"num_envs * num_steps = {batch} steps; give at least {batch}, or lower num_envs or num_steps"
         )
     if config.total_timesteps > MAX_TIMESTEPS:
         problems.append(
@@ -245,32 +261,49 @@ def _size_problems(config: Config) -> list[str]:
     return problems
 
 
-def _whole_sequences(config: Config) -> str:
-    return (
-        "with a memory, minibatches hold the whole sequences of environments, and "
-        f"num_envs = {config.num_envs}"
-    )
-
-
 def _schedule_problems(config: Config, hyper: Hyperparams) -> list[str]:
-    """Finds final values that nothing would ever read, and bounds of inf that cannot move."""
+    """Finds what nothing would ever read, and what is to move but cannot."""
     problems = []
     for kind, name in _SCHEDULES.items():
-        schedule, start, end = getattr(config, kind), getattr(hyper, name), getattr(hyper, f"final_{name}")
-        moves = schedule in ("linear", "cosine")
+        start, moves = getattr(hyper, name), getattr(config, kind) in ("linear", "cosine")
         if moves and _is_number(start) and start == math.inf and _RANGES[name].holds(start):
             problems.append(f"{name} = inf cannot move; give a number, or {kind} = 'constant'")
-        if (
-            not moves
-            and _is_number(start)
-            and _is_number(end)
-            and end not in (start, Hyperparams._field_defaults[f"final_{name}"])
-        ):
-            problems.append(
-                f"final_{name} = {end} has no effect with {kind} = {schedule!r}; "
-                f"give {kind} = 'linear' or 'cosine'"
-            )
+    if config.objective == "adaptive_kl" and 0 in _elements(hyper.kl_coefficient):
+        problems.append(
+            "kl_coefficient = 0 cannot grow; give a positive number for objective = 'adaptive_kl'"
+        )
+    if config.clip_schedule != "constant" and config.objective != "clipped":
+        problems.append(
+            f"clip_schedule = {config.clip_schedule!r} has no effect with objective = {config.objective!r}; "
+            "give clip_schedule = 'constant'"
+        )
+    for name, why in _unread(config).items():
+        value = getattr(hyper, name)
+        if _RANGES[name].holds(value) and not set(_elements(value)) <= _harmless(hyper, name):
+            problems.append(f"{name} = {value} has no effect with {why}")
     return problems
+
+
+def _harmless(hyper: Hyperparams, name: str) -> set[float]:
+    """Values of a hyperparameter that nothing reads which promise nothing: the default, and equal ends."""
+    is_end = name.startswith("final_")
+    start = _elements(getattr(hyper, name.removeprefix("final_"))) if is_end else []
+    return {Hyperparams._field_defaults[name], *start}
+
+
+def _unread(config: Config) -> dict[str, str]:
+    """Names the hyperparameters that nothing reads, with the reason and the remedy."""
+    unread = {
+        f"final_{name}": f"{kind} = {getattr(config, kind)!r}; give {kind} = 'linear' or 'cosine'"
+        for kind, name in _SCHEDULES.items()
+        if getattr(config, kind) not in ("linear", "cosine")
+    }
+    objective = f"objective = {config.objective!r}; give objective ="
+    if config.objective not in ("fixed_kl", "adaptive_kl"):
+        unread["kl_coefficient"] = f"{objective} 'fixed_kl' or 'adaptive_kl'"
+    if config.objective != "adaptive_kl" and not config.adapts_learning_rate:
+        unread["desired_kl"] = f"{objective} 'adaptive_kl', or learning_rate_schedule = 'adaptive_kl'"
+    return unread
 
 
 def _nearest_divisors(number: int, near: int) -> str:
@@ -285,6 +318,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _elements(value: Any) -> list[Any]:
+    """The numbers of a field: one, or those of an array to map over."""
+    return value.ravel().tolist() if hasattr(value, "ravel") else [value]
+
+
 class _Range(NamedTuple):
     """The values one hyperparameter may take, and the same in words."""
 
@@ -293,7 +331,7 @@ class _Range(NamedTuple):
     words: str
 
     def holds(self, value: Any) -> bool:
-        elements = value.ravel().tolist() if hasattr(value, "ravel") else [value]
+        elements = _elements(value)
         return bool(elements) and all(map(self._holds_one, elements))
 
     def _holds_one(self, value: Any) -> bool:

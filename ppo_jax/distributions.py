@@ -1,10 +1,12 @@
 """Probability distributions over actions: sample, log_prob, entropy, mode, kl."""
 
 import math
+from itertools import accumulate
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ppo_jax.envs.spaces import Box, Discrete, MultiDiscrete, Space, bounds
 from ppo_jax.errors import UsageError
@@ -128,17 +130,22 @@ def num_outputs(action_space: Space) -> int:
     """Returns how many outputs of a network a distribution over an action space takes.
 
     Raises:
-        UsageError: If it is a Box of another rank than 1.
+        UsageError: If it is a Box of another rank than 1 or without room between its bounds, or no space.
     """
     match action_space:
         case Discrete(n):
             return n
         case MultiDiscrete(nums):
             return sum(nums)
-        case Box((size,)):
+        case Box((size,), low, high) if np.all(np.less(low, high)):
             return size
+        case Box():
+            raise UsageError(
+                f"actions {action_space} are not of rank 1 with low < high; flatten them to one axis, and "
+                "reshape them in `step`; leave out components that have but one value"
+            )
     raise UsageError(
-        f"the actions are {action_space}, not of rank 1; flatten them to one axis, and reshape them in `step`"
+        f"actions {action_space} are neither Discrete, MultiDiscrete nor Box of ppo_jax.envs.spaces; give one"
     )
 
 
@@ -149,7 +156,8 @@ def make_distribution(
 
     Args:
         action_space: Discrete and MultiDiscrete take logits; Box a mean. The Gaussian of a bounded Box
-            is scaled to it: output 0 is its middle, and outputs of +-1 are its bounds.
+            is scaled to it: output 0 is its middle, and outputs of +-1 are its bounds. Where a bound is
+            missing, output 0 is the possible action nearest to 0, and outputs are in its units.
         outputs: [..., num_outputs(action_space)].
         log_std: For a Box, [A], whatever the state; held within MIN_LOG_STD and MAX_LOG_STD.
         legal: Which actions are allowed, bool like `outputs`; None if all are. Where none is, which is
@@ -162,18 +170,29 @@ def make_distribution(
         return _gaussian(action_space, outputs, log_std, legal)
     if isinstance(action_space, Discrete):
         return _categorical(outputs, legal)
-    ends = [sum(action_space.nums[: i + 1]) for i in range(len(action_space.nums) - 1)]
-    logits = jnp.split(outputs, ends, axis=-1)
-    masks = [None] * len(logits) if legal is None else jnp.split(legal, ends, axis=-1)
+    logits = _split(action_space.nums, outputs)
+    masks = [None] * len(logits) if legal is None else _split(action_space.nums, legal)
     return MultiCategorical(tuple(map(_categorical, logits, masks)))
 
 
 def dead_ends(action_space: Space, legal: jax.Array) -> jax.Array:
     """Says where some component of an action has no legal value, [..., num_outputs] bool to [...]."""
     nums = action_space.nums if isinstance(action_space, MultiDiscrete) else (legal.shape[-1],)
-    ends = [sum(nums[: i + 1]) for i in range(len(nums) - 1)]
-    possible = [part.any(axis=-1) for part in jnp.split(legal, ends, axis=-1)]
+    possible = [part.any(axis=-1) for part in _split(nums, legal)]
     return ~jnp.stack(possible).all(axis=0)
+
+
+def _split(nums: tuple[int, ...], x: jax.Array) -> list[jax.Array]:
+    """Splits what stands in a row for all components, [..., sum(nums)]."""
+    return jnp.split(x, list(accumulate(nums))[:-1], axis=-1)
+
+
+def _hold(log_std: jax.Array) -> jax.Array:
+    """Holds values within MIN_LOG_STD and MAX_LOG_STD, but lets gradients pass.
+
+    Otherwise a deviation that has left the range could never learn to come back.
+    """
+    return log_std + jax.lax.stop_gradient(jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD) - log_std)
 
 
 def _categorical(logits: jax.Array, legal: jax.Array | None) -> Categorical:
@@ -190,6 +209,7 @@ def _gaussian(
         raise UsageError(f"actions {action_space} need a deviation, and cannot be masked; clip them instead")
     low, high = bounds(action_space, outputs.ndim)
     bounded = jnp.isfinite(low) & jnp.isfinite(high)
-    middle, scale = jnp.where(bounded, (low + high) / 2, 0.0), jnp.where(bounded, (high - low) / 2, 1.0)
-    log_std = jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD).reshape(scale.shape) + jnp.log(scale)
+    middle = jnp.where(bounded, low / 2 + high / 2, jnp.clip(0.0, low, high))
+    scale = jnp.where(bounded, high / 2 - low / 2, 1.0)
+    log_std = _hold(log_std).reshape(scale.shape) + jnp.log(scale)
     return DiagonalGaussian(mean=middle + scale * outputs, log_std=jnp.broadcast_to(log_std, outputs.shape))

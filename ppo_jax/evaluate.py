@@ -122,8 +122,8 @@ def _step(
     observation = normalize_observation(statistics, progress.observation)
     policy, _, memory = network.apply(params, progress.memory, observation, progress.start)
     action = policy.mode() if greedy else policy.sample(action_key)
-    possible = spaces.clip(environment.action_space, action)
-    state, time_step = environment.step(environment_key, progress.state, possible)
+    clipped = spaces.clip(environment.action_space, action)
+    state, time_step = environment.step(environment_key, progress.state, clipped)
 
     running = ~progress.episodes.finished
     episodes = Episodes(

@@ -29,7 +29,7 @@ class Samples(NamedTuple):
         value: V_old(s), [M].
         advantage: A, [M].
         target: V_targ, [M].
-        policy: pi_old, distributions [M]; None where the objective has no KL penalty.
+        policy: pi_old, distributions [M]; None where nothing needs the exact KL.
         memory: Of the old network before s, [M, H]; without leaves if it has none.
         start: An episode begins at s, [M] bool; None where nothing needs to know.
     """
@@ -117,8 +117,8 @@ def probability_ratio(log_prob: jax.Array, old_log_prob: jax.Array) -> jax.Array
     Departure: the log-ratio is clamped to +-20, beyond which float32 gradients would turn into NaN.
 
     Args:
-        log_prob: log pi(a | s), [...], 0 or less.
-        old_log_prob: log pi_old(a | s), [...], 0 or less.
+        log_prob: log pi(a | s), or of a density, [...].
+        old_log_prob: log pi_old(a | s), likewise, [...].
 
     Returns:
         r, [...], between exp(-20) and exp(20).

@@ -81,6 +81,11 @@ def make_network(
         UsageError: If a space does not fit the configuration.
     """
     actor_space = _box(config, observation_space)
+    if config.encoder == "cnn" and not _is_image(actor_space):
+        raise UsageError(
+            "encoder = 'cnn' needs images of at least 3 x 3 pixels, (height, width, channels), but "
+            f"env = {config.env!r} has observations of shape {actor_space.shape}; give encoder = 'mlp'"
+        )
     critic_space = _box(config, privileged_space or observation_space)
     policy, value = (num_outputs(action_space), POLICY_GAIN), (1, VALUE_GAIN)
     if not config.shared_torso:
@@ -129,11 +134,6 @@ def recurrent(module: linen.Module, observation_space: Box, memory_size: int) ->
 def _box(config: Config, space: Space) -> Box:
     if not isinstance(space, Box):
         raise UsageError(f"env = {config.env!r} has observations {space}; give them as a Box of floats")
-    if config.encoder == "cnn" and not _is_image(space):
-        raise UsageError(
-            "encoder = 'cnn' needs images of at least 3 x 3 pixels, (height, width, channels), but "
-            f"env = {config.env!r} has observations of shape {space.shape}; give encoder = 'mlp'"
-        )
     return space
 
 
@@ -142,7 +142,7 @@ def _is_image(space: Box) -> bool:
 
 
 def _make_tower(config: Config, space: Box, outputs: tuple[tuple[int, float], ...]) -> Tower:
-    use_cnn = config.encoder == "cnn" or (config.encoder == "auto" and _is_image(space))
+    use_cnn = config.encoder != "mlp" and _is_image(space)
     stack = Stack(
         rank=len(space.shape),
         outputs=outputs,

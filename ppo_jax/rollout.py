@@ -146,8 +146,8 @@ def _step(
     observation = normalize_observation(statistics, collector.observation)
     policy, _, memory = network.apply(params, collector.memory, observation, collector.start)
     action = policy.sample(action_key)
-    possible = spaces.clip(environment.action_space, action)
-    state, time_step = environment.step(environment_key, collector.environment, possible)
+    clipped = spaces.clip(environment.action_space, action)
+    state, time_step = environment.step(environment_key, collector.environment, clipped)
     episodes, ended = record_step(collector.episodes, time_step.reward, time_step.done)
     experience = Trajectory(
         observation=observation,

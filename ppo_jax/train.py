@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from ppo_jax.actor_critic import Network, Params
-from ppo_jax.config import Config, Hyperparams, validate
+from ppo_jax.config import Config, Hyperparams, division_problems, validate
 from ppo_jax.distributions import dead_ends
 from ppo_jax.envs.environment import Environment, legal_actions
 from ppo_jax.envs.episodes import EpisodeSummary
 from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.errors import UsageError
 from ppo_jax.gae import gae
 from ppo_jax.loss import Samples
 from ppo_jax.networks import MakeNetwork, make_network
@@ -120,6 +121,9 @@ def make_ppo(
     network = make_network(
         config, environment.observation_space, environment.action_space, environment.privileged_space
     )
+    problems = division_problems(config, network.remembers)
+    if problems:
+        raise UsageError(problems)
     return PPO(
         init=partial(_init, config, environment, network),
         step=partial(_step, config, environment, network),
@@ -225,8 +229,8 @@ def _step(
 
     state = TrainState(learner=learner, collector=collector, key=key, num_updates=state.num_updates + 1)
     env_steps = state.num_updates * config.batch_size
-    impossible = _count_dead_ends(environment, trajectory)
-    return state, _metrics(env_steps, hyper, episodes, info, impossible, explained_variance(batch))
+    num_dead_ends = _count_dead_ends(environment, trajectory)
+    return state, _metrics(env_steps, hyper, episodes, info, num_dead_ends, explained_variance(batch))
 
 
 def estimate(
@@ -297,7 +301,7 @@ def _metrics(
     hyper: Hyperparams,
     episodes: EpisodeSummary,
     info: UpdateInfo,
-    dead_ends: jax.Array,
+    num_dead_ends: jax.Array,
     explained: jax.Array,
 ) -> Metrics:
     return Metrics(
@@ -306,7 +310,7 @@ def _metrics(
         episode_return=episodes.mean_return,
         episode_length=episodes.mean_length,
         return_window=episodes.window_return,
-        dead_ends=dead_ends,
+        dead_ends=num_dead_ends,
         explained_variance=explained,
         grad_norm=info.grad_norm,
         num_epochs=info.num_epochs,

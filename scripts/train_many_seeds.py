@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -46,7 +47,7 @@ def main(options: Options) -> None:
 
     returns = np.asarray(metrics.return_window)  # [S, U]
     report_solved(returns, np.asarray(metrics.env_steps[0]), solved_return(config.env))
-    report_evaluation(config, states.learner.params, keys)
+    report_evaluation(config, states, keys)
     save(draw(returns, np.asarray(metrics.env_steps[0]), solved_return(config.env)), options.output)
     print(f"wrote {options.output}")
 
@@ -69,21 +70,27 @@ def report_solved(returns: np.ndarray, env_steps: np.ndarray, mark: float | None
         print(f"steps to solved: median {np.median(steps):,.0f}, min {steps.min():,}, max {steps.max():,}")
 
 
-def report_evaluation(config: ppo_jax.Config, params: dict, keys: jax.Array) -> None:
+def report_evaluation(config: ppo_jax.Config, states: ppo_jax.TrainState, keys: jax.Array) -> None:
     """Prints the greedy returns of all final policies, 100 fresh episodes each.
 
     Args:
         config: Of the training.
-        params: Stacked over seeds, [S, ...].
+        states: After it, stacked over seeds, [S, ...].
         keys: Of the training, [S]; the evaluation folds something new into them.
     """
-    evaluate = jax.jit(jax.vmap(ppo_jax.evaluate, in_axes=(None, 0, 0)), static_argnums=0)
+    evaluate = jax.jit(jax.vmap(partial(evaluate_one, config)))
     fresh = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 1)
-    means = np.asarray(evaluate(config, fresh, params).episode_return.mean(axis=1))
+    means = np.asarray(evaluate(fresh, states))
     print(
         f"greedy evaluation, mean of 100 episodes: median over seeds {np.median(means):.1f}, "
         f"min {means.min():.1f}, max {means.max():.1f}"
     )
+
+
+def evaluate_one(config: ppo_jax.Config, key: jax.Array, state: ppo_jax.TrainState) -> jax.Array:
+    """Mean greedy return of the policy of one seed, []."""
+    statistics = state.collector.statistics
+    return ppo_jax.evaluate(config, key, state.learner.params, statistics=statistics).episode_return.mean()
 
 
 def draw(returns: np.ndarray, env_steps: np.ndarray, mark: float | None) -> Figure:

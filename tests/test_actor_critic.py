@@ -1,5 +1,6 @@
 """Who sees what, which weights are shared, and memories: against one environment, stepped by hand."""
 
+import dataclasses
 import importlib
 import math
 from functools import partial
@@ -15,11 +16,19 @@ from flax import linen
 from ppo_jax.actor_critic import separate
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.distributions import num_outputs
-from ppo_jax.envs.environment import Dynamics, Observation, Transition, critic_features, make_batched
+from ppo_jax.envs.environment import (
+    Dynamics,
+    Observation,
+    TimeStep,
+    Transition,
+    critic_features,
+    make_batched,
+)
 from ppo_jax.envs.spaces import Box, Discrete
-from ppo_jax.networks import make_network, plain
+from ppo_jax.errors import UsageError
+from ppo_jax.networks import Stack, make_network, plain, recurrent
 from ppo_jax.rollout import init_collector, rollout
-from ppo_jax.train import estimate, train
+from ppo_jax.train import estimate, make_ppo, train
 from ppo_jax.update import init_learner, update
 from tests import oracles, probes
 from tests import oracles_continuous as more_oracles
@@ -105,7 +114,10 @@ def test_the_deviation_of_a_box_is_a_parameter_that_starts_at_the_scale_of_the_a
 def test_a_mask_in_the_observation_reaches_the_policy():
     network = make_network(Config(hidden_sizes=(6,)), Box((3,)), Discrete(2))
     legal = jnp.array([[True, False], [False, True], [True, True]])
-    policy = network.policy(random_params(network), Observation(jnp.ones((3, 3)), legal_actions=legal))
+    observation = Observation(jnp.ones((3, 3)), legal_actions=legal)
+    time_step = TimeStep(observation, observation, *(jnp.zeros(3, kind) for kind in (float, bool, bool)))
+    np.testing.assert_array_equal(time_step.legal_actions, legal)
+    policy = network.policy(random_params(network), time_step.observation)
     np.testing.assert_array_equal(np.exp(policy.log_probs) > 0, legal)
 
 
@@ -125,6 +137,25 @@ class Own(linen.Module):
 def make_own(config, observation_space, action_space, privileged_space):
     actor = plain(Own(num_outputs(action_space)), observation_space)
     return separate(actor, plain(Own(1), observation_space), action_space)
+
+
+def make_recurrent(config, observation_space, action_space, privileged_space):
+    actor, critic = (
+        Stack(1, ((n, 1.0),), (), jnp.tanh, memory_size=3) for n in (num_outputs(action_space), 1)
+    )
+    towers = (recurrent(module, observation_space, 3) for module in (actor, critic))
+    return separate(*towers, action_space)
+
+
+def test_a_callers_own_memory_needs_minibatches_of_whole_sequences_too():
+    config = Config(env="probe", num_envs=6, num_steps=4, num_minibatches=4)
+    with pytest.raises(
+        UsageError, match="whole sequences of environments, and num_envs = 6 is not divisible"
+    ):
+        make_ppo(config, probes.policy_and_value(), make_recurrent)
+    config = dataclasses.replace(config, num_minibatches=3, total_timesteps=48)
+    run = jax.jit(partial(train, config, environment=probes.policy_and_value(), make_network=make_recurrent))
+    chex.assert_tree_all_finite(run(Hyperparams(), jax.random.key(0))[0].learner.params)
 
 
 def test_a_callers_own_flax_modules_are_trained():

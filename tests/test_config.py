@@ -28,7 +28,7 @@ BAD_CONFIGS = [
     *[(name, value) for name in COUNTS for value in (0, -1, 1.5, True, "8", None, math.nan)],
     *[("hidden_sizes", value) for value in ((0,), (64, -1), (64.0,), (True,), [64, 64], 64, "64")],
     *[("activation", value) for value in ("Tanh", "gelu", "", None, 1)],
-    *[("memory_size", value) for value in (-1, 1.5, 0.5, True, "8", None, math.nan)],
+    *[("memory_size", value) for value in (-1, 1.5, 0.5, 0.0, True, False, "0", "8", None, math.nan)],
     *[(name, value) for name in SWITCHES for value in (1, 0, "yes", None)],
     *[(name, value) for name in CHOICES for value in ("", "none", None, 1, ["linear"])],
     *[(name, "adaptive_kl") for name in ("clip_schedule", "entropy_schedule")],
@@ -63,8 +63,9 @@ def problems_of(config=None, hyper=None, environment=None):
 
 def reading(name):
     """A configuration that a hyperparameter matters to."""
+    objective = {"kl_coefficient": "fixed_kl", "desired_kl": "adaptive_kl"}.get(name, "clipped")
     start = name.removeprefix("final_")
-    return Config(**{SCHEDULED[start]: "linear"}) if name in FINALS else Config()
+    return Config(objective=objective, **({SCHEDULED[start]: "linear"} if name in FINALS else {}))
 
 
 def assert_names_the_mistake(problem, name, value):
@@ -135,6 +136,45 @@ def test_a_final_value_that_is_the_default_or_where_it_starts_does_no_harm(name,
     config, start = Config(**{SCHEDULED[name]: schedule}), getattr(Hyperparams(), name)
     validate(config, Hyperparams())
     validate(config, Hyperparams()._replace(**{f"final_{name}": start}))
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("kl_coefficient", {}),
+        ("kl_coefficient", {"objective": "unclipped"}),
+        ("kl_coefficient", {"learning_rate_schedule": "adaptive_kl"}),
+        ("desired_kl", {}),
+        ("desired_kl", {"objective": "fixed_kl"}),
+    ],
+)
+@pytest.mark.parametrize("value", [0.125, np.float32(0.125), np.array([0.125, 0.25], np.float32)])
+def test_a_number_of_the_kl_that_nothing_would_read_is_reported(name, choices, value):
+    config, hyper = Config(**choices), Hyperparams()._replace(**{name: value})
+    (problem,) = problems_of(config, hyper)
+    assert problem.startswith(f"{name} = {value} has no effect with objective = {config.objective!r}; give ")
+    validate(dataclasses.replace(config, objective="adaptive_kl"), hyper)
+
+
+@pytest.mark.parametrize("value", [np.float32(0.125), np.array([0.125, 0.25], np.float32)])
+def test_final_values_to_sweep_over_that_nothing_would_read_are_reported(value):
+    (problem,) = problems_of(Config(), Hyperparams(final_clip_epsilon=value))
+    assert "final_clip_epsilon" in problem
+    assert "has no effect" in problem
+
+
+@pytest.mark.parametrize("value", [0, 0.0, np.array([1.0, 0.0])])
+def test_an_adaptive_penalty_cannot_start_from_nothing(value):
+    (problem,) = problems_of(Config(objective="adaptive_kl"), Hyperparams(kl_coefficient=value))
+    assert "kl_coefficient = 0 cannot grow; give a positive number" in problem
+    validate(Config(objective="fixed_kl"), Hyperparams(kl_coefficient=value))
+
+
+@pytest.mark.parametrize("objective", ["unclipped", "fixed_kl", "adaptive_kl"])
+def test_a_clip_range_that_clips_nothing_cannot_be_scheduled(objective):
+    (problem,) = problems_of(Config(objective=objective, clip_schedule="linear"))
+    assert "clip_schedule = 'linear' has no effect" in problem
+    assert repr(objective) in problem
 
 
 def test_every_final_value_without_effect_is_reported_in_one_pass():

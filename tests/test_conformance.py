@@ -284,17 +284,30 @@ def shared_state():
     return GOOD._replace(reset=reset, step=step)
 
 
+def many_starts():
+    """Episodes of one step that begin in one cell of 3,000, most of which are never seen twice."""
+
+    def reset(key):
+        return jnp.int32(0), jax.nn.one_hot(jax.random.randint(key, (), 0, 3_000), 3_000)
+
+    def step(key, state, action):
+        return state, Transition(jnp.zeros(3_000), jnp.float32(1), jnp.array(True), jnp.array(False))
+
+    return make_batched(Dynamics(reset, step, Box((3_000,)), Discrete(2)))
+
+
 @pytest.mark.parametrize(
     "environment",
     [
         GOOD,
         continuous(),
         shared_state(),
+        many_starts(),
         probes.policy_and_value(),
         probes.counter(time_limit=3),
         probes.endless_reward(),
     ],
-    ids=["everything", "continuous", "shared state", "one step", "nothing random", "endless"],
+    ids=["everything", "continuous", "shared state", "many starts", "one step", "nothing random", "endless"],
 )
 def test_an_environment_that_keeps_to_the_contract_passes(environment):
     check(environment)

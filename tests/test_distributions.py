@@ -233,6 +233,27 @@ def test_the_deviation_is_held_within_documented_bounds():
     assert (MIN_LOG_STD, MAX_LOG_STD) == (-5, 2)
 
 
+@pytest.mark.parametrize("log_std", [-100.0, -6.0, -5.0, 0.0, 2.0, 2.5, 100.0])
+def test_a_deviation_that_has_left_its_bounds_can_still_learn(log_std):
+    def entropy(log_std):
+        return boxed(Box((1,)), np.zeros((1, 1)), log_std).entropy().sum()
+
+    np.testing.assert_array_equal(jax.grad(entropy)(jnp.array([log_std])), [1.0])
+
+
+def test_the_middle_of_a_wide_box_does_not_overflow():
+    policy = boxed(Box((1,), low=-3.4e38, high=3.4e38), np.zeros((1, 1)), (0.0,))
+    np.testing.assert_array_equal(policy.mean, [[0.0]])
+    assert np.all(np.isfinite(policy.log_std))
+
+
+@pytest.mark.parametrize(("low", "high", "mean"), [(5.0, np.inf, 5), (-np.inf, -2.0, -2), (-1.0, np.inf, 0)])
+def test_with_one_bound_output_zero_is_the_possible_action_nearest_to_zero(low, high, mean):
+    policy = boxed(Box((1,), low=low, high=high), np.zeros((1, 1)), (0.0,))
+    np.testing.assert_array_equal(policy.mean, [[mean]])
+    np.testing.assert_array_equal(policy.log_std, [[0.0]])
+
+
 def test_actions_of_a_box_cannot_be_masked():
     with pytest.raises(UsageError, match="cannot be masked"):
         make_distribution(Box((2,)), jnp.zeros((3, 2)), jnp.zeros(2), jnp.ones((3, 2), bool))

@@ -137,7 +137,9 @@ def test_another_key_draws_other_weights():
     [
         ({}, (Discrete(4), Discrete(2)), r"has observations Discrete\(n=4\); give them as a Box"),
         ({}, (Box((4,)), Discrete(2), Discrete(3)), r"has observations Discrete\(n=3\); give them as a Box"),
-        ({}, (Box((4,)), Box((2, 3))), "actions are .* not of rank 1; flatten them"),
+        ({}, (Box((4,)), Box((2, 3))), "are not of rank 1 .*; flatten them"),
+        ({}, (Box((4,)), Box((2,), (0.0, -1.0), (0.0, 1.0))), "with low < high; .* leave out components"),
+        ({}, (Box((4,)), "Discrete(3)"), r"actions Discrete\(3\) are neither Discrete"),
         ({"encoder": "cnn"}, (Box((4,)), Discrete(2)), r"shape \(4,\); give encoder = 'mlp'"),
         ({"shared_torso": True}, (Box((4,)), Discrete(2), Box((5,))), "give shared_torso = False"),
     ],
@@ -145,6 +147,13 @@ def test_another_key_draws_other_weights():
 def test_spaces_that_do_not_fit_are_refused(choices, spaces, message):
     with pytest.raises(UsageError, match=message):
         make_network(Config(**choices), *spaces)
+
+
+def test_a_critic_may_see_numbers_where_the_actor_sees_images():
+    network = make_network(Config(encoder="cnn"), Box((5, 5, 2)), Discrete(2), Box((3,)))
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    assert shapes["actor"]["params"]["Dense_0"]["kernel"].shape == (9 * 2, 16)
+    assert shapes["critic"]["params"]["Dense_0"]["kernel"].shape == (3, 64)
 
 
 # Images, memory, a shared torso

@@ -243,6 +243,7 @@ class _First(NamedTuple):
     is_sound: jax.Array  # [N] bool, finite and within the bounds
     is_dead_end: jax.Array  # [N] bool, no action is allowed
     is_alike: jax.Array  # [N] bool, equal to that of the first copy
+    is_fresh: jax.Array  # [N] bool, within the range of those of the first key
 
 
 class _Findings(NamedTuple):
@@ -294,10 +295,11 @@ def _value_problems(first: _First, findings: _Findings) -> Iterator[str]:
 
 def _reset_problems(first: _First, findings: _Findings) -> Iterator[str]:
     done = findings.terminated | findings.truncated
+    least = first.is_fresh[1].mean() / 2  # where first observations are rare, others of them look no fresher
     if not findings.goes_on[~done].all():
         yield "observation is not final_observation although the episode goes on"
     for name, ended in (("terminated", findings.terminated), ("truncated", findings.truncated)):
-        if ended.any() and findings.is_fresh[ended].mean() < 0.5:
+        if ended.any() and findings.is_fresh[ended].mean() < least:
             yield (
                 f"after an episode was {name}, observation is not the first of a new one; `step` has to "
                 "reset the copies that are done"
@@ -341,8 +343,9 @@ def _play(environment: Environment, keys: jax.Array, state: Any, first: Any) -> 
         first: Their observations, [2, N, ...].
     """
     begin = _begin(environment, keys[0], state, first)
-    play_steps = jax.vmap(partial(_play_steps, environment, begin, _range(first)))
-    return jax.vmap(partial(_judge_first, environment))(first), play_steps(keys)
+    expected = _range(jax.tree.map(lambda x: x[0], first))
+    play_steps = jax.vmap(partial(_play_steps, environment, begin, expected))
+    return jax.vmap(partial(_judge_first, environment, expected))(first), play_steps(keys)
 
 
 def _begin(environment: Environment, key: jax.Array, state: Any, first: Any) -> Any:
@@ -352,11 +355,12 @@ def _begin(environment: Environment, key: jax.Array, state: Any, first: Any) -> 
     return environment.reset(NUM_ENVS, key)
 
 
-def _judge_first(environment: Environment, observation: Any) -> _First:
+def _judge_first(environment: Environment, expected: _Range, observation: Any) -> _First:
     return _First(
         is_sound=_is_sound(environment, observation),
         is_dead_end=_is_dead_end(environment, observation),
         is_alike=_equals(observation, jax.tree.map(lambda x: x[:1], observation)),
+        is_fresh=_is_between(expected, observation),
     )
 
 
@@ -405,13 +409,17 @@ def _random_action(environment: Environment, key: jax.Array, time: jax.Array, ob
 
 
 def _range(first: Any) -> _Range:
-    """The range of first observations [2, N, ...], widened by half on both sides."""
+    """The range of first observations [N, ...], widened by half on both sides."""
     first = jax.tree.map(lambda x: x.astype(jnp.float32), first)
-    low, high = (jax.tree.map(lambda x, end=end: end(x, axis=(0, 1)), first) for end in (jnp.min, jnp.max))
-    return _Range(
-        low=jax.tree.map(lambda low, high: (1.5 * low - 0.5 * high)[None], low, high),
-        high=jax.tree.map(lambda low, high: (1.5 * high - 0.5 * low)[None], low, high),
-    )
+    return _Range(low=jax.tree.map(_lower_end, first), high=jax.tree.map(_upper_end, first))
+
+
+def _lower_end(x: jax.Array) -> jax.Array:
+    return 1.5 * x.min(axis=0, keepdims=True) - 0.5 * x.max(axis=0, keepdims=True)
+
+
+def _upper_end(x: jax.Array) -> jax.Array:
+    return 1.5 * x.max(axis=0, keepdims=True) - 0.5 * x.min(axis=0, keepdims=True)
 
 
 def _is_sound(environment: Environment, observation: Any) -> jax.Array:

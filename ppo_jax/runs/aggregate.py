@@ -46,8 +46,8 @@ def interval(scores: np.ndarray) -> Interval:
         scores: [S, ...], finite.
     """
     center = iqm(scores)
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(scores), size=(RESAMPLES, len(scores)))
+    generator = np.random.default_rng(0)
+    drawn = generator.integers(len(scores), size=(RESAMPLES, len(scores)))
     resampled = iqm(scores[drawn], axis=1)  # [RESAMPLES, ...]
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(resampled, (tail, 100 - tail), axis=0)

@@ -93,6 +93,12 @@ def _make_first_file(run: RunDirectory) -> None:
     run.config.open("x").close()
 
 
+def release(run: RunDirectory) -> None:
+    """Gives back a directory in which nothing has happened yet."""
+    run.config.unlink()
+    run.path.rmdir()
+
+
 def open_existing(path: Path) -> RunDirectory:
     """Opens the directory of an earlier run.
 

@@ -28,6 +28,9 @@ def train(asked: Request, run: RunDirectory, screen: Screen) -> int:
 
     Returns:
         The exit status: 0 done, 1 the training failed (see `Journal.failure`), 130 interrupted.
+
+    Raises:
+        UsageError: If the environment cannot be made or does not fit the configuration.
     """
     write_json(run.config, request.as_json(asked))
     with screen.waiting("compiling"):

@@ -380,8 +380,8 @@ BUGS = (
     Bug(
         "actions are not clipped",
         "ppo_jax/rollout.py",
-        "possible = spaces.clip(environment.action_space, action)",
-        "possible = action",
+        "clipped = spaces.clip(environment.action_space, action)",
+        "clipped = action",
         ("tests/envs/test_spaces.py::test_the_environment_receives_the_action_within_its_bounds",),
     ),
     Bug(

@@ -135,3 +135,11 @@ def test_an_interrupted_evaluation_does_not_lose_the_training(tmp_path, monkeypa
     assert directory.read_json(run / "summary.json")["status"] == "interrupted"
     assert (run / "policy.safetensors").exists()
     assert (run / "diagnostics.png").exists()
+
+
+def test_a_mistake_that_only_the_spaces_show_leaves_the_directory_free(tmp_path, capsys):
+    command = ["train", *SMALL, "--run-dir", tmp_path / "run", "--quiet"]
+    assert run_command(*command, "--encoder", "cnn") == 2
+    assert "give encoder = 'mlp'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert run_command(*command) == 0
