@@ -9,7 +9,9 @@ import pytest
 from tests.mutants.bugs import BUGS
 
 ROOT = Path(__file__).parents[1]
-ROW = re.compile(r"\| (\d+) \| (.+?) \| `(\S+\.py)`: `(.+?)` \| (.+?) \| (.+?) \|")
+ROW = re.compile(
+    r"\| (\d+) \| (.+?) \| `(\S+\.py)`: `(.+?)` \| (.+?) \| (.+?) \| \[`(\w+)`\]\(\.\./(\S+)\) \|"
+)
 
 
 class Detail(NamedTuple):
@@ -21,6 +23,8 @@ class Detail(NamedTuple):
     line: str
     reason: str
     bug: str
+    test: str
+    test_file: str
 
 
 DETAILS = [
@@ -44,3 +48,4 @@ def test_a_bug_takes_the_detail_away(detail):
     (bug,) = [bug for bug in BUGS if bug.name == detail.bug]
     assert bug.file == f"ppo_jax/{detail.module}"
     assert bug.old in detail.line or detail.line in bug.old
+    assert f"{detail.test_file}::{detail.test}" in bug.caught_by

@@ -494,4 +494,11 @@ BUGS = (
         "policy.kl(old_policy)",
         ("tests/test_objectives.py::test_loss_and_gradient_match_the_hand_written_oracle",),
     ),
+    Bug(
+        "a deviation that has left its bounds stays there",
+        "ppo_jax/distributions.py",
+        "return log_std + jax.lax.stop_gradient(jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD) - log_std)",
+        "return jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD)",
+        ("tests/test_distributions.py::test_a_deviation_that_has_left_its_bounds_can_still_learn",),
+    ),
 )
