@@ -44,6 +44,28 @@ def test_a_preset_says_what_was_recorded_with_its_own_numbers(path):
     assert path.with_suffix(".png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [
+        ("Acrobot-v1", -100),
+        ("Pendulum-v1", -250),
+        ("MountainCarContinuous-v0", 90),
+        ("Catch-bsuite", 1),
+        ("CartPole-v1", 500),
+        ("MemoryChain-bsuite", 1),
+    ],
+)
+def test_every_seed_on_record_reached_its_mark(name, mark):
+    assert min(json.loads((RESULTS / f"{name}.json").read_text())["greedy"]["seeds"]) >= mark
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"), [("Breakout", 28), ("Freeway", 55), ("SpaceInvaders", 131), ("Asterix", 15)]
+)
+def test_the_recorded_mean_on_minatar_reached_its_mark(name, mark):
+    assert json.loads((RESULTS / f"{name}-MinAtar.json").read_text())["greedy"]["iqm"] >= mark
+
+
 @pytest.mark.parametrize("name", names())
 def test_a_preset_has_a_recorded_result_or_says_that_it_has_none(name):
     result = read(name)["recorded"]["result"]

@@ -301,8 +301,8 @@ BUGS = (
     Bug(
         "a minibatch may cut the sequences of a memory",
         "ppo_jax/config.py",
-        "if not config.memory_size else",
-        "if True else",
+        "remembers=config.memory_size > 0",
+        "remembers=False",
         ("tests/test_config.py::test_with_a_memory_minibatches_must_divide_the_environments",),
     ),
     Bug(
