@@ -189,7 +189,7 @@ def hardware(record: dict[str, Any]) -> str:
 
 def known_curve(learned: Learned) -> tuple[np.ndarray, Interval]:
     """Returns the points at which every seed has a return, and the interval there."""
-    known = np.isfinite(learned.episode_return).all(axis=0)
+    known = np.asarray(np.isfinite(learned.episode_return).all(axis=0))
     return known, interval(learned.episode_return[:, known])
 
 

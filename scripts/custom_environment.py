@@ -19,7 +19,7 @@ def observe(state):
     position, sign = state["position"], state["sign"]
     at_end = position == LENGTH
     return Observation(
-        features=jnp.stack([position / LENGTH, jnp.where(position == 0, sign, 0)]),
+        features=jnp.stack([position / LENGTH, sign * (position == 0)]),
         legal_actions=jnp.stack([~at_end, at_end, at_end]),
         privileged=jnp.stack([position / LENGTH, sign]),
     )

@@ -1,7 +1,6 @@
 """Who sees what, which weights are shared, and memories: against one environment, stepped by hand."""
 
 import dataclasses
-import importlib
 import math
 from functools import partial
 from typing import NamedTuple
@@ -369,23 +368,6 @@ def test_gradients_flow_through_time_as_far_as_the_episode_goes_back(rolled):
     starts_later = np.cumsum(np.asarray(batch.start)[::-1], axis=0)[::-1] - batch.start
     np.testing.assert_array_equal(reached, starts_later == 0)
     assert reached.sum(axis=0).max() > 2
-
-
-@pytest.fixture
-def seen(monkeypatch):
-    """Every minibatch that the loss is given, in order."""
-    module, minibatches = importlib.import_module("ppo_jax.update"), []
-    original = module.ppo_loss
-
-    def note(minibatch):
-        minibatches.append(jax.tree.map(np.array, minibatch))
-
-    def noting(config, network, hyper, params, minibatch):
-        jax.debug.callback(note, minibatch, ordered=True)
-        return original(config, network, hyper, params, minibatch)
-
-    monkeypatch.setattr(module, "ppo_loss", noting)
-    return minibatches
 
 
 def test_minibatches_hold_whole_sequences_each_once_per_epoch(rolled, seen):

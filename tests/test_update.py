@@ -1,6 +1,5 @@
 """The order of the samples, the step sizes, and Adam against float64."""
 
-import importlib
 import math
 from functools import partial
 
@@ -43,23 +42,6 @@ def random_start(config, seed=0):
     rng = np.random.default_rng(seed)
     params = random_params(rng)
     return params, random_samples(rng, params, (config.num_steps, config.num_envs))
-
-
-@pytest.fixture
-def seen(monkeypatch):
-    """Every minibatch that the loss is given, in order."""
-    module, minibatches = importlib.import_module("ppo_jax.update"), []
-    original = module.ppo_loss
-
-    def note(minibatch):
-        minibatches.append(jax.tree.map(np.array, minibatch))
-
-    def noting(config, network, hyper, params, minibatch):
-        jax.debug.callback(note, minibatch, ordered=True)
-        return original(config, network, hyper, params, minibatch)
-
-    monkeypatch.setattr(module, "ppo_loss", noting)
-    return minibatches
 
 
 def numbered_batch(config):
