@@ -9,15 +9,19 @@ import math
 from functools import partial
 from typing import Any
 
-import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnax.environments import spaces as gymnax_spaces
 
 from ppo_jax.envs import spaces
 from ppo_jax.envs.environment import Dynamics, Environment, Transition, make_batched
 from ppo_jax.errors import UsageError
+
+# The first use of this package may be inside the trace of a caller's jit. Modules of gymnax make arrays when
+# they are imported: these have to be real ones.
+with jax.ensure_compile_time_eval():
+    import gymnax
+    from gymnax.environments import spaces as gymnax_spaces
 
 
 def make_environment(name: str) -> Environment:

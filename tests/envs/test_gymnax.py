@@ -1,5 +1,7 @@
 """gymnax behind the contract, against gymnax itself, one copy and one step at a time."""
 
+import subprocess
+import sys
 from functools import partial
 from urllib.error import URLError
 
@@ -147,3 +149,24 @@ def test_data_that_cannot_be_downloaded_are_one_clear_mistake(monkeypatch):
     assert "env = 'MNISTBandit-bsuite' cannot be made" in problem
     assert "no route to host" in problem
     assert "connect to the network once, or choose another" in problem
+
+
+FIRST_USE_IN_A_TRACE = """
+import jax
+import ppo_jax
+
+def play(key):
+    config = ppo_jax.Config(env="FrozenLake-misc", num_envs=2, num_steps=4, total_timesteps=16)
+    state, _ = ppo_jax.train(config, ppo_jax.Hyperparams(), key)
+    return ppo_jax.evaluate(config, key, state.learner.params, num_episodes=2).episode_return
+
+for _ in range(2):
+    print(jax.jit(lambda key: play(key))(jax.random.key(0)))
+"""
+
+
+def test_the_package_may_be_used_for_the_first_time_inside_a_trace():
+    """FrozenLake makes arrays when it is imported, which must not belong to the trace."""
+    run = [sys.executable, "-c", FIRST_USE_IN_A_TRACE]
+    result = subprocess.run(run, capture_output=True, text=True, check=False, timeout=300)
+    assert result.returncode == 0, result.stderr
