@@ -35,6 +35,9 @@ class Train:
     """Source of all randomness: the same seed gives the same bits."""
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Directory to create for the run; by default a new one under runs/."""
+    cache_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    """Directory to keep compiled programs in, so that later runs of the same shapes start at once; by
+    default nothing is kept."""
     quiet: bool = False
     """Print nothing but errors."""
 
@@ -49,7 +52,7 @@ class Train:
         with screen.waiting("loading JAX"):
             from ppo_jax.runs import session
         try:
-            return session.train(asked, run, screen)
+            return session.train(asked, run, screen, self.cache_dir)
         except UsageError:  # only the environment itself could tell
             directory.release(run)
             raise

@@ -14,6 +14,7 @@ from ppo_jax.errors import UsageError, closest
 Activation = Literal["tanh", "relu"]
 Encoder = Literal["auto", "mlp", "cnn"]
 Objective = Literal["clipped", "unclipped", "fixed_kl", "adaptive_kl"]
+Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 Schedule = Literal["constant", "linear", "cosine"]
 RateSchedule = Literal["constant", "linear", "cosine", "adaptive_kl"]
 MAX_TIMESTEPS = 2**31 - 1  # steps are counted on the device in int32
@@ -50,6 +51,9 @@ class Config:
     """Let actor and critic share all layers but the last."""
     memory_size: int = 0
     """Units of a GRU between the hidden layers and the output; 0: no memory."""
+    precision: Precision = "float32"
+    """Of the layers' matrix products: exact; rounded to 10 bits on devices with TF32, exact on others;
+    or all layers in bfloat16, 7 bits. Parameters, optimizer, distributions and loss stay float32."""
     normalize_advantages: bool = True
     """Shift and scale the advantages of each minibatch to mean 0 and deviation 1."""
     normalize_observations: bool = False
@@ -193,6 +197,7 @@ def validate(config: Config, hyper: Hyperparams | None = None, environment: obje
 _CHOICES = {
     "encoder": Encoder,
     "activation": Activation,
+    "precision": Precision,
     "objective": Objective,
     "learning_rate_schedule": RateSchedule,
     "clip_schedule": Schedule,

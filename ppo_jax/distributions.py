@@ -33,9 +33,19 @@ class Categorical(NamedTuple):
         """[..., A], normalized log-probabilities."""
         return jax.nn.log_softmax(self.logits)
 
-    def sample(self, key: jax.Array) -> jax.Array:
-        """Draws one action each, [...] int32."""
-        return jax.random.categorical(key, self.logits)
+    def sample(self, noise: jax.Array) -> jax.Array:
+        """Turns noise into one action each, [...] int32, by the inverse of the cumulative distribution.
+
+        The action is the first whose cumulative probability exceeds the noise; never an illegal one.
+
+        Args:
+            noise: Uniform in [0, 1), [...].
+        """
+        weights = jnp.exp(self.logits - self.logits.max(axis=-1, keepdims=True))
+        possible = weights > 0
+        cumulative = jnp.where(possible, jnp.cumsum(weights, axis=-1), 0.0)
+        threshold = noise[..., None] * cumulative.max(axis=-1, keepdims=True)  # less than the largest
+        return jnp.argmax(possible & (cumulative > threshold), axis=-1).astype(jnp.int32)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         """Returns log pi(action), [...], of actions [...] int32."""
@@ -64,10 +74,9 @@ class MultiCategorical(NamedTuple):
 
     parts: tuple[Categorical, ...]
 
-    def sample(self, key: jax.Array) -> jax.Array:
-        """Draws one action each, [..., C] int32."""
-        keys = jax.random.split(key, len(self.parts))
-        return jnp.stack([part.sample(key) for part, key in zip(self.parts, keys, strict=True)], axis=-1)
+    def sample(self, noise: jax.Array) -> jax.Array:
+        """Turns noise, uniform in [0, 1), [..., C], into one action each, [..., C] int32."""
+        return jnp.stack([part.sample(noise[..., i]) for i, part in enumerate(self.parts)], axis=-1)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         """Returns log pi(action), the sum over components, [...], of actions [..., C] int32."""
@@ -98,9 +107,9 @@ class DiagonalGaussian(NamedTuple):
     mean: jax.Array
     log_std: jax.Array
 
-    def sample(self, key: jax.Array) -> jax.Array:
-        """Draws one action each, [..., A] float32, unbounded."""
-        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+    def sample(self, noise: jax.Array) -> jax.Array:
+        """Turns noise, standard normal [..., A], into one action each, [..., A] float32, unbounded."""
+        return self.mean + jnp.exp(self.log_std) * noise
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         """Returns the log-density, the sum over components, [...], of unbounded actions [..., A]."""
@@ -147,6 +156,25 @@ def num_outputs(action_space: Space) -> int:
     raise UsageError(
         f"actions {action_space} are neither Discrete, MultiDiscrete nor Box of ppo_jax.envs.spaces; give one"
     )
+
+
+def draw_noise(action_space: Space, key: jax.Array, num_actions: int) -> jax.Array:
+    """Draws what `sample` of a distribution turns into actions, for many steps at once if vmapped.
+
+    Args:
+        action_space: Decides which noise.
+        key: Source of it.
+        num_actions: N, static.
+
+    Returns:
+        Uniform in [0, 1) for Discrete, [N], and MultiDiscrete, [N, C]; standard normal for a Box, [N, A].
+    """
+    match action_space:
+        case Discrete():
+            return jax.random.uniform(key, (num_actions,))
+        case MultiDiscrete(nums):
+            return jax.random.uniform(key, (num_actions, len(nums)))
+    return jax.random.normal(key, (num_actions, num_outputs(action_space)))
 
 
 def make_distribution(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen
 
 from ppo_jax.actor_critic import Memory, Network, Tower, separate, shared
-from ppo_jax.config import Config
+from ppo_jax.config import Config, Precision
 from ppo_jax.distributions import num_outputs
 from ppo_jax.envs.spaces import Box, Space
 from ppo_jax.errors import UsageError
@@ -40,6 +40,7 @@ class Stack(linen.Module):
         activation: Between the layers.
         conv_channels: Channels of the 3 x 3 convolutions before them.
         memory_size: Units of a GRU between the hidden layers and the outputs; 0 is none.
+        precision: Of the matrix products, see `Config.precision`; outputs and memory are float32.
     """
 
     rank: int
@@ -48,18 +49,24 @@ class Stack(linen.Module):
     activation: Callable[[jax.Array], jax.Array]
     conv_channels: tuple[int, ...] = ()
     memory_size: int = 0
+    precision: Precision = "float32"
 
     @linen.compact
     def __call__(self, x: jax.Array, memory: Memory = ()) -> Any:
         """Maps features [..., *D] to outputs [..., O], and to the next memory if there is one."""
-        for channels in self.conv_channels:
-            x = self.activation(_dense(channels, math.sqrt(2))(_patches(x)))
-        x = x.reshape(*x.shape[: x.ndim - self.rank], -1)
-        for size in self.hidden_sizes:
-            x = self.activation(_dense(size, math.sqrt(2))(x))
-        if self.memory_size:
-            memory, x = _gru(self.memory_size)(memory, x)
-        outputs = jnp.concatenate([_dense(*output)(x) for output in self.outputs], axis=-1)
+        rounded = self.precision == "bfloat16"
+        dense = partial(_dense, jnp.bfloat16 if rounded else jnp.float32)
+        with jax.default_matmul_precision("float32" if rounded else self.precision):
+            for channels in self.conv_channels:
+                x = self.activation(dense(channels, math.sqrt(2))(_patches(x)))
+            x = x.reshape(*x.shape[: x.ndim - self.rank], -1)
+            for size in self.hidden_sizes:
+                x = self.activation(dense(size, math.sqrt(2))(x))
+            if self.memory_size:
+                memory, x = _gru(x.dtype, self.memory_size)(memory, x)
+                memory = memory.astype(jnp.float32)
+            outputs = jnp.concatenate([dense(*output)(x) for output in self.outputs], axis=-1)
+        outputs = outputs.astype(jnp.float32)
         return (outputs, memory) if self.memory_size else outputs
 
 
@@ -150,6 +157,7 @@ def _make_tower(config: Config, space: Box, outputs: tuple[tuple[int, float], ..
         activation=_ACTIVATIONS[config.activation],
         conv_channels=CONV_CHANNELS if use_cnn else (),
         memory_size=config.memory_size,
+        precision=config.precision,
     )
     return recurrent(stack, space, config.memory_size) if config.memory_size else plain(stack, space)
 
@@ -175,8 +183,13 @@ def _apply_recurrent(
     return jnp.asarray(outputs), memory
 
 
-def _dense(size: int, gain: float) -> linen.Dense:
-    return linen.Dense(size, kernel_init=linen.initializers.orthogonal(gain))
+def _dense(dtype: Any, size: int, gain: float) -> linen.Dense:
+    return linen.Dense(size, kernel_init=linen.initializers.orthogonal(gain), dtype=dtype)
+
+
+def _gru(dtype: Any, size: int) -> linen.GRUCell:
+    weights = linen.initializers.orthogonal()
+    return linen.GRUCell(size, kernel_init=weights, recurrent_kernel_init=weights, dtype=dtype)
 
 
 def _patches(x: jax.Array) -> jax.Array:
@@ -188,8 +201,3 @@ def _patches(x: jax.Array) -> jax.Array:
     height, width = x.shape[-3] - 2, x.shape[-2] - 2
     shifts = [x[..., i : i + height, j : j + width, :] for i in range(3) for j in range(3)]
     return jnp.concatenate(shifts, axis=-1)
-
-
-def _gru(size: int) -> linen.GRUCell:
-    orthogonal = linen.initializers.orthogonal()
-    return linen.GRUCell(size, kernel_init=orthogonal, recurrent_kernel_init=orthogonal)

@@ -1,5 +1,6 @@
 """Collecting experience: T steps of N environments under the current policy."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 
 from ppo_jax.actor_critic import Memory, Network, Params
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.distributions import Distribution, draw_noise
 from ppo_jax.envs import spaces
 from ppo_jax.envs.environment import Environment
 from ppo_jax.envs.episodes import (
@@ -26,6 +28,8 @@ from ppo_jax.normalization import (
     normalize_observation,
     scale_rewards,
 )
+
+DRAWN_BYTES = 2**20  # of random numbers and first states at a time, so that they stay in a cache
 
 
 class Collector(NamedTuple):
@@ -56,7 +60,7 @@ class Trajectory(NamedTuple):
     Attributes:
         observation: s_t, [T, N, ...].
         action: a_t as it was sampled, before it was clipped to any bounds, [T, N, ...].
-        log_prob: log pi_old(a_t | s_t), [T, N].
+        policy: pi_old(. | s_t), distributions [T, N].
         final_observation: The true successor of s_t, before auto-reset, [T, N, ...].
         reward: r_t, [T, N].
         terminated: [T, N] bool, there is no future to value.
@@ -67,13 +71,18 @@ class Trajectory(NamedTuple):
 
     observation: Any
     action: jax.Array
-    log_prob: jax.Array
+    policy: Distribution
     final_observation: Any
     reward: jax.Array
     terminated: jax.Array
     done: jax.Array
     start: jax.Array
     memory: Memory
+
+    @property
+    def log_prob(self) -> jax.Array:
+        """Log pi_old(a_t | s_t), [T, N]; taken for all steps at once."""
+        return self.policy.log_prob(self.action)
 
 
 def init_collector(config: Config, environment: Environment, network: Network, key: jax.Array) -> Collector:
@@ -121,9 +130,12 @@ def rollout(
     Returns:
         Where they stand afterwards, the trajectory [T, N, ...], and the episodes that ended in it.
     """
-    keys = jax.random.split(key, config.num_steps)
-    act = partial(_step, environment, network, params)
+    steps_at_once = _steps_at_once(config, environment)
+    keys = jax.random.split(key, config.num_steps // steps_at_once)
+    draw = partial(_draw, environment, steps_at_once, config.num_envs)
+    act = partial(_block, draw, partial(_step, environment, network, params))
     collector, (trajectory, ended) = jax.lax.scan(act, collector, keys)
+    trajectory, ended = jax.tree.map(_join_blocks, (trajectory, ended))  # [T, N, ...]
     episodes, summary = summarize(collector.episodes, ended)
     collector = collector._replace(episodes=episodes)
     if collector.reward_scaler is not None:
@@ -134,25 +146,58 @@ def rollout(
     return collector, trajectory, summary
 
 
+class _Chance(NamedTuple):
+    noise: jax.Array  # of the actions, [N, ...]
+    environment: Any
+
+
+def _steps_at_once(config: Config, environment: Environment) -> int:
+    """Decides for how many steps to draw at once: as many as fit into DRAWN_BYTES and divide T."""
+    one = jax.eval_shape(partial(_draw, environment, 1, config.num_envs), jax.random.key(0))
+    bytes_of_one = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one))
+    most = max(1, DRAWN_BYTES // bytes_of_one)
+    divisors = [size for size in range(1, config.num_steps + 1) if config.num_steps % size == 0]
+    return max(size for size in divisors if size <= most)
+
+
+def _block(
+    draw: Callable, step: Callable, collector: Collector, key: jax.Array
+) -> tuple[Collector, tuple[Trajectory, EndedEpisodes]]:
+    return jax.lax.scan(step, collector, draw(key))
+
+
+def _draw(environment: Environment, num_steps: int, num_envs: int, key: jax.Array) -> _Chance:
+    """Draws all that chance decides in some steps, [num_steps, N, ...], off the sequential path."""
+    action_key, environment_key = jax.random.split(key)
+    noise = draw_noise(environment.action_space, action_key, num_steps * num_envs)
+    return _Chance(
+        noise=noise.reshape(num_steps, num_envs, *noise.shape[1:]),
+        environment=environment.draw(num_steps, num_envs, environment_key),
+    )
+
+
+def _join_blocks(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, *x.shape[2:])
+
+
 def _step(
     environment: Environment,
     network: Network,
     params: Params,
     collector: Collector,
-    key: jax.Array,
+    chance: _Chance,
 ) -> tuple[Collector, tuple[Trajectory, EndedEpisodes]]:
-    action_key, environment_key = jax.random.split(key)
     statistics = merge_observation(collector.statistics, collector.observation)
     observation = normalize_observation(statistics, collector.observation)
     policy, _, memory = network.apply(params, collector.memory, observation, collector.start)
-    action = policy.sample(action_key)
+    action = policy.sample(chance.noise)
     clipped = spaces.clip(environment.action_space, action)
-    state, time_step = environment.step(environment_key, collector.environment, clipped)
+    state, time_step = environment.step(chance.environment, collector.environment, clipped)
     episodes, ended = record_step(collector.episodes, time_step.reward, time_step.done)
     experience = Trajectory(
         observation=observation,
         action=action,
-        log_prob=policy.log_prob(action),
+        policy=policy,
         final_observation=normalize_observation(statistics, time_step.final_observation),
         reward=time_step.reward,
         terminated=time_step.terminated,

@@ -35,32 +35,24 @@ def init_steering() -> Steering:
     return Steering(penalty_factor=jnp.ones(()), rate_factor=jnp.ones(()))
 
 
-def at_update(config: Config, hyper: Hyperparams, steering: Steering, num_done: jax.Array) -> Hyperparams:
+def at_update(config: Config, hyper: Hyperparams, steering: Steering, progress: jax.Array) -> Hyperparams:
     """Returns the hyperparameters of one update, which all its gradient steps share.
 
-    A schedule starts at the first update, and would reach its `final_` value at update U + 1: linearly,
+    A schedule starts at the first update, and would reach its `final_` value after the last: linearly,
     or along half a cosine.
 
     Args:
-        config: For U, the number of updates, and the kinds of the schedules.
+        config: For the kinds of the schedules.
         hyper: For both ends.
         steering: For what follows the KL.
-        num_done: Updates done before, [] int32.
+        progress: Share of the updates of the run that are done, [] in [0, 1).
     """
-    rate = _scheduled(
-        config, config.learning_rate_schedule, hyper.learning_rate, hyper.final_learning_rate, num_done
-    )
+    rate = _scheduled(config.learning_rate_schedule, hyper.learning_rate, hyper.final_learning_rate, progress)
     return hyper._replace(
         learning_rate=rate * steering.rate_factor if config.adapts_learning_rate else rate,
-        clip_epsilon=_scheduled(
-            config, config.clip_schedule, hyper.clip_epsilon, hyper.final_clip_epsilon, num_done
-        ),
+        clip_epsilon=_scheduled(config.clip_schedule, hyper.clip_epsilon, hyper.final_clip_epsilon, progress),
         entropy_coefficient=_scheduled(
-            config,
-            config.entropy_schedule,
-            hyper.entropy_coefficient,
-            hyper.final_entropy_coefficient,
-            num_done,
+            config.entropy_schedule, hyper.entropy_coefficient, hyper.final_entropy_coefficient, progress
         ),
         kl_coefficient=hyper.kl_coefficient * steering.penalty_factor,
     )
@@ -106,13 +98,11 @@ def _within(x: jax.Array, factor: float) -> jax.Array:
     return jnp.clip(x, 1 / factor, factor)
 
 
-def _scheduled(
-    config: Config, kind: str, start: jax.Array | float, end: jax.Array | float, num_done: jax.Array
-) -> jax.Array:
+def _scheduled(kind: str, start: jax.Array | float, end: jax.Array | float, progress: jax.Array) -> jax.Array:
     if kind == "linear":
-        weight = optax.linear_schedule(1.0, 0.0, config.num_updates)(num_done)
+        weight = optax.linear_schedule(1.0, 0.0, transition_steps=1)(progress)
     elif kind == "cosine":
-        weight = optax.cosine_decay_schedule(1.0, config.num_updates)(num_done)
+        weight = optax.cosine_decay_schedule(1.0, decay_steps=1)(progress)
     else:
         return jnp.asarray(start, jnp.float32)
     return jnp.asarray((start - end) * weight + end, jnp.float32)

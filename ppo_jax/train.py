@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from ppo_jax.actor_critic import Network, Params
+from ppo_jax.actor_critic import Memory, Network, Params
 from ppo_jax.config import Config, Hyperparams, division_problems, validate
 from ppo_jax.distributions import dead_ends
 from ppo_jax.envs.environment import Environment, legal_actions
@@ -22,6 +22,8 @@ from ppo_jax.rollout import Collector, Trajectory, init_collector, rollout
 from ppo_jax.schedules import at_update
 from ppo_jax.update import Learner, UpdateInfo, init_learner, update
 
+CACHED_SAMPLES = 4096  # whose activations, 64 to a layer, take 1 MiB
+
 
 class TrainState(NamedTuple):
     """Everything the next iteration depends on; saved and restored, a run goes on to the same bits.
@@ -31,12 +33,15 @@ class TrainState(NamedTuple):
         collector: Environments, last observations, episode statistics.
         key: Source of all further randomness.
         num_updates: Iterations done, [] int32.
+        horizon: Iterations of the whole run, which schedules are stretched over, [] int32. A value
+            rather than a constant: runs of any length share one compilation.
     """
 
     learner: Learner
     collector: Collector
     key: jax.Array
     num_updates: jax.Array
+    horizon: jax.Array
 
 
 class Metrics(NamedTuple):
@@ -206,6 +211,7 @@ def _init(
         collector=init_collector(config, environment, network, environment_key),
         key=key,
         num_updates=jnp.zeros((), jnp.int32),
+        horizon=jnp.asarray(config.num_updates, jnp.int32),
     )
 
 
@@ -219,7 +225,10 @@ def _step(
     """One iteration of Algorithm 1: collect, estimate, improve."""
     key, rollout_key, update_key = jax.random.split(state.key, 3)
     learner, collector = state.learner, state.collector
-    hyper = at_update(config, hyper, learner.steering, state.num_updates)
+    # Behind the barrier XLA does not know the horizon even where it is a constant, so that it cannot divide
+    # in a way of its own there, and any program of this training gives the same bits.
+    progress = state.num_updates / jax.lax.optimization_barrier(state.horizon)
+    hyper = at_update(config, hyper, learner.steering, progress)
 
     collector, trajectory, episodes = rollout(
         config, environment, network, hyper, rollout_key, learner.params, collector
@@ -227,8 +236,9 @@ def _step(
     batch = estimate(config, network, hyper, learner.params, trajectory)
     learner, info = update(config, network, hyper, update_key, learner, batch)
 
-    state = TrainState(learner=learner, collector=collector, key=key, num_updates=state.num_updates + 1)
-    env_steps = state.num_updates * config.batch_size
+    num_updates = state.num_updates + 1
+    state = state._replace(learner=learner, collector=collector, key=key, num_updates=num_updates)
+    env_steps = num_updates * config.batch_size
     num_dead_ends = _count_dead_ends(environment, trajectory)
     return state, _metrics(env_steps, hyper, episodes, info, num_dead_ends, explained_variance(batch))
 
@@ -248,9 +258,10 @@ def estimate(
     Returns:
         The batch, [T, N, ...].
     """
-    policy, value, memory = network.apply(params, trajectory.memory, trajectory.observation, trajectory.start)
+    predict = partial(_predict, config, partial(network.apply, params))
+    value, memory = predict(trajectory.memory, trajectory.observation, trajectory.start)
     going_on = jnp.zeros_like(trajectory.start)  # the successor belongs to the same episode
-    next_value = network.apply(params, memory, trajectory.final_observation, going_on).value
+    next_value, _ = predict(memory, trajectory.final_observation, going_on)
     advantage = gae(
         trajectory.reward,
         value,
@@ -267,10 +278,28 @@ def estimate(
         value=value,
         advantage=advantage,
         target=advantage + value,
-        policy=policy if config.measures_kl else None,
+        policy=trajectory.policy if config.measures_kl else None,
         memory=trajectory.memory,
         start=trajectory.start if network.remembers else None,
     )
+
+
+def _predict(config: Config, apply: Callable, *inputs: Any) -> tuple[jax.Array, Memory]:
+    """Returns values and memories of all steps, [T, N, ...], off the sequential path of the rollout.
+
+    A CPU takes as many steps at a time as fit into its cache, other devices take all of them.
+    """
+    outputs = partial(_outputs, apply)
+    if config.batch_size <= CACHED_SAMPLES:
+        return outputs(inputs)
+    steps_at_once = max(1, CACHED_SAMPLES // config.num_envs)
+    in_chunks = partial(jax.lax.map, outputs, batch_size=steps_at_once)
+    return jax.lax.platform_dependent(inputs, cpu=in_chunks, default=outputs)
+
+
+def _outputs(apply: Callable, inputs: tuple) -> tuple[jax.Array, Memory]:
+    _, value, memory = apply(*inputs)
+    return value, memory
 
 
 def explained_variance(batch: Samples) -> jax.Array:

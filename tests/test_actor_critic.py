@@ -253,10 +253,13 @@ class ByHand(NamedTuple):
 
 def keys_of_copy(copy):
     """The keys of one copy's steps and of its resets after them, drawn as the rollout draws them."""
-    for key in (key for rollout_key in KEYS[1:] for key in jax.random.split(rollout_key, T)):
-        _, environment_key = jax.random.split(key)
-        step_key, reset_key = jax.random.split(environment_key)
-        yield jax.random.split(step_key, N)[copy], jax.random.split(reset_key, N)[copy]
+    for rollout_key in KEYS[1:]:
+        (block_key,) = jax.random.split(rollout_key, 1)
+        _, environment_key = jax.random.split(block_key)
+        keys = [
+            jax.random.split(key, T * N).reshape(T, N)[:, copy] for key in jax.random.split(environment_key)
+        ]
+        yield from zip(*keys, strict=True)
 
 
 def step_by_hand(params, copy, actions):

@@ -19,7 +19,8 @@ PACKAGE = Path(__file__).parents[1] / "ppo_jax"
 # the modules of `runs` may import each other as long as there is no circle.
 FLOORS = (
     ("errors", "envs", "envs.spaces"),  # 0
-    ("envs.registry", "envs.environment", "envs.episodes", "distributions", "gae", "normalization"),
+    ("envs.registry", "envs.environment", "envs.episodes", "envs.deferred"),
+    ("distributions", "gae", "normalization", "shuffle"),
     ("config", "actor_critic", "envs.gymnax", "envs.conformance"),
     ("networks", "presets", "schedules"),
     ("rollout", "loss"),  # 1

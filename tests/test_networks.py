@@ -234,3 +234,25 @@ def test_the_first_weights_of_a_memory_are_orthogonal_gate_by_gate():
     for gate in gates.values():
         assert_orthogonal(np.asarray(gate["kernel"]), 1.0)
         assert np.all(gate.get("bias", 0) == 0)
+
+
+@pytest.mark.parametrize("memory_size", [0, 6])
+def test_bfloat16_rounds_the_layers_and_nothing_else(memory_size):
+    space, actions = Box((4,)), Discrete(3)
+    observation, start = jax.random.normal(jax.random.key(1), (50, 4)), jnp.zeros(50, bool)
+    outputs = {}
+    for precision in ("float32", "tensorfloat32", "bfloat16"):
+        network = make_network(Config(precision=precision, memory_size=memory_size), space, actions)
+        params = network.init(jax.random.key(0))
+        prediction = network.apply(params, network.init_memory(50), observation, start)
+        chex.assert_type(jax.tree.leaves((params, prediction)), jnp.float32)
+        outputs[precision] = prediction.value
+    error = jnp.abs(outputs["bfloat16"] - outputs["float32"]).max() / jnp.abs(outputs["float32"]).max()
+    assert 1e-4 < error < 2e-2
+    np.testing.assert_array_equal(outputs["tensorfloat32"], outputs["float32"])  # a CPU has none
+
+
+def test_float32_is_asked_for_where_a_device_would_round_by_itself():
+    network = make_network(Config(), Box((4,)), Discrete(3))
+    jaxpr = str(jax.make_jaxpr(network.value)(network.init(jax.random.key(0)), jnp.zeros(4)))
+    assert jaxpr.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == jaxpr.count("dot_general[")

@@ -298,7 +298,7 @@ def test_normalization_that_is_off_is_none_and_leaves_observations_and_rewards_r
     assert collector.reward_scaler is None
     assert trajectory.observation.features[..., 0].min() > 50
     assert trajectory.reward.min() > -20
-    assert trajectory.reward.max() > 15
+    assert trajectory.reward.max() > 12
 
 
 # Training

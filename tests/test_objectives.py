@@ -219,7 +219,7 @@ def test_the_old_policy_is_kept_only_where_the_exact_kl_is_needed(objective, sch
 
 
 def test_the_old_policy_that_is_kept_is_the_one_that_acted():
-    config = Config(num_envs=2, num_steps=3, objective="fixed_kl")
+    config = Config(num_envs=2, num_steps=30, objective="fixed_kl")
     samples = jax.jit(partial(estimated, config))(jax.random.key(0))
     np.testing.assert_allclose(samples.policy.log_prob(samples.action), samples.log_prob, atol=1e-6)
     assert np.ptp(samples.log_prob) > 1e-3

@@ -9,7 +9,7 @@ import pytest
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.networks import make_network
-from ppo_jax.rollout import init_collector, rollout
+from ppo_jax.rollout import _steps_at_once, init_collector, rollout
 from tests import probes
 
 CARTPOLE = make_environment("CartPole-v1")
@@ -43,7 +43,8 @@ def test_a_trajectory_is_time_major(num_steps, num_envs):
     after, trajectory, _ = collect(jax.random.key(0), collector)
     observations = [trajectory.observation, trajectory.final_observation]
     chex.assert_shape(observations, (num_steps, num_envs, 1))
-    chex.assert_shape([*trajectory[1:3], *trajectory[4:8]], (num_steps, num_envs))
+    scalars = [trajectory.action, trajectory.log_prob, *trajectory[4:8]]
+    chex.assert_shape(scalars, (num_steps, num_envs))
     chex.assert_trees_all_equal_shapes_and_dtypes(after, collector)
 
 
@@ -138,3 +139,24 @@ def test_the_means_of_a_rollout_are_those_of_the_episodes_in_its_trajectory(roll
     assert int(summary.num_ended) == len(lengths)
     assert float(summary.mean_length) == pytest.approx(lengths.mean())
     assert float(summary.mean_return) == pytest.approx(lengths.mean())  # CartPole pays 1 a step
+
+
+def test_drawing_for_a_few_steps_at_a_time_keeps_the_trajectory_in_order(monkeypatch):
+    """With room for one step, three, and all: blocks join in the order of time, on one unbroken path."""
+    config, environment = Config(num_envs=2, num_steps=12), probes.counter(time_limit=5)
+    monkeypatch.setattr("ppo_jax.rollout.DRAWN_BYTES", 1)
+    assert _steps_at_once(config, environment) == 1
+    for room, steps in ((1, 1), (180, 3), (2**20, 12)):
+        monkeypatch.setattr("ppo_jax.rollout.DRAWN_BYTES", room)
+        *_, collector, collect = setup(environment, num_steps=12, num_envs=2)
+        assert _steps_at_once(config, environment) == steps
+        _, trajectory, _ = collect(jax.random.key(0), collector)
+        np.testing.assert_array_equal(trajectory.observation[:, 0, 0], np.arange(12) % 5)
+        np.testing.assert_array_equal(trajectory.done[:, 0], np.arange(12) % 5 == 4)
+
+
+def test_actions_of_successive_blocks_are_drawn_anew(monkeypatch):
+    monkeypatch.setattr("ppo_jax.rollout.DRAWN_BYTES", 1)
+    *_, collector, collect = setup(probes.constant_reward(), num_steps=256, num_envs=4)
+    _, trajectory, _ = collect(jax.random.key(0), collector)
+    assert len(np.unique(trajectory.action, axis=0)) == 16  # all patterns of four coins come up

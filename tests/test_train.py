@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.distributions import Categorical
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.envs.spaces import Box, Discrete
 from ppo_jax.errors import UsageError
@@ -303,7 +304,7 @@ def trajectory_of(key, num_steps=5, num_envs=3):
     return Trajectory(
         observation=jax.random.normal(keys[2], (*shape, 4)),
         action=jnp.zeros(shape, jnp.int32),
-        log_prob=jnp.full(shape, -0.7),
+        policy=Categorical(jax.random.normal(key, (*shape, 2))),
         final_observation=jax.random.normal(keys[3], (*shape, 4)),
         reward=jax.random.normal(keys[4], shape),
         terminated=terminated,

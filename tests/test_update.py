@@ -81,8 +81,8 @@ def test_the_fields_of_a_sample_stay_together(seen):
 
 
 def rates(hyper, num_updates=10):
-    schedule = partial(at_update, make_config(num_updates=num_updates), hyper, init_steering())
-    return jax.vmap(schedule)(jnp.arange(num_updates)).learning_rate
+    schedule = partial(at_update, make_config(), hyper, init_steering())
+    return jax.vmap(schedule)(jnp.arange(num_updates) / num_updates).learning_rate
 
 
 def test_equal_ends_make_the_rate_constant():

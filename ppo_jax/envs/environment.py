@@ -7,6 +7,7 @@ to go on. An `Environment` is what the trainer uses: a batch of N copies that re
 
 from collections.abc import Callable
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -115,22 +116,44 @@ class TimeStep(NamedTuple):
         return self.terminated | self.truncated
 
 
+def _draw_keys(num_steps: int, num_envs: int, key: jax.Array) -> jax.Array:
+    return jax.random.split(key, num_steps)
+
+
 class Environment(NamedTuple):
     """N copies of an environment that reset themselves, as pure functions.
 
     Attributes:
         reset: `reset(num_envs, key) -> (state, observation [N, ...])`; `num_envs` is static.
-        step: `step(key, state, action [N, ...]) -> (state, TimeStep)`.
+        step: `step(chance, state, action [N, ...]) -> (state, TimeStep)`, where `chance` is a key, or
+            what `draw` made for one step.
         observation_space: Of one observation, or of its `features`.
         action_space: Of one action; those of a Box arrive clipped to its bounds.
         privileged_space: Of what only the critic sees, if there is something.
+        draw: `draw(num_steps, num_envs, key) -> chance [num_steps, ...]`, what can be drawn before the
+            state is known, for many steps at once; the numbers are static. By default a key per step.
     """
 
     reset: Callable[[int, jax.Array], tuple[Any, Any]]
-    step: Callable[[jax.Array, Any, jax.Array], tuple[Any, TimeStep]]
+    step: Callable[[Any, Any, jax.Array], tuple[Any, TimeStep]]
     observation_space: Space
     action_space: Space
     privileged_space: Space | None = None
+    draw: Callable[[int, int, jax.Array], Any] = _draw_keys
+
+
+class Chance(NamedTuple):
+    """What chance decides in one step of N copies, or in several, with an axis in front.
+
+    Attributes:
+        keys: For the transitions, [N].
+        state: Of a new episode, for the copies whose episode ends in this step, [N, ...].
+        observation: Of these states, [N, ...].
+    """
+
+    keys: jax.Array
+    state: Any
+    observation: Any
 
 
 def make_batched(dynamics: Dynamics) -> Environment:
@@ -148,6 +171,7 @@ def make_batched(dynamics: Dynamics) -> Environment:
         observation_space=dynamics.observation_space,
         action_space=dynamics.action_space,
         privileged_space=dynamics.privileged_space,
+        draw=partial(_draw, dynamics),
     )
 
 
@@ -155,15 +179,24 @@ def _reset(dynamics: Dynamics, num_envs: int, key: jax.Array) -> tuple[Any, Any]
     return jax.vmap(dynamics.reset)(jax.random.split(key, num_envs))
 
 
-def _step(dynamics: Dynamics, key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
+def _draw(dynamics: Dynamics, num_steps: int, num_envs: int, key: jax.Array) -> Chance:
+    """Draws a first state for each copy and step, of which only those that end an episode are used."""
     step_key, reset_key = jax.random.split(key)
-    num_envs = action.shape[0]
-    stepped_state, transition = jax.vmap(dynamics.step)(jax.random.split(step_key, num_envs), state, action)
-    reset_state, reset_observation = _reset(dynamics, num_envs, reset_key)
+    state, observation = _reset(dynamics, num_steps * num_envs, reset_key)
+    chance = Chance(jax.random.split(step_key, num_steps * num_envs), state, observation)
+    return jax.tree.map(lambda x: x.reshape(num_steps, num_envs, *x.shape[1:]), chance)
+
+
+def _step(
+    dynamics: Dynamics, chance: Chance | jax.Array, state: Any, action: jax.Array
+) -> tuple[Any, TimeStep]:
+    if not isinstance(chance, Chance):
+        chance = jax.tree.map(itemgetter(0), _draw(dynamics, 1, action.shape[0], chance))
+    stepped_state, transition = jax.vmap(dynamics.step)(chance.keys, state, action)
     done = transition.terminated | transition.truncated
     choose = partial(_choose, done)
-    return jax.tree.map(choose, reset_state, stepped_state), TimeStep(
-        observation=jax.tree.map(choose, reset_observation, transition.observation),
+    return jax.tree.map(choose, chance.state, stepped_state), TimeStep(
+        observation=jax.tree.map(choose, chance.observation, transition.observation),
         final_observation=transition.observation,
         reward=transition.reward,
         terminated=transition.terminated,

@@ -14,12 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppo_jax.envs import spaces
+from ppo_jax.envs.deferred import deferred
 from ppo_jax.envs.environment import Dynamics, Environment, Transition, make_batched
 from ppo_jax.errors import UsageError
 
 # The first use of this package may be inside the trace of a caller's jit. Modules of gymnax make arrays when
-# they are imported: these have to be real ones.
-with jax.ensure_compile_time_eval():
+# they are imported: these have to be real ones. What they draw pictures with takes three times as long to
+# import as all the rest, and is put off until a picture is drawn.
+with jax.ensure_compile_time_eval(), deferred("seaborn", "matplotlib.pyplot"):
     import gymnax
     from gymnax.environments import spaces as gymnax_spaces
 

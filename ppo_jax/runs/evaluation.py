@@ -11,6 +11,7 @@ from ppo_jax.actor_critic import Params
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
 from ppo_jax.evaluate import MAX_STEPS, Episodes, evaluate
+from ppo_jax.runs.program import compile_ahead
 from ppo_jax.train import TrainState, make_ppo
 
 
@@ -64,9 +65,9 @@ def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int
         greedy: Take the most probable action rather than sample one.
         seed: The same seed gives the same episodes.
     """
-    program = jax.jit(partial(_evaluate, config, num_episodes, greedy))
     # Folded, so that no evaluation repeats the states that a training with the same seed began in.
     key = jax.random.fold_in(jax.random.key(seed), 1)
+    program = compile_ahead(partial(_evaluate, config, num_episodes, greedy), key, agent)
     episodes = jax.device_get(program(key, agent))
     returns = episodes.episode_return.astype(float)
     return Result(

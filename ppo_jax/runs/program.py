@@ -1,8 +1,11 @@
 """A compiled training, run a chunk of updates at a time so that the host hears of it."""
 
+import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +18,9 @@ from ppo_jax.train import TrainState, advance, make_ppo
 
 CAPACITY = 1024  # most updates of one chunk; a longer one would not save the host any more time
 CHUNK_SECONDS = 0.25  # how long a chunk should take, so that the screen keeps moving
+# Of XLA on a CPU. Level 1 compiles in three quarters of the time of level 3, and the programs are as fast;
+# by itself XLA uses but half the width of AVX-512. See docs/performance.md for what they gain.
+CPU_OPTIONS = {"xla_backend_optimization_level": 1, "xla_cpu_prefer_vector_width": 512}
 
 
 class Program(NamedTuple):
@@ -49,16 +55,36 @@ def compile_program(config: Config, hyper: Hyperparams) -> Program:
     """Traces and compiles a training ahead of its start.
 
     Args:
-        config: The static part.
+        config: The static part. Its `total_timesteps` does not enter the program.
         hyper: The traced part; its values do not matter here.
     """
     start = time.perf_counter()
-    ppo = make_ppo(config)
+    ppo = make_ppo(dataclasses.replace(config, total_timesteps=config.batch_size))
     key = jax.random.key(0)
     state = jax.eval_shape(ppo.init, hyper, key)
-    init = jax.jit(ppo.init).lower(hyper, key).compile()
-    chunk = jax.jit(partial(advance, ppo, CAPACITY)).lower(hyper, state, np.int32(0)).compile()
-    return Program(init, chunk, time.perf_counter() - start)
+    with ThreadPoolExecutor() as pool:
+        init = pool.submit(compile_ahead, ppo.init, hyper, key)
+        chunk = pool.submit(compile_ahead, partial(advance, ppo, CAPACITY), hyper, state, np.int32(0))
+    return Program(init.result(), chunk.result(), time.perf_counter() - start)
+
+
+def compile_ahead(function: Callable, *arguments: Any) -> Any:
+    """Compiles a function for arguments of these shapes, with the options that suit the device."""
+    options = CPU_OPTIONS if jax.default_backend() == "cpu" else {}
+    return jax.jit(function).lower(*arguments).compile(compiler_options=options)
+
+
+def keep_compiled(directory: Path) -> None:
+    """Makes JAX keep whatever it compiles, so that another process need not compile it again."""
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def begin(program: Program, config: Config, hyper: Hyperparams, seed: int) -> TrainState:
+    """Makes the first state of a training of `config.num_updates` updates."""
+    state = program.init(hyper, jax.random.key(seed))
+    return state._replace(horizon=np.int32(config.num_updates))
 
 
 def chunks(program: Program, config: Config, hyper: Hyperparams, state: TrainState) -> Iterator[Chunk]:

@@ -1,6 +1,7 @@
 """One training on the host, from compiling to the last picture."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ from ppo_jax.runs import evaluation, plots, policy, request, system
 from ppo_jax.runs.directory import RunDirectory, write_json
 from ppo_jax.runs.evaluation import Agent
 from ppo_jax.runs.journal import Journal
-from ppo_jax.runs.program import Chunk, Program, chunks, compile_program
+from ppo_jax.runs.program import Chunk, Program, begin, chunks, compile_program, keep_compiled
 from ppo_jax.runs.request import Request
 from ppo_jax.runs.screen import Screen
 
@@ -18,13 +19,14 @@ DONE, FAILED, INTERRUPTED = 0, 1, 130  # exit statuses
 STATUS_NAMES = {DONE: "done", FAILED: "failed", INTERRUPTED: "interrupted"}
 
 
-def train(asked: Request, run: RunDirectory, screen: Screen) -> int:
+def train(asked: Request, run: RunDirectory, screen: Screen, cache_dir: Path | None = None) -> int:
     """Trains, and fills the run directory.
 
     Args:
         asked: What to do, already checked.
         run: A directory of its own.
         screen: Where to show it.
+        cache_dir: Where to keep compiled programs for later runs; nowhere by default.
 
     Returns:
         The exit status: 0 done, 1 the training failed (see `Journal.failure`), 130 interrupted.
@@ -32,6 +34,8 @@ def train(asked: Request, run: RunDirectory, screen: Screen) -> int:
     Raises:
         UsageError: If the environment cannot be made or does not fit the configuration.
     """
+    if cache_dir is not None:
+        keep_compiled(cache_dir)
     write_json(run.config, request.as_json(asked))
     with screen.waiting("compiling"):
         program = compile_program(asked.config, asked.hyper)
@@ -47,7 +51,7 @@ def train(asked: Request, run: RunDirectory, screen: Screen) -> int:
 
 def _run_to_end(program: Program, asked: Request, journal: Journal) -> int:
     try:
-        state = program.init(asked.hyper, jax.random.key(asked.seed))
+        state = begin(program, asked.config, asked.hyper, asked.seed)
         with journal.screen.training():
             _take_all(journal, chunks(program, asked.config, asked.hyper, state))
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from ppo_jax.envs.environment import Dynamics, Transition, make_batched
 from ppo_jax.envs.spaces import Box, Discrete
@@ -69,6 +70,10 @@ def played():
 
 def words(key):
     return np.asarray(jax.random.key_data(key))
+
+
+def as_numbers(x):
+    return words(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
 
 
 def test_the_batch_has_the_spaces_of_its_dynamics():
@@ -163,3 +168,25 @@ def test_a_batch_can_be_compiled_scanned_and_vmapped():
     chex.assert_shape(many.observation, (2, 3, N, 2))
     for row, key in enumerate(keys):
         chex.assert_trees_all_equal(jax.tree.map(lambda x, row=row: x[row], many), play(key))
+
+
+def test_a_step_is_the_same_from_a_key_as_from_what_was_drawn_of_it(played):
+    state, _, action, *expected = played
+    drawn = ENVIRONMENT.draw(1, N, jax.random.key(1))
+    actual = ENVIRONMENT.step(jax.tree.map(lambda x: x[0], drawn), state, action)
+    for before, after in zip(jax.tree.leaves(tuple(expected)), jax.tree.leaves(actual), strict=True):
+        np.testing.assert_array_equal(as_numbers(after), as_numbers(before))
+
+
+def test_first_states_drawn_in_bulk_are_independent_and_distributed_as_resets():
+    draw = jax.jit(ENVIRONMENT.draw, static_argnums=(0, 1))
+    starts = np.stack([draw(50, N, jax.random.key(seed)).state.start for seed in range(40)])  # [40, 50, N]
+    assert stats.kstest(starts.reshape(-1), stats.uniform.cdf).pvalue > 1e-4
+    assert len(np.unique(starts)) > 0.999 * starts.size
+    for one, other in ((starts[:, 1:], starts[:, :-1]), (starts[..., 1:], starts[..., :-1])):
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 5 / np.sqrt(one.size)
+
+
+def test_copies_and_steps_get_keys_of_their_own():
+    keys = ENVIRONMENT.draw(50, N, jax.random.key(0)).keys
+    assert len(np.unique(jax.random.key_data(keys).reshape(-1, 2), axis=0)) == 50 * N

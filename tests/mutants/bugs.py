@@ -128,7 +128,7 @@ BUGS = (
     Bug(
         "samples are drawn with replacement",
         "ppo_jax/update.py",
-        "jax.random.permutation(key, num_units)",
+        "shuffle(key, num_units)",
         "jax.random.randint(key, (num_units,), 0, num_units)",
         ("tests/test_update.py::test_every_sample_is_used_exactly_once_per_epoch",),
     ),
@@ -313,10 +313,54 @@ BUGS = (
         ("tests/test_train.py::test_an_episode_goes_on_from_one_update_to_the_next",),
     ),
     Bug(
+        "the shuffle loses samples",
+        "ppo_jax/shuffle.py",
+        "left = (left + _hash(left_key, right) % rows) % rows",
+        "left = _hash(left_key, right) % rows",
+        ("tests/test_shuffle.py::test_no_sample_is_lost_or_doubled",),
+    ),
+    Bug(
+        "the shuffle mixes too little",
+        "ppo_jax/shuffle.py",
+        "ROUNDS = 8",
+        "ROUNDS = 2",
+        ("tests/test_shuffle.py::test_every_pair_of_samples_is_equally_likely_in_a_pair_of_places",),
+    ),
+    Bug(
+        "an action of no probability can be sampled",
+        "ppo_jax/distributions.py",
+        "jnp.argmax(possible & (cumulative > threshold), axis=-1)",
+        "jnp.argmax(cumulative >= threshold, axis=-1)",
+        ("tests/test_distributions.py::test_the_ends_of_the_noise_sample_possible_actions",),
+    ),
+    Bug(
+        "all steps meet the same chance",
+        "ppo_jax/envs/environment.py",
+        "_reset(dynamics, num_steps * num_envs, reset_key)",
+        "_reset(dynamics, num_steps * num_envs, jax.random.key(0))",
+        (
+            "tests/envs/test_environment.py::test_first_states_drawn_in_bulk_are_independent_and_distributed_as_resets",
+        ),
+    ),
+    Bug(
+        "the run length is part of the program",
+        "ppo_jax/train.py",
+        "state.num_updates / jax.lax.optimization_barrier(state.horizon)",
+        "state.num_updates / config.num_updates",
+        ("tests/runs/test_program.py::test_runs_of_any_length_seed_and_hyperparameters_compile_nothing_new",),
+    ),
+    Bug(
+        "bfloat16 is asked for and not used",
+        "ppo_jax/networks.py",
+        'rounded = self.precision == "bfloat16"',
+        "rounded = False",
+        ("tests/test_networks.py::test_bfloat16_rounds_the_layers_and_nothing_else",),
+    ),
+    Bug(
         "weights of the usual initialization",
         "ppo_jax/networks.py",
-        "return linen.Dense(size, kernel_init=linen.initializers.orthogonal(gain))",
-        "return linen.Dense(size)",
+        "return linen.Dense(size, kernel_init=linen.initializers.orthogonal(gain), dtype=dtype)",
+        "return linen.Dense(size, dtype=dtype)",
         ("tests/test_networks.py::test_first_weights_are_orthogonal_with_the_gains_of_the_original_code",),
     ),
     Bug(
@@ -350,8 +394,8 @@ BUGS = (
     Bug(
         "the noise has a fixed size",
         "ppo_jax/distributions.py",
-        "self.mean + jnp.exp(self.log_std) * jax.random",
-        "self.mean + 0.1 * jax.random",
+        "self.mean + jnp.exp(self.log_std) * noise",
+        "self.mean + 0.1 * noise",
         ("tests/test_distributions.py::test_samples_of_a_gaussian_are_normal_and_independent",),
     ),
     Bug(
@@ -417,8 +461,8 @@ BUGS = (
     Bug(
         "a memory of the usual initialization",
         "ppo_jax/networks.py",
-        "return linen.GRUCell(size, kernel_init=orthogonal, recurrent_kernel_init=orthogonal)",
-        "return linen.GRUCell(size)",
+        "return linen.GRUCell(size, kernel_init=weights, recurrent_kernel_init=weights, dtype=dtype)",
+        "return linen.GRUCell(size, dtype=dtype)",
         ("tests/test_networks.py::test_the_first_weights_of_a_memory_are_orthogonal_gate_by_gate",),
     ),
     Bug(

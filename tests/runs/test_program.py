@@ -1,5 +1,8 @@
+import dataclasses
+
 import chex
 import jax
+import numpy as np
 
 import ppo_jax
 from ppo_jax.runs import program
@@ -12,7 +15,7 @@ def test_chunks_of_any_length_give_the_same_bits(monkeypatch):
     results = []
     for size in (1, 2, 5, 9):
         monkeypatch.setattr(program, "_next_size", lambda *_, size=size: size)
-        state = compiled.init(hyper, jax.random.key(3))
+        state = program.begin(compiled, config, hyper, seed=3)
         *_, last = program.chunks(compiled, config, hyper, state)
         results.append(last.state)
     for state in results[1:]:
@@ -25,3 +28,45 @@ def test_chunks_aim_at_the_same_time_and_grow_gently():
     assert program._next_size(1, 60.0) == 1
     assert program._next_size(8, 1e-6) == 32
     assert program._next_size(program.CAPACITY, 1e-6) == program.CAPACITY
+
+
+SHORT = ppo_jax.Config(num_envs=2, num_steps=16, total_timesteps=32 * 4, num_minibatches=2)
+
+
+def test_runs_of_any_length_seed_and_hyperparameters_compile_nothing_new(tmp_path):
+    """Another process, or another run in this one, finds every program in the cache."""
+    others = (
+        (SHORT, ppo_jax.Hyperparams(learning_rate=1e-3, clip_epsilon=0.1), 0),
+        (dataclasses.replace(SHORT, total_timesteps=32 * 50), ppo_jax.Hyperparams(), 7),
+    )
+    program.keep_compiled(tmp_path)
+    jax.clear_caches()
+    try:
+        train_all(SHORT, ppo_jax.Hyperparams(), 0)
+        kept = set(tmp_path.iterdir())
+        assert kept
+        for config, hyper, seed in others:
+            jax.clear_caches()
+            train_all(config, hyper, seed)
+        assert {file for file in tmp_path.iterdir() if file.name.endswith("-cache")} <= kept
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
+
+
+def test_a_program_of_one_length_moves_its_schedules_over_another():
+    config = dataclasses.replace(SHORT, total_timesteps=32 * 8)
+    compiled = program.compile_program(SHORT, ppo_jax.Hyperparams())
+    hyper = ppo_jax.Hyperparams(learning_rate=0.8)
+    state = program.begin(compiled, config, hyper, seed=0)
+    rates = [
+        row["learning_rate"]
+        for chunk in program.chunks(compiled, config, hyper, state)
+        for row in chunk.records
+    ]
+    np.testing.assert_allclose(rates, 0.8 - 0.1 * np.arange(8), rtol=1e-5)
+
+
+def train_all(config, hyper, seed):
+    compiled = program.compile_program(config, hyper)
+    state = program.begin(compiled, config, hyper, seed)
+    return [*program.chunks(compiled, config, hyper, state)][-1].state

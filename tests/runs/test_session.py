@@ -9,7 +9,7 @@ import ppo_jax
 from ppo_jax.config import config_from
 from ppo_jax.envs.environment import Dynamics, Observation, Transition, make_batched
 from ppo_jax.envs.spaces import Box, Discrete
-from ppo_jax.runs import directory, session
+from ppo_jax.runs import directory, program, session
 from tests.runs.conftest import SMALL, run_command
 
 
@@ -32,7 +32,7 @@ def test_a_run_leaves_every_file_that_is_promised(trained):
 
 def test_the_metrics_file_holds_the_bits_of_the_training_as_one_scan(trained):
     config, hyper, seed = _asked_for(trained)
-    train = jax.jit(ppo_jax.train, static_argnums=0)
+    train = jax.jit(ppo_jax.train, static_argnums=0, compiler_options=program.CPU_OPTIONS)
     _, metrics = jax.device_get(train(config, hyper, jax.random.key(seed)))
     lines = [json.loads(line) for line in trained.metrics.read_text().splitlines()]
     assert len(lines) == config.num_updates
