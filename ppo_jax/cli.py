@@ -15,7 +15,8 @@ import tyro
 from ppo_jax import presets
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
-from ppo_jax.runs import directory, policy, request
+from ppo_jax.runs import benchmark_options, directory, policy, request
+from ppo_jax.runs.benchmark_options import Options
 from ppo_jax.runs.request import Request
 from ppo_jax.runs.screen import discard_output, make_screen
 
@@ -125,6 +126,32 @@ class Figures:
 
 
 @dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Measure steps per second: whole training and its parts, beside the limits of the device."""
+
+    options: tyro.conf.OmitArgPrefixes[Options]
+    output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """File of JSON to write, with a picture (.png) beside it; by default neither is written."""
+
+    def run(self) -> int:
+        """Measures, and returns the exit status."""
+        benchmark_options.check(self.options)
+        from rich.console import Console
+
+        from ppo_jax.runs import benchmark, benchmark_plots
+
+        console = Console(width=150)
+        result = benchmark.run(self.options, console)
+        benchmark.show(result, console)
+        if self.output is not None:
+            self.output.parent.mkdir(parents=True, exist_ok=True)
+            directory.write_json(self.output, benchmark.as_json(result))
+            benchmark_plots.draw(result, self.output.with_suffix(".png"))
+            print(f"wrote {self.output} and {self.output.with_suffix('.png')}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Envs:
     """List the presets with their recorded results, and the environments."""
 
@@ -160,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _parse(arguments: list[str]) -> Train | Evaluate | Plot | Figures | Envs:
+def _parse(arguments: list[str]) -> Train | Evaluate | Plot | Figures | Benchmark | Envs:
     subcommand = tyro.conf.subcommand
     train = subcommand("train", default=_train_defaults(arguments))
     return tyro.cli(
@@ -168,6 +195,7 @@ def _parse(arguments: list[str]) -> Train | Evaluate | Plot | Figures | Envs:
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Figures, subcommand("figures")]
+        | Annotated[Benchmark, subcommand("benchmark")]
         | Annotated[Envs, subcommand("envs")],
         args=arguments,
         prog="ppo-jax",

@@ -187,9 +187,7 @@ def _draw(dynamics: Dynamics, num_steps: int, num_envs: int, key: jax.Array) -> 
     return jax.tree.map(lambda x: x.reshape(num_steps, num_envs, *x.shape[1:]), chance)
 
 
-def _step(
-    dynamics: Dynamics, chance: Chance | jax.Array, state: Any, action: jax.Array
-) -> tuple[Any, TimeStep]:
+def _step(dynamics: Dynamics, chance: Any, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
     if not isinstance(chance, Chance):
         chance = jax.tree.map(itemgetter(0), _draw(dynamics, 1, action.shape[0], chance))
     stepped_state, transition = jax.vmap(dynamics.step)(chance.keys, state, action)

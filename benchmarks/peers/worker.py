@@ -1,0 +1,96 @@
+"""A worker process, spoken to in lines of JSON (see `workers/protocol.py`)."""
+
+import json
+import os
+import queue
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+from peer import PeerError
+
+# All on the CPU, and nothing taken from earlier compilations.
+SETTINGS = {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+PATIENCE = 10  # seconds to end by itself
+
+
+class Worker:
+    """A process that does one job; it waits for its input and costs nothing in between."""
+
+    def __init__(self, python: Path, script: Path, log: Path, timeout: float):
+        """Starts the process.
+
+        Args:
+            python: Its interpreter.
+            script: What it runs.
+            log: Where its standard error goes.
+            timeout: Seconds that one answer may take.
+        """
+        self._log, self._timeout = log, timeout
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w") as file:
+            self._process = subprocess.Popen(
+                [python, script],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                env=os.environ | SETTINGS,
+            )
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def ask(self, line: str) -> dict[str, Any]:
+        """Sends a line and waits for the answer.
+
+        Args:
+            line: Without its end.
+
+        Raises:
+            PeerError: If there is none in time, or it is an error.
+        """
+        self._send(line)
+        try:
+            answer = self._lines.get(timeout=self._timeout)
+        except queue.Empty:
+            raise PeerError(f"no answer within {self._timeout:g} s; see {self._log}") from None
+        if not answer:
+            raise PeerError(f"died: {self._last_words()}; see {self._log}")
+        content = json.loads(answer)
+        if "error" in content:
+            raise PeerError(content["error"])
+        return content
+
+    def stop(self) -> None:
+        """Ends the process."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+            self._process.wait(PATIENCE)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except OSError:  # it died, which the missing answer will tell
+            return
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in filter(_is_answer, self._process.stdout):
+            self._lines.put(line)
+        self._lines.put("")
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").split("\n")
+        words = [line.strip() for line in lines if line.strip()]
+        return words[-1] if words else f"status {self._process.wait()}"
+
+
+def _is_answer(line: str) -> bool:
+    return line.startswith("{")  # packages may print while they are imported, before the worker can stop it

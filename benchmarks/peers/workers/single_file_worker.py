@@ -1,0 +1,59 @@
+"""Trains with a file that follows the convention of PureJaxRL: `make_train(config)` returns `train(rng)`.
+
+The file is somebody's own checkout, loaded by its path. Whatever it returns is computed and thrown away.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fixed_length import prepare
+from protocol import Job, Ready, UnsupportedError, serve
+
+
+def prepare_file(job: Job) -> Ready:
+    """Compiles a training of about the length asked for."""
+    make_train = _load(Path(job.source))
+    return prepare(job, "a file", partial(_make_train, job, make_train))
+
+
+def _load(path: Path) -> Callable[[dict[str, Any]], Any]:
+    sys.path.insert(0, str(path.parent))  # files of a checkout import their neighbours
+    spec = importlib.util.spec_from_file_location("single_file", path)
+    if spec is None or spec.loader is None:
+        raise UnsupportedError(f"{path} is not a file of Python")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "make_train"):
+        raise UnsupportedError(f"{path.name} does not define make_train(config)")
+    return module.make_train
+
+
+def _make_train(job: Job, make_train: Callable[[dict[str, Any]], Any], total_timesteps: int) -> Any:
+    return make_train(
+        {
+            "LR": 2.5e-4,
+            "NUM_ENVS": job.num_envs,
+            "NUM_STEPS": job.num_steps,
+            "TOTAL_TIMESTEPS": total_timesteps,
+            "UPDATE_EPOCHS": job.num_epochs,
+            "NUM_MINIBATCHES": job.num_minibatches,
+            "GAMMA": 0.99,
+            "GAE_LAMBDA": 0.95,
+            "CLIP_EPS": 0.2,
+            "ENT_COEF": 0.01,
+            "VF_COEF": 0.5,
+            "MAX_GRAD_NORM": 0.5,
+            "ACTIVATION": "tanh",
+            "ENV_NAME": job.env,
+            "ANNEAL_LR": True,
+            "DEBUG": False,
+        }
+    )
+
+
+if __name__ == "__main__":
+    serve(prepare_file)
