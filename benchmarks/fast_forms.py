@@ -158,7 +158,7 @@ def _draw_again(draw: Callable, index: jax.Array, carry: tuple[jax.Array, jax.Ar
 
 
 def _by_inversion(logits: jax.Array, key: jax.Array) -> jax.Array:
-    return Categorical(logits).sample(jax.random.uniform(key, logits.shape[:1]))
+    return Categorical(logits).from_noise(jax.random.uniform(key, logits.shape[:1]))
 
 
 def _by_gumbel(logits: jax.Array, key: jax.Array) -> jax.Array:

@@ -35,6 +35,7 @@ are in the JSON file of the preset.
 | preset | seeds | steps | greedy return | worst seed | command |
 |---|---|---|---|---|---|
 {rows}
+{notes}
 
 {hardware}
 
@@ -162,6 +163,7 @@ def page(folder: Path) -> str:
     ]
     return PAGE.format(
         rows="\n".join(map(row, records)),
+        notes="".join(f"\n- {record['preset']}: {record['note']}" for record in records if "note" in record),
         hardware="\n".join(dict.fromkeys(map(hardware, records))),
         curves="\n".join(f"![{record['preset']}]({record['preset']}.png)" for record in records),
     )

@@ -33,7 +33,11 @@ class Categorical(NamedTuple):
         """[..., A], normalized log-probabilities."""
         return jax.nn.log_softmax(self.logits)
 
-    def sample(self, noise: jax.Array) -> jax.Array:
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws one action each, [...] int32."""
+        return self.from_noise(jax.random.uniform(key, self.logits.shape[:-1]))
+
+    def from_noise(self, noise: jax.Array) -> jax.Array:
         """Turns noise into one action each, [...] int32, by the inverse of the cumulative distribution.
 
         The action is the first whose cumulative probability exceeds the noise; never an illegal one.
@@ -74,9 +78,14 @@ class MultiCategorical(NamedTuple):
 
     parts: tuple[Categorical, ...]
 
-    def sample(self, noise: jax.Array) -> jax.Array:
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws one action each, [..., C] int32."""
+        keys = jax.random.split(key, len(self.parts))
+        return jnp.stack([part.sample(key) for part, key in zip(self.parts, keys, strict=True)], axis=-1)
+
+    def from_noise(self, noise: jax.Array) -> jax.Array:
         """Turns noise, uniform in [0, 1), [..., C], into one action each, [..., C] int32."""
-        return jnp.stack([part.sample(noise[..., i]) for i, part in enumerate(self.parts)], axis=-1)
+        return jnp.stack([part.from_noise(noise[..., i]) for i, part in enumerate(self.parts)], axis=-1)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         """Returns log pi(action), the sum over components, [...], of actions [..., C] int32."""
@@ -107,7 +116,11 @@ class DiagonalGaussian(NamedTuple):
     mean: jax.Array
     log_std: jax.Array
 
-    def sample(self, noise: jax.Array) -> jax.Array:
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws one action each, [..., A] float32, unbounded."""
+        return self.from_noise(jax.random.normal(key, self.mean.shape))
+
+    def from_noise(self, noise: jax.Array) -> jax.Array:
         """Turns noise, standard normal [..., A], into one action each, [..., A] float32, unbounded."""
         return self.mean + jnp.exp(self.log_std) * noise
 
@@ -159,7 +172,7 @@ def num_outputs(action_space: Space) -> int:
 
 
 def draw_noise(action_space: Space, key: jax.Array, num_actions: int) -> jax.Array:
-    """Draws what `sample` of a distribution turns into actions, for many steps at once if vmapped.
+    """Draws what `from_noise` of a distribution turns into actions, of many steps at once.
 
     Args:
         action_space: Decides which noise.

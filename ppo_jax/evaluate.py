@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from ppo_jax.actor_critic import Memory, Network, Params
 from ppo_jax.config import Config, validate
-from ppo_jax.distributions import draw_noise
 from ppo_jax.envs import spaces
 from ppo_jax.envs.environment import Environment
 from ppo_jax.envs.gymnax import make_environment
@@ -122,8 +121,7 @@ def _step(
     key, action_key, environment_key = jax.random.split(progress.key, 3)
     observation = normalize_observation(statistics, progress.observation)
     policy, _, memory = network.apply(params, progress.memory, observation, progress.start)
-    noise = draw_noise(environment.action_space, action_key, progress.start.size)
-    action = policy.mode() if greedy else policy.sample(noise)
+    action = policy.mode() if greedy else policy.sample(action_key)
     clipped = spaces.clip(environment.action_space, action)
     state, time_step = environment.step(environment_key, progress.state, clipped)
 

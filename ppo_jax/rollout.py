@@ -190,7 +190,7 @@ def _step(
     statistics = merge_observation(collector.statistics, collector.observation)
     observation = normalize_observation(statistics, collector.observation)
     policy, _, memory = network.apply(params, collector.memory, observation, collector.start)
-    action = policy.sample(chance.noise)
+    action = policy.from_noise(chance.noise)
     clipped = spaces.clip(environment.action_space, action)
     state, time_step = environment.step(chance.environment, collector.environment, clipped)
     episodes, ended = record_step(collector.episodes, time_step.reward, time_step.done)

@@ -82,7 +82,7 @@ def test_a_constant_added_to_all_logits_changes_nothing():
 def test_samples_are_as_frequent_as_they_are_probable():
     """Pearson's statistic stays below 23.5, which 3 degrees of freedom exceed once in 30,000 times."""
     logits = jnp.array([0.0, 1.0, -1.0, 0.5])
-    draws = Categorical(jnp.tile(logits, (100_000, 1))).sample(uniform((100_000,)))
+    draws = Categorical(jnp.tile(logits, (100_000, 1))).from_noise(uniform((100_000,)))
     counts, expected = np.bincount(draws, minlength=4), 100_000 * np.exp(oracles.log_softmax(logits))
     assert ((counts - expected) ** 2 / expected).sum() < 23.5
 
@@ -92,14 +92,14 @@ def test_an_action_is_the_first_whose_cumulative_probability_exceeds_the_noise()
     cumulative = np.exp(oracles.log_softmax(LOGITS)).cumsum(axis=-1)
     clear = np.abs(cumulative - noise[..., None]).min(axis=-1) > 1e-6  # not decided by rounding
     expected = (cumulative > noise[..., None]).argmax(axis=-1)
-    np.testing.assert_array_equal(np.asarray(POLICY.sample(jnp.asarray(noise)))[clear], expected[clear])
+    np.testing.assert_array_equal(np.asarray(POLICY.from_noise(jnp.asarray(noise)))[clear], expected[clear])
     assert clear.mean() > 0.99
 
 
 def test_noise_of_a_grid_samples_actions_as_frequent_as_jax_random_categorical():
     logits = jnp.array([0.3, -1.0, 2.0, 0.0, -4.0])
     grid = (jnp.arange(200_000) + 0.5) / 200_000
-    ours = np.bincount(Categorical(jnp.tile(logits, (200_000, 1))).sample(grid), minlength=5)
+    ours = np.bincount(Categorical(jnp.tile(logits, (200_000, 1))).from_noise(grid), minlength=5)
     theirs = np.bincount(jax.random.categorical(jax.random.key(0), logits, shape=(200_000,)), minlength=5)
     np.testing.assert_allclose(ours, 200_000 * np.exp(oracles.log_softmax(np.asarray(logits))), atol=2)
     assert stats.chisquare(theirs, ours * theirs.sum() / ours.sum()).pvalue > 1e-4
@@ -112,18 +112,18 @@ def test_the_ends_of_the_noise_sample_possible_actions(num_actions):
     masks[:, 0] |= ~masks.any(axis=-1)
     logits = jnp.where(masks, 5 * RNG.normal(size=masks.shape).astype(np.float32), ILLEGAL)
     for noise in (0.0, 1 - 2.0**-23):
-        action = Categorical(logits).sample(jnp.full(500, noise, jnp.float32))
+        action = Categorical(logits).from_noise(jnp.full(500, noise, jnp.float32))
         assert masks[np.arange(500), action].all()
 
 
 def test_samples_of_a_batch_are_drawn_independently():
-    draws = Categorical(jnp.zeros((2, 10_000, 2))).sample(uniform((2, 10_000)))
+    draws = Categorical(jnp.zeros((2, 10_000, 2))).from_noise(uniform((2, 10_000)))
     assert abs(np.corrcoef(*draws)[0, 1]) < 0.05
 
 
 def test_a_certain_action_is_always_sampled():
     certain = Categorical(jnp.tile(jnp.array([-1e4, 1e4, -1e4]), (1_000, 1)))
-    np.testing.assert_array_equal(certain.sample(uniform((1_000,))), np.ones(1_000))
+    np.testing.assert_array_equal(certain.from_noise(uniform((1_000,))), np.ones(1_000))
 
 
 @pytest.mark.parametrize("quantity", ["entropy", "kl", "log_prob"])
@@ -140,7 +140,7 @@ def test_extreme_logits_leave_values_and_gradients_finite(quantity):
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
 def test_results_have_the_shape_of_the_batch(shape):
     policy, action = Categorical(jnp.zeros((*shape, 5))), jnp.zeros(shape, jnp.int32)
-    actions = [policy.sample(uniform(shape)), policy.mode()]
+    actions = [policy.sample(jax.random.key(0)), policy.from_noise(uniform(shape)), policy.mode()]
     numbers = [policy.log_prob(action), policy.entropy(), policy.kl(policy)]
     chex.assert_shape([*actions, *numbers], shape)
     chex.assert_type(actions, jnp.int32)
@@ -196,7 +196,7 @@ def test_the_mode_of_a_gaussian_is_its_mean():
 def test_samples_of_a_gaussian_are_normal_and_independent():
     mean, log_std = jnp.array([3.0, -1.0]), jnp.array([-2.0, 1.0])
     repeated = DiagonalGaussian(jnp.tile(mean, (50_000, 1)), jnp.tile(log_std, (50_000, 1)))
-    draws = np.asarray(repeated.sample(draw_noise(Box((2,)), jax.random.key(0), 50_000)))
+    draws = np.asarray(repeated.from_noise(draw_noise(Box((2,)), jax.random.key(0), 50_000)))
     for component in range(2):
         expected = stats.norm(float(mean[component]), float(jnp.exp(log_std[component])))
         assert stats.kstest(draws[:, component], expected.cdf).pvalue > 1e-3
@@ -215,7 +215,7 @@ def test_extreme_actions_leave_values_and_gradients_finite():
 
 def results(policy):
     """Actions and numbers."""
-    action = policy.sample(jnp.full_like(policy.mode(), 0.5, jnp.float32))
+    action = policy.sample(jax.random.key(0))
     return [action, policy.mode()], [policy.log_prob(action), policy.entropy(), policy.kl(policy)]
 
 
@@ -342,7 +342,7 @@ def test_samples_of_several_components_are_independent_and_as_frequent_as_probab
     """Pearson's statistic of all 30 actions; 29 degrees of freedom exceed 66 once in 10,000 times."""
     logits = RNG.normal(size=10).astype(np.float32)
     policy = make_distribution(NUMS, jnp.tile(logits, (100_000, 1)), None, None)
-    draws = np.asarray(policy.sample(draw_noise(NUMS, jax.random.key(0), 100_000)))
+    draws = np.asarray(policy.from_noise(draw_noise(NUMS, jax.random.key(0), 100_000)))
     counts = np.bincount(draws @ [15, 3, 1], minlength=30)
     first, second, third = (np.exp(part) for part in parts_of(logits))
     expected = 100_000 * np.einsum("i,j,k", first, second, third).ravel()
@@ -385,7 +385,7 @@ def test_entropy_and_kl_under_a_mask_are_sums_over_the_legal_actions():
 def test_an_illegal_action_is_never_sampled():
     legal = jnp.array([True, False, True, False])
     policy = make_distribution(Discrete(4), jnp.array([0.0, 50.0, 1.0, 0.0]), None, legal)
-    draws = Categorical(jnp.tile(policy.logits, (100_000, 1))).sample(uniform((100_000,)))
+    draws = Categorical(jnp.tile(policy.logits, (100_000, 1))).from_noise(uniform((100_000,)))
     assert np.unique(draws).tolist() == [0, 2]
 
 
@@ -479,3 +479,17 @@ def test_a_training_takes_legal_actions_only_and_counts_the_dead_ends():
     np.testing.assert_array_equal(metrics.episode_return, np.zeros(4))
     chex.assert_tree_all_finite((state.learner.params, metrics._replace(return_window=0)))
     assert metrics.approx_kl.max() > 1e-4  # it did move
+
+
+@pytest.mark.parametrize("space", [Discrete(4), MultiDiscrete((2, 3)), Box((3,))])
+def test_a_sample_is_what_noise_of_its_own_key_gives(space):
+    """One number per action and component, whatever the shape of the batch."""
+    outputs = jax.random.normal(jax.random.key(1), (2000, num_outputs(space)))
+    policy = make_distribution(space, outputs, outputs[0], None)
+    noise = draw_noise(space, jax.random.key(0), 2000)
+    sampled, chosen = policy.sample(jax.random.key(0)), policy.from_noise(noise)
+    chex.assert_trees_all_equal_shapes_and_dtypes(sampled, chosen)
+    if not isinstance(space, MultiDiscrete):
+        np.testing.assert_array_equal(sampled, chosen)
+    other = np.asarray(policy.sample(jax.random.key(2)))
+    assert (other != np.asarray(sampled)).mean() > 0.1

@@ -45,7 +45,7 @@ def loop(key, greedy):
     for time in range(1, 1000):
         key, action_key, environment_key = jax.random.split(key, 3)
         policy = act(params, observation)
-        action = policy.logits.argmax(-1) if greedy else policy.sample(jax.random.uniform(action_key, (E,)))
+        action = policy.logits.argmax(-1) if greedy else policy.sample(action_key)
         state, time_step = step(environment_key, state, action)
         observation = time_step.observation
         returns += np.where(ended < 0, time_step.reward, 0)

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,29 @@ def test_the_table_of_the_papers_objectives_is_what_the_record_makes():
     assert len(record["tasks"]) >= 3
     assert record["seeds"] >= 3
     assert len(record["settings"]) == 11
+
+
+SHAPES = ("4x128", "64x128", "2048x32")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_throughput_in_the_readme_is_the_one_on_record(shape):
+    content = json.loads((ROOT / "benchmarks" / "results" / "benchmark-cpu-2-cores.json").read_text())
+    rates = {row["part"]: row["steps_per_second"] for row in content["measurements"] if row["shape"] == shape}
+    parts = [f"{rates[part]:,.0f}" for part in ("training", "rollout", "environment", "update")]
+    assert f"| {' | '.join([shape.replace('x', ' x '), *parts])} |" in (ROOT / "README.md").read_text()
+
+
+def test_the_ratios_on_the_page_are_those_on_record():
+    """Of the fast forms and of the peers: the median of the rounds, the least and the most."""
+    results, page = ROOT / "benchmarks" / "results", (ROOT / "docs" / "performance.md").read_text()
+    forms = json.loads((results / "fast-forms-cpu-2-cores.json").read_text())["outcomes"]
+    for form in forms:
+        ratio = f"{form['ratio']:.2f} [{form['least']:.2f}, {form['most']:.2f}]"
+        assert re.search(
+            rf"^\| {re.escape(form['name'])} \| .* \| {re.escape(ratio)} \|$", page, re.MULTILINE
+        )
+    peers = json.loads((results / "peers-cpu-2-cores.json").read_text())["outcomes"]
+    for peer in (peer for peer in peers if peer["failure"] is None):
+        ratios = peer["ours_over_peer"]
+        assert f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}] |" in page

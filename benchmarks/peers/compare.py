@@ -62,7 +62,9 @@ def main(options: Options) -> None:
     outcomes = [outcome for job in make_jobs(options) for outcome in measure(options, entries, job)]
     report.show(outcomes)
     if options.output:
-        report.write(options.output, dataclasses.asdict(options), outcomes)
+        places = ("work_dir", "output", "peer_path")  # of this machine, nothing to publish
+        asked = {name: value for name, value in dataclasses.asdict(options).items() if name not in places}
+        report.write(options.output, asked, outcomes)
 
 
 def choose(options: Options) -> list[Peer]:

@@ -169,7 +169,7 @@ def median_and_worst(seconds: list[float | None]) -> tuple[str, str]:
 def as_json(options: Options, runs: list[Run]) -> dict[str, Any]:
     """Returns the content of the result file."""
     return {
-        "options": dataclasses.asdict(options) | {"output": str(options.output)},
+        "options": {name: value for name, value in vars(options).items() if name != "output"},
         "versions": system.versions(),
         "hardware": system.hardware(),
         "runs": [run._asdict() for run in runs],

@@ -39,7 +39,8 @@ class Worker:
                 env=os.environ | SETTINGS,
             )
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def ask(self, line: str) -> dict[str, Any]:
         """Sends a line and waits for the answer.
@@ -71,6 +72,7 @@ class Worker:
         except (OSError, subprocess.TimeoutExpired):
             self._process.kill()
             self._process.wait()
+        self._reader.join(PATIENCE)
 
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -82,8 +84,9 @@ class Worker:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in filter(_is_answer, self._process.stdout):
-            self._lines.put(line)
+        with self._process.stdout as lines:
+            for line in filter(_is_answer, lines):
+                self._lines.put(line)
         self._lines.put("")
 
     def _last_words(self) -> str:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ppo_jax.distributions import dead_ends, draw_noise, make_distribution, num_outputs
+from ppo_jax.distributions import dead_ends, make_distribution, num_outputs
 from ppo_jax.envs import spaces
 from ppo_jax.envs.environment import (
     Environment,
@@ -401,7 +401,7 @@ def _random_action(environment: Environment, key: jax.Array, time: jax.Array, ob
     outputs = jnp.zeros((NUM_ENVS, num_outputs(space)))
     policy = make_distribution(space, outputs, outputs[0], legal_actions(observation))
     sample_key, corner_key = jax.random.split(key)
-    action = spaces.clip(space, policy.sample(draw_noise(space, sample_key, NUM_ENVS)))
+    action = spaces.clip(space, policy.sample(sample_key))
     if isinstance(space, Box):
         corner = jnp.where(jax.random.bernoulli(corner_key, shape=action.shape), *spaces.bounds(space, 2))
         action = jnp.where((time % 4 == 3) & jnp.isfinite(corner), corner, action)

@@ -23,10 +23,12 @@ def draw(result: Result, path: Path) -> None:
     Raises:
         UsageError: If it cannot be written there.
     """
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    over_envs, over_agents, roofline = figure.subplots(1, 3)
-    _draw_over_environments(over_envs, result.measurements)
-    _draw_over_agents(over_agents, result.measurements)
+    several_agents = len({row.agents for row in result.measurements}) > 1
+    panels = [_draw_over_environments, *([_draw_over_agents] if several_agents else [])]
+    figure = Figure(figsize=(4.4 * (len(panels) + 1), 4.2), layout="constrained")
+    *axes, roofline = figure.subplots(1, len(panels) + 1)
+    for panel, ax in zip(panels, axes, strict=True):
+        panel(ax, result.measurements)
     _draw_roofline(roofline, result.limits, result.measurements)
     options = result.options
     figure.suptitle(

@@ -152,7 +152,7 @@ def _step_once(
     noise, chance = inputs
     space = environment.action_space
     outputs = jnp.zeros((noise.shape[0], num_outputs(space)))  # all actions alike
-    action = spaces.clip(space, make_distribution(space, outputs, outputs[0], None).sample(noise))
+    action = spaces.clip(space, make_distribution(space, outputs, outputs[0], None).from_noise(noise))
     state, time_step = environment.step(chance, collector.environment, action)
     return collector._replace(environment=state, observation=time_step.observation), time_step
 
