@@ -5,6 +5,7 @@ Feistel network computes where an index goes from the index alone.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -71,5 +72,5 @@ def _any_outside(size: int, places: jax.Array) -> jax.Array:
     return jnp.any(places >= size)
 
 
-def _walk(size: int, permute: partial, places: jax.Array) -> jax.Array:
+def _walk(size: int, permute: Callable[[jax.Array], jax.Array], places: jax.Array) -> jax.Array:
     return jnp.where(places < size, places, permute(places))

@@ -20,7 +20,10 @@ CAPACITY = 1024  # most updates of one chunk; a longer one would not save the ho
 CHUNK_SECONDS = 0.25  # how long a chunk should take, so that the screen keeps moving
 # Of XLA on a CPU. Level 1 compiles in three quarters of the time of level 3, and the programs are as fast;
 # by itself XLA uses but half the width of AVX-512. See docs/performance.md for what they gain.
-CPU_OPTIONS = {"xla_backend_optimization_level": 1, "xla_cpu_prefer_vector_width": 512}
+CPU_OPTIONS: dict[str, str | bool] = {
+    "xla_backend_optimization_level": "1",
+    "xla_cpu_prefer_vector_width": "512",
+}
 
 
 class Program(NamedTuple):
@@ -70,7 +73,7 @@ def compile_program(config: Config, hyper: Hyperparams) -> Program:
 
 def compile_ahead(function: Callable, *arguments: Any) -> Any:
     """Compiles a function for arguments of these shapes, with the options that suit the device."""
-    options = CPU_OPTIONS if jax.default_backend() == "cpu" else {}
+    options = CPU_OPTIONS if jax.default_backend() == "cpu" else None
     return jax.jit(function).lower(*arguments).compile(compiler_options=options)
 
 
