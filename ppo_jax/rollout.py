@@ -135,7 +135,7 @@ def rollout(
     draw = partial(_draw, environment, steps_at_once, config.num_envs)
     act = partial(_block, draw, partial(_step, environment, network, params))
     collector, (trajectory, ended) = jax.lax.scan(act, collector, keys)
-    trajectory, ended = jax.tree.map(_join_blocks, (trajectory, ended))  # [T, N, ...]
+    trajectory, ended = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), (trajectory, ended))  # [T, N, ...]
     episodes, summary = summarize(collector.episodes, ended)
     collector = collector._replace(episodes=episodes)
     if collector.reward_scaler is not None:
@@ -174,10 +174,6 @@ def _draw(environment: Environment, num_steps: int, num_envs: int, key: jax.Arra
         noise=noise.reshape(num_steps, num_envs, *noise.shape[1:]),
         environment=environment.draw(num_steps, num_envs, environment_key),
     )
-
-
-def _join_blocks(x: jax.Array) -> jax.Array:
-    return x.reshape(-1, *x.shape[2:])
 
 
 def _step(

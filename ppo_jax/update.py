@@ -98,7 +98,7 @@ class _Progress(NamedTuple):
 
 
 def _samples(x: jax.Array) -> jax.Array:
-    return x.reshape(-1, *x.shape[2:])  # [T, N, ...] to [B, ...]
+    return jax.lax.collapse(x, 0, 2)  # [T, N, ...] to [B, ...]
 
 
 def _sequences(x: jax.Array) -> jax.Array:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import time
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.runs.parts import Part, make_parts
+from ppo_jax.runs.parts import Part, clock, make_parts
 from ppo_jax.runs.program import compile_ahead
 from ppo_jax.train import make_ppo
 
@@ -41,10 +40,10 @@ def measure_limits() -> Limits:
 
 def kernels(config: Config) -> list[list[jax.Array]] | None:
     """Returns the weight matrices of each tower in order, or None unless all it does is multiply by them."""
-    state = jax.jit(make_ppo(config).init)(Hyperparams(), jax.random.key(0))
-    params = {name: tower for name, tower in state.learner.params.items() if name != "log_std"}
     if config.memory_size or config.encoder == "cnn" or config.shared_torso:
         return None
+    state = jax.jit(make_ppo(config).init)(Hyperparams(), jax.random.key(0))
+    params = {name: tower for name, tower in state.learner.params.items() if name != "log_std"}
     towers = [[x for x in jax.tree.leaves(tower) if x.ndim == 2] for tower in params.values()]
     chained = all(a.shape[1] == b.shape[0] for tower in towers for a, b in itertools.pairwise(tower))
     return towers if chained else None
@@ -105,13 +104,7 @@ def _seconds(function: Any, *arguments: jax.Array) -> float:
     """Returns the least of several times of an operation."""
     program = compile_ahead(function, *arguments)
     jax.block_until_ready(program(*arguments))
-    return min(_clock(program, arguments) for _ in range(7))
-
-
-def _clock(program: Any, arguments: tuple[jax.Array, ...]) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(program(*arguments))
-    return time.perf_counter() - start
+    return min(clock(program, *arguments) for _ in range(7))
 
 
 def _multiply(config: Config, index: jax.Array, work: _Work) -> _Work:

@@ -99,27 +99,31 @@ def prepare(part: Part, seconds: float, compile_program: Callable = compile_ahea
     use = program.memory_analysis()
     memory = use.temp_size_in_bytes + use.argument_size_in_bytes + use.output_size_in_bytes
     timed = Timed(program, part.carry, part.steps, 1, compiling, memory)
-    while (took := clock(timed)) < seconds / 4:
+    while (took := _clock(timed)) < seconds / 4:
         timed = timed._replace(turns=timed.turns * 4)
     return timed._replace(turns=max(1, round(timed.turns * seconds / took)))
 
 
-def clock(timed: Timed) -> float:
-    """Returns the seconds that the loop takes."""
+def clock(program: Callable, *arguments: Any) -> float:
+    """Returns the seconds that a compiled program takes."""
     start = time.perf_counter()
-    jax.block_until_ready(timed.program(timed.turns, timed.carry))
+    jax.block_until_ready(program(*arguments))
     return time.perf_counter() - start
 
 
 def measure(all_timed: list[Timed], repeats: int) -> list[list[float]]:
     """Returns steps per second, [repeats] for each; the loops take turns, so that drifts hit all of them."""
-    rounds = [[timed.turns * timed.steps / clock(timed) for timed in all_timed] for _ in range(repeats)]
+    rounds = [[timed.turns * timed.steps / _clock(timed) for timed in all_timed] for _ in range(repeats)]
     return [list(rates) for rates in zip(*rounds, strict=True)]
 
 
 def summarize(rates: list[float]) -> Rate:
     """Returns median and spread of repeated measurements."""
     return Rate(statistics.median(rates), min(rates), max(rates))
+
+
+def _clock(timed: Timed) -> float:
+    return clock(timed.program, timed.turns, timed.carry)
 
 
 def _repeat(body: Body, count: jax.Array, carry: Any) -> Any:
