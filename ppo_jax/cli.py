@@ -136,6 +136,8 @@ class Benchmark:
     def run(self) -> int:
         """Measures, and returns the exit status."""
         benchmark_options.check(self.options)
+        if self.output is not None and self.output.suffix != ".json":
+            raise UsageError(f"output = '{self.output}' does not end in .json; give a name that does")
         from rich.console import Console
 
         from ppo_jax.runs import benchmark, benchmark_plots

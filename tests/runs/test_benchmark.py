@@ -93,6 +93,12 @@ def test_all_mistakes_are_named_at_once_and_shared_ones_only_once():
     assert len(caught.value.problems) == 3
 
 
+def test_a_picture_cannot_take_the_place_of_the_numbers(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["benchmark", "--output", str(tmp_path / "result.png")])
+    assert "does not end in .json" in capsys.readouterr().err
+
+
 def test_a_mistake_is_answered_without_importing_jax():
     code = (
         "import sys; from ppo_jax.cli import main\ntry: main(['benchmark', '--repeats', '0'])\n"
