@@ -99,7 +99,8 @@ class Hyperparams(NamedTuple):
     """The numbers of a run that are traced: any values share one compilation, and a sweep is a vmap.
 
     "Off" is a value, never a branch: `inf` for a bound, 0 for a coefficient, equal ends for a
-    schedule. Each field is a float, or an array of floats where `jax.vmap` maps over it.
+    schedule; with one exception, `target_kl`. Each field is a float, or an array of floats where
+    `jax.vmap` maps over it.
     """
 
     learning_rate: float = 2.5e-4
@@ -126,9 +127,9 @@ class Hyperparams(NamedTuple):
     """Weight of the KL penalty (beta of Eq. 8), or where an adaptive one starts."""
     desired_kl: float = 0.01
     """KL per update that an adaptive penalty or learning rate steers to, in nats (d_targ of Section 4)."""
-    target_kl: float = math.inf
-    """The epochs that remain are left out once the mean KL of one exceeds this, in nats; inf is off.
-    Each gradient step measures the KL before it moves."""
+    target_kl: float | None = None
+    """The epochs that remain are left out once the mean KL of one exceeds this, in nats. None is off, and
+    leaves the check out of the program. Each gradient step measures the KL before it moves."""
     max_grad_norm: float = 0.5
     """Gradients are scaled down to this global norm; inf is off."""
     adam_epsilon: float = 1e-5
@@ -334,8 +335,11 @@ class _Range(NamedTuple):
     low: float
     high: float
     words: str
+    optional: bool = False
 
     def holds(self, value: Any) -> bool:
+        if self.optional and value is None:
+            return True
         elements = _elements(value)
         return bool(elements) and all(map(self._holds_one, elements))
 
@@ -346,6 +350,7 @@ class _Range(NamedTuple):
 _TINY, _HUGE = 2.0**-126, 2.0**128 - 2.0**104  # of float32, which the value becomes
 _POSITIVE = _Range(_TINY, _HUGE, "positive and finite")
 _POSITIVE_OR_OFF = _Range(_TINY, math.inf, "positive (inf turns it off)")
+_POSITIVE_OR_NONE = _Range(_TINY, math.inf, "positive (None turns it off)", optional=True)
 _NOT_NEGATIVE = _Range(0.0, _HUGE, "0 or more and finite")
 _FRACTION = _Range(0.0, 1.0, "between 0 and 1")
 
@@ -362,16 +367,17 @@ _RANGES = {
     "final_entropy_coefficient": _NOT_NEGATIVE,
     "kl_coefficient": _NOT_NEGATIVE,
     "desired_kl": _POSITIVE,
-    "target_kl": _POSITIVE_OR_OFF,
+    "target_kl": _POSITIVE_OR_NONE,
     "max_grad_norm": _POSITIVE_OR_OFF,
     "adam_epsilon": _POSITIVE,
 }
 
 
 def _hyper_problems(hyper: Hyperparams) -> list[str]:
+    examples = Hyperparams(target_kl=0.02)
     return [
         f"{name} = {value!r} is not a number that is {_RANGES[name].words}; "
-        f"give one such as {Hyperparams._field_defaults[name]}"
+        f"give one such as {getattr(examples, name)}"
         for name, value in hyper._asdict().items()
         if not _RANGES[name].holds(value)
     ]

@@ -1,6 +1,7 @@
 """Probability distributions over actions: sample, log_prob, entropy, mode, kl."""
 
 import math
+from functools import reduce
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ ILLEGAL = -1e30
 # Range of the logarithm of a Gaussian's deviation, in units of the action's scale: from 0.7 % of half
 # the width between the bounds (less would let single steps change ratios by e^20) to 7 times of it.
 MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
+FEW_ACTIONS = 16  # which are cheaper one by one than as an axis to reduce
 
 
 class Categorical(NamedTuple):
@@ -31,7 +33,9 @@ class Categorical(NamedTuple):
     @property
     def log_probs(self) -> jax.Array:
         """[..., A], normalized log-probabilities."""
-        return jax.nn.log_softmax(self.logits)
+        if self.logits.shape[-1] > FEW_ACTIONS:
+            return jax.nn.log_softmax(self.logits)
+        return self.logits - _log_sum_exp(self.logits)[..., None]
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draws one action each, [...] int32."""
@@ -226,6 +230,16 @@ def dead_ends(action_space: Space, legal: jax.Array) -> jax.Array:
 def _split(nums: tuple[int, ...], x: jax.Array) -> list[jax.Array]:
     """Splits what stands in a row for all components, [..., sum(nums)]."""
     return jnp.split(x, list(accumulate(nums))[:-1], axis=-1)
+
+
+def _log_sum_exp(logits: jax.Array) -> jax.Array:
+    """Returns log(sum(exp(logits))) over the last axis, [..., A] to [...], an action at a time.
+
+    XLA's reductions over an axis of two or three elements take several times as long on a CPU.
+    """
+    each = [logits[..., i] for i in range(logits.shape[-1])]
+    largest = jax.lax.stop_gradient(reduce(jnp.maximum, each))
+    return largest + jnp.log(reduce(jnp.add, [jnp.exp(logit - largest) for logit in each]))
 
 
 def _hold(log_std: jax.Array) -> jax.Array:

@@ -18,6 +18,7 @@ from ppo_jax.config import Config, Precision
 from ppo_jax.distributions import num_outputs
 from ppo_jax.envs.spaces import Box, Space
 from ppo_jax.errors import UsageError
+from ppo_jax.product import product
 
 MakeNetwork = Callable[[Config, Space, Space, Space | None], Network]
 
@@ -55,8 +56,9 @@ class Stack(linen.Module):
     def __call__(self, x: jax.Array, memory: Memory = ()) -> Any:
         """Maps features [..., *D] to outputs [..., O], and to the next memory if there is one."""
         rounded = self.precision == "bfloat16"
-        dense = partial(_dense, jnp.bfloat16 if rounded else jnp.float32)
-        with jax.default_matmul_precision("float32" if rounded else self.precision):
+        precision = "float32" if rounded else self.precision
+        dense = partial(_dense, jnp.bfloat16 if rounded else jnp.float32, precision)
+        with jax.default_matmul_precision(precision):
             for channels in self.conv_channels:
                 x = self.activation(dense(channels, math.sqrt(2))(_patches(x)))
             x = x.reshape(*x.shape[: x.ndim - self.rank], -1)
@@ -183,8 +185,14 @@ def _apply_recurrent(
     return jnp.asarray(outputs), memory
 
 
-def _dense(dtype: Any, size: int, gain: float) -> linen.Dense:
-    return linen.Dense(size, kernel_init=linen.initializers.orthogonal(gain), dtype=dtype)
+def _dense(dtype: Any, precision: str, size: int, gain: float) -> linen.Dense:
+    weights = linen.initializers.orthogonal(gain)
+    return linen.Dense(size, kernel_init=weights, dtype=dtype, precision=precision, dot_general=_multiply)
+
+
+def _multiply(x: jax.Array, kernel: jax.Array, axes: Any, *, precision: str, **_: Any) -> jax.Array:
+    """Multiplies as `Dense` asks for: the axes are always the last and the first."""
+    return product(precision, x, kernel)
 
 
 def _gru(dtype: Any, size: int) -> linen.GRUCell:

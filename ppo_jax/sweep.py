@@ -37,13 +37,13 @@ def sweep(
     Raises:
         UsageError: If no field of `hyper` is an array [H], or `keys` is not [S].
     """
-    ranks = {name: jnp.ndim(value) for name, value in hyper._asdict().items()}
+    ranks = {name: jnp.ndim(value) for name, value in hyper._asdict().items() if value is not None}
     if max(ranks.values()) != 1 or keys.ndim != 1:
         raise UsageError(
             f"hyper has fields of ranks {ranks} and keys the shape {keys.shape}; give at least one field as "
             "an array [H], no field of a higher rank, and keys [S] as `jax.random.split` makes them"
         )
-    axes = Hyperparams(**{name: 0 if rank else None for name, rank in ranks.items()})  # pyright: ignore
+    axes = Hyperparams(**{name: 0 if ranks.get(name) else None for name in hyper._fields})  # pyright: ignore
     over_seeds = jax.vmap(partial(_train, config, environment, make_network), in_axes=(None, 0))
     return jax.vmap(over_seeds, in_axes=(axes, None))(hyper, keys)
 

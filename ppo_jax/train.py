@@ -2,27 +2,24 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from ppo_jax.actor_critic import Memory, Network, Params
+from ppo_jax.actor_critic import Network
 from ppo_jax.config import Config, Hyperparams, division_problems, validate
 from ppo_jax.distributions import dead_ends
 from ppo_jax.envs.environment import Environment, legal_actions
 from ppo_jax.envs.episodes import EpisodeSummary
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.errors import UsageError
-from ppo_jax.gae import gae
-from ppo_jax.loss import Samples
+from ppo_jax.estimate import estimate, explained_variance
 from ppo_jax.networks import MakeNetwork, make_network
 from ppo_jax.rollout import Collector, Trajectory, init_collector, rollout
 from ppo_jax.schedules import at_update
 from ppo_jax.update import Learner, UpdateInfo, init_learner, update
-
-CACHED_SAMPLES = 4096  # whose activations, 64 to a layer, take 1 MiB
 
 
 class TrainState(NamedTuple):
@@ -241,81 +238,6 @@ def _step(
     env_steps = num_updates * config.batch_size
     num_dead_ends = _count_dead_ends(environment, trajectory)
     return state, _metrics(env_steps, hyper, episodes, info, num_dead_ends, explained_variance(batch))
-
-
-def estimate(
-    config: Config, network: Network, hyper: Hyperparams, params: Params, trajectory: Trajectory
-) -> Samples:
-    """Turns a trajectory into samples to learn from: values, advantages, value targets.
-
-    Args:
-        config: For whether the old policy will be needed.
-        network: For the value function.
-        hyper: gamma and lambda.
-        params: Parameters that collected the trajectory.
-        trajectory: [T, N, ...].
-
-    Returns:
-        The batch, [T, N, ...].
-    """
-    predict = partial(_predict, config, partial(network.apply, params))
-    value, memory = predict(trajectory.memory, trajectory.observation, trajectory.start)
-    going_on = jnp.zeros_like(trajectory.start)  # the successor belongs to the same episode
-    next_value, _ = predict(memory, trajectory.final_observation, going_on)
-    advantage = gae(
-        trajectory.reward,
-        value,
-        next_value,
-        trajectory.terminated,
-        trajectory.done,
-        hyper.gamma,
-        hyper.gae_lambda,
-    )
-    return Samples(
-        observation=trajectory.observation,
-        action=trajectory.action,
-        log_prob=trajectory.log_prob,
-        value=value,
-        advantage=advantage,
-        target=advantage + value,
-        policy=trajectory.policy if config.measures_kl else None,
-        memory=trajectory.memory,
-        start=trajectory.start if network.remembers else None,
-    )
-
-
-def _predict(config: Config, apply: Callable, *inputs: Any) -> tuple[jax.Array, Memory]:
-    """Returns values and memories of all steps, [T, N, ...], off the sequential path of the rollout.
-
-    A CPU takes as many steps at a time as fit into its cache, other devices take all of them.
-    """
-    outputs = partial(_outputs, apply)
-    if config.batch_size <= CACHED_SAMPLES:
-        return outputs(inputs)
-    steps_at_once = max(1, CACHED_SAMPLES // config.num_envs)
-    in_chunks = partial(jax.lax.map, outputs, batch_size=steps_at_once)
-    return jax.lax.platform_dependent(inputs, cpu=in_chunks, default=outputs)
-
-
-def _outputs(apply: Callable, inputs: tuple) -> tuple[jax.Array, Memory]:
-    _, value, memory = apply(*inputs)
-    return value, memory
-
-
-def explained_variance(batch: Samples) -> jax.Array:
-    """Computes the share of the targets' variance that the values before the update explain.
-
-    Args:
-        batch: For its values and targets, [T, N].
-
-    Returns:
-        1 - Var(target - V) / Var(target): at most 1; NaN if the targets do not vary by more than
-        their rounding.
-    """
-    variance = batch.target.var()
-    unexplained = (batch.target - batch.value).var()
-    rounding = (4 * jnp.finfo(jnp.float32).eps) ** 2 * (batch.target**2).mean()
-    return jnp.where(variance > rounding, 1 - unexplained / variance, jnp.nan)
 
 
 def _count_dead_ends(environment: Environment, trajectory: Trajectory) -> jax.Array:

@@ -63,7 +63,7 @@ def update(
 ) -> tuple[Learner, UpdateInfo]:
     """Optimizes the loss over a batch for K epochs; each epoch uses every sample exactly once.
 
-    Departure from the paper, off by default (`target_kl` = inf): once the mean KL of an epoch exceeds
+    Departure from the paper, off by default (`target_kl` = None): once the mean KL of an epoch exceeds
     `target_kl`, the epochs that remain are left out.
 
     Args:
@@ -115,6 +115,9 @@ def _epoch(
 ) -> tuple[_Progress, UpdateInfo]:
     """Takes the gradient steps of an epoch, unless the KL has exceeded its limit before."""
     train, skip = partial(_train_epoch, take_step), partial(_skip_epoch, take_step)
+    if hyper.target_kl is None:  # no `cond`, which under `vmap` passes over all parameters once more
+        learner, info = train(progress.learner, indices)
+        return progress._replace(learner=learner), info
     learner, info = jax.lax.cond(progress.done, skip, train, progress.learner, indices)
     done = progress.done | (info.loss.approx_kl > hyper.target_kl)
     return _Progress(learner=learner, done=done), info

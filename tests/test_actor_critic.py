@@ -25,9 +25,10 @@ from ppo_jax.envs.environment import (
 )
 from ppo_jax.envs.spaces import Box, Discrete
 from ppo_jax.errors import UsageError
+from ppo_jax.estimate import estimate
 from ppo_jax.networks import Stack, make_network, plain, recurrent
 from ppo_jax.rollout import init_collector, rollout
-from ppo_jax.train import estimate, make_ppo, train
+from ppo_jax.train import make_ppo, train
 from ppo_jax.update import init_learner, update
 from tests import oracles, probes
 from tests import oracles_continuous as more_oracles

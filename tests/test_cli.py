@@ -85,7 +85,7 @@ BAD_VALUES = [
     ("--clip-epsilon inf --clip-schedule linear", "clip_epsilon", "inf", "clip_schedule = 'constant'"),
     ("--final-clip-epsilon 0.1", "final_clip_epsilon", "0.1", "clip_schedule = 'linear'"),
     ("--desired-kl 0", "desired_kl", "0.0", "positive"),
-    ("--target-kl 0", "target_kl", "0.0", "inf turns it off"),
+    ("--target-kl 0", "target_kl", "0.0", "None turns it off"),
     ("--kl-coefficient -1", "kl_coefficient", "-1.0", "0 or more"),
     ("--env CartPole", "env", "'CartPole'", "did you mean 'CartPole-v1'"),
     ("--env cartpole-v1", "env", "'cartpole-v1'", "did you mean 'CartPole-v1'"),

@@ -13,9 +13,9 @@ import pytest
 from ppo_jax.actor_critic import Network, memoryless
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.distributions import Categorical, DiagonalGaussian
+from ppo_jax.estimate import estimate
 from ppo_jax.loss import Samples, kl_penalized_surrogate, ppo_loss, unclipped_surrogate
 from ppo_jax.rollout import init_collector, rollout
-from ppo_jax.train import estimate
 from tests import oracles, oracles_continuous, probes
 from tests.linear import make_linear_network
 

@@ -71,7 +71,7 @@ def test_the_paper_preset_is_the_classic_teaching_run():
         value_clip_epsilon=math.inf,
         value_coefficient=1.0,
         entropy_coefficient=0.01,
-        target_kl=math.inf,
+        target_kl=None,
         max_grad_norm=0.5,
         adam_epsilon=1e-5,
     )

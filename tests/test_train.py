@@ -17,10 +17,11 @@ from ppo_jax.distributions import Categorical
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.envs.spaces import Box, Discrete
 from ppo_jax.errors import UsageError
+from ppo_jax.estimate import estimate, explained_variance
 from ppo_jax.loss import Samples
 from ppo_jax.networks import make_network
 from ppo_jax.rollout import Trajectory
-from ppo_jax.train import Metrics, advance, estimate, explained_variance, make_ppo, train
+from ppo_jax.train import Metrics, advance, make_ppo, train
 from tests import probes
 from tests.bits import digest, python
 from tests.counted import Counted

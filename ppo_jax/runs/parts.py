@@ -15,10 +15,11 @@ from ppo_jax.distributions import draw_noise, make_distribution, num_outputs
 from ppo_jax.envs import spaces
 from ppo_jax.envs.environment import Environment
 from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.estimate import estimate
 from ppo_jax.networks import make_network
 from ppo_jax.rollout import Collector, init_collector, rollout
 from ppo_jax.runs.program import compile_ahead
-from ppo_jax.train import PPO, TrainState, estimate, make_ppo
+from ppo_jax.train import PPO, TrainState, make_ppo
 from ppo_jax.update import Learner, init_learner, update
 
 Body = Callable[[jax.Array, Any], Any]  # (index, carry) -> carry

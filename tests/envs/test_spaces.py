@@ -11,10 +11,10 @@ import pytest
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Dynamics, Transition, make_batched
 from ppo_jax.envs.spaces import Box, Discrete, MultiDiscrete, bounds, clip
+from ppo_jax.estimate import estimate
 from ppo_jax.evaluate import evaluate
 from ppo_jax.networks import make_network
 from ppo_jax.rollout import init_collector, rollout
-from ppo_jax.train import estimate
 from tests import oracles_continuous as oracles
 
 ACTIONS = jnp.array([[-3.0, -0.5, 0.0], [0.5, 3.0, 1e9]])
