@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 from ppo_jax.actor_critic import Network, Params
 from ppo_jax.config import Config, Hyperparams
@@ -23,7 +24,7 @@ class Learner(NamedTuple):
 
     Attributes:
         params: theta, parameters of the policy and the value function.
-        optimizer: Adam's moments and count.
+        optimizer: Adam's count, and its moments for all parameters in one vector.
         steering: What follows the KL of the updates.
     """
 
@@ -55,7 +56,8 @@ def init_learner(network: Network, hyper: Hyperparams, key: jax.Array) -> Learne
         key: For the parameters.
     """
     params = network.init(key)
-    return Learner(params=params, optimizer=_optimizer(hyper).init(params), steering=init_steering())
+    optimizer = _optimizer(hyper).init(ravel_pytree(params)[0])
+    return Learner(params=params, optimizer=optimizer, steering=init_steering())
 
 
 def update(
@@ -145,9 +147,11 @@ def _gradient_step(
     minibatch = jax.tree.map(partial(jnp.take, indices=indices, axis=0), units)
     loss = partial(ppo_loss, config, network, hyper)
     grads, info = jax.grad(loss, has_aux=True)(learner.params, minibatch)
-    steps, optimizer = _optimizer(hyper).update(grads, learner.optimizer)
-    params = jax.tree.map(jnp.add, learner.params, steps)
-    info = UpdateInfo(loss=info, grad_norm=optax.tree.norm(grads), num_epochs=jnp.zeros((), jnp.int32))
+    gradient, unravel = ravel_pytree(grads)  # one vector: a few large operations instead of many small ones
+    step, optimizer = _optimizer(hyper).update(gradient, learner.optimizer)
+    params = jax.tree.map(jnp.add, learner.params, unravel(step))
+    norm = optax.tree.norm(gradient)
+    info = UpdateInfo(loss=info, grad_norm=norm, num_epochs=jnp.zeros((), jnp.int32))
     return learner._replace(params=params, optimizer=optimizer), info
 
 
@@ -158,14 +162,9 @@ def _kl(network: Network, params: Params, units: Samples) -> jax.Array:
 
 
 def _optimizer(hyper: Hyperparams) -> optax.GradientTransformation:
-    """Adam behind a bound on the global norm, made anew in the trace so that nothing is baked in.
-
-    It works on all parameters as one vector: a few large operations instead of many small ones.
-    """
-    return optax.flatten(
-        optax.chain(
-            optax.clip_by_global_norm(jnp.minimum(hyper.max_grad_norm, MAX_FLOAT)),
-            optax.scale_by_adam(eps=hyper.adam_epsilon),
-            optax.scale_by_learning_rate(hyper.learning_rate),
-        )
+    """Adam behind a bound on the global norm, made anew in the trace so that nothing is baked in."""
+    return optax.chain(
+        optax.clip_by_global_norm(jnp.minimum(hyper.max_grad_norm, MAX_FLOAT)),
+        optax.scale_by_adam(eps=hyper.adam_epsilon),
+        optax.scale_by_learning_rate(hyper.learning_rate),
     )
