@@ -131,7 +131,7 @@ def rollout(
         Where they stand afterwards, the trajectory [T, N, ...], and the episodes that ended in it.
     """
     steps_at_once = _steps_at_once(config, environment)
-    keys = jax.random.split(key, config.num_steps // steps_at_once)
+    keys = jax.random.split(key, (config.num_steps // steps_at_once, 2))  # of each block two
     draw = partial(_draw, environment, steps_at_once, config.num_envs)
     act = partial(_block, draw, partial(_step, environment, network, params))
     collector, (trajectory, ended) = jax.lax.scan(act, collector, keys)
@@ -153,7 +153,8 @@ class _Chance(NamedTuple):
 
 def _steps_at_once(config: Config, environment: Environment) -> int:
     """Decides for how many steps to draw at once: as many as fit into DRAWN_BYTES and divide T."""
-    one = jax.eval_shape(partial(_draw, environment, 1, config.num_envs), jax.random.key(0))
+    keys = jax.eval_shape(jax.random.split, jax.random.key(0))
+    one = jax.eval_shape(partial(_draw, environment, 1, config.num_envs), keys)
     bytes_of_one = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one))
     most = max(1, DRAWN_BYTES // bytes_of_one)
     divisors = [size for size in range(1, config.num_steps + 1) if config.num_steps % size == 0]
@@ -161,14 +162,14 @@ def _steps_at_once(config: Config, environment: Environment) -> int:
 
 
 def _block(
-    draw: Callable, step: Callable, collector: Collector, key: jax.Array
+    draw: Callable, step: Callable, collector: Collector, keys: jax.Array
 ) -> tuple[Collector, tuple[Trajectory, EndedEpisodes]]:
-    return jax.lax.scan(step, collector, draw(key))
+    return jax.lax.scan(step, collector, draw(keys))
 
 
-def _draw(environment: Environment, num_steps: int, num_envs: int, key: jax.Array) -> _Chance:
+def _draw(environment: Environment, num_steps: int, num_envs: int, keys: jax.Array) -> _Chance:
     """Draws all that chance decides in some steps, [num_steps, N, ...], off the sequential path."""
-    action_key, environment_key = jax.random.split(key)
+    action_key, environment_key = keys
     noise = draw_noise(environment.action_space, action_key, num_steps * num_envs)
     return _Chance(
         noise=noise.reshape(num_steps, num_envs, *noise.shape[1:]),

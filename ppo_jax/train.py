@@ -181,9 +181,10 @@ def advance(
     Returns:
         The state after them, and metrics [capacity], zero beyond `num_updates`.
     """
-    metrics = jax.tree.map(partial(_room, capacity), jax.eval_shape(ppo.step, hyper, state)[1])
+    step = jax.jit(ppo.step, inline=True)  # traced but once, for the shapes and for the loop
+    metrics = jax.tree.map(partial(_room, capacity), jax.eval_shape(step, hyper, state)[1])
     num_updates = capacity if num_updates is None else num_updates
-    body = partial(_advance_one, ppo, hyper)
+    body = partial(_advance_one, step, hyper)
     return jax.lax.fori_loop(0, num_updates, body, (state, metrics))
 
 
@@ -192,10 +193,10 @@ def _room(capacity: int, scalar: jax.ShapeDtypeStruct) -> jax.Array:
 
 
 def _advance_one(
-    ppo: PPO, hyper: Hyperparams, index: jax.Array, carry: tuple[TrainState, Metrics]
+    step: Callable, hyper: Hyperparams, index: jax.Array, carry: tuple[TrainState, Metrics]
 ) -> tuple[TrainState, Metrics]:
     state, history = carry
-    state, metrics = ppo.step(hyper, state)
+    state, metrics = step(hyper, state)
     return state, jax.tree.map(lambda rows, row: rows.at[index].set(row), history, metrics)
 
 

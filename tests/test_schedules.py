@@ -77,8 +77,9 @@ def test_a_cosine_moves_slowest_at_its_ends():
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_schedule_moves_nothing_else(name):
     before, after = Hyperparams(**{name: 0.4}), scheduled(name, "linear", 0.4, 0.1)
-    for other in set(Hyperparams._fields) - {name, f"final_{name}"}:
+    for other in set(Hyperparams._fields) - {name, f"final_{name}", "target_kl"}:
         np.testing.assert_array_equal(getattr(after, other), np.float32(getattr(before, other)))
+    assert after.target_kl is None
 
 
 def test_a_bound_that_is_off_stays_off():

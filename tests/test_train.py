@@ -302,14 +302,21 @@ def trajectory_of(key, num_steps=5, num_envs=3):
     keys = jax.random.split(key, 5)
     shape = (num_steps, num_envs)
     terminated, truncated = (jax.random.bernoulli(k, 0.3, shape) for k in keys[:2])
+    done = terminated | truncated
+    observation = jax.random.normal(keys[2], (*shape, 4))
+    final_observation = jax.random.normal(keys[3], (*shape, 4))
+    goes_on = ~done[:-1, :, None]  # then the successor is the next state
+    final_observation = final_observation.at[:-1].set(
+        jnp.where(goes_on, observation[1:], final_observation[:-1])
+    )
     return Trajectory(
-        observation=jax.random.normal(keys[2], (*shape, 4)),
+        observation=observation,
         action=jnp.zeros(shape, jnp.int32),
         policy=Categorical(jax.random.normal(key, (*shape, 2))),
-        final_observation=jax.random.normal(keys[3], (*shape, 4)),
+        final_observation=final_observation,
         reward=jax.random.normal(keys[4], shape),
         terminated=terminated,
-        done=terminated | truncated,
+        done=done,
         start=jnp.zeros(shape, bool),
         memory=(),
     )
