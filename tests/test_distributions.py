@@ -13,6 +13,7 @@ from scipy import stats
 
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.distributions import (
+    FEW_ACTIONS,
     ILLEGAL,
     MAX_LOG_STD,
     MIN_LOG_STD,
@@ -44,6 +45,21 @@ def uniform(shape):
 def test_log_prob_matches_the_oracle():
     expected = np.take_along_axis(oracles.log_softmax(LOGITS), ACTIONS[..., None], axis=-1)[..., 0]
     np.testing.assert_allclose(POLICY.log_prob(ACTIONS), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_actions", [1, 2, FEW_ACTIONS, FEW_ACTIONS + 1])
+def test_log_probs_of_few_and_of_many_actions_are_jaxs_own_with_the_same_gradient(num_actions):
+    logits = jnp.asarray(5 * RNG.normal(size=(9, num_actions)), jnp.float32).at[0, 0].set(ILLEGAL)
+    weight = jnp.asarray(RNG.normal(size=logits.shape), jnp.float32)
+
+    def ours(logits):
+        return Categorical(logits).log_probs
+
+    np.testing.assert_allclose(ours(logits), jax.nn.log_softmax(logits), rtol=1e-5, atol=1e-6)
+    slopes = [
+        jax.jit(jax.grad(lambda x, f=f: (f(x) * weight).sum()))(logits) for f in (ours, jax.nn.log_softmax)
+    ]
+    np.testing.assert_allclose(*slopes, rtol=1e-4, atol=1e-5)
 
 
 def test_entropy_matches_the_oracle():

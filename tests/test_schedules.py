@@ -312,10 +312,19 @@ def test_epochs_after_the_kl_limit_leave_neither_parameters_nor_means_a_trace(by
     chex.assert_trees_all_close((learner, info), by_epochs[count - 1], rtol=1e-5, atol=1e-6)
 
 
-def test_a_limit_of_infinity_never_stops_an_update():
-    _, info = one_update(epochs(3), FAST._replace(learning_rate=100.0))
+@pytest.mark.parametrize("limit", [None, math.inf])
+def test_without_a_limit_or_with_one_of_infinity_nothing_stops_an_update(limit):
+    _, info = one_update(epochs(3), FAST._replace(learning_rate=100.0, target_kl=limit))
     assert float(info.loss.approx_kl) > 1
     assert int(info.num_epochs) == 3
+
+
+def test_the_program_asks_for_the_kl_limit_only_if_there_is_one():
+    """Under `vmap` the question costs every agent a pass over all its parameters."""
+    programs = [
+        jax.make_jaxpr(partial(one_update, epochs(3)))(FAST._replace(target_kl=x)) for x in (None, 1.0)
+    ]
+    assert ["cond[" in str(program) for program in programs] == [False, True]
 
 
 def test_under_vmap_each_limit_stops_its_own_row_only(by_epochs, kl_of_epochs):

@@ -13,14 +13,8 @@ import numpy as np
 import pytest
 
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.distributions import Categorical
-from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.envs.spaces import Box, Discrete
 from ppo_jax.errors import UsageError
-from ppo_jax.estimate import estimate, explained_variance
-from ppo_jax.loss import Samples
-from ppo_jax.networks import make_network
-from ppo_jax.rollout import Trajectory
 from ppo_jax.train import Metrics, advance, make_ppo, train
 from tests import probes
 from tests.bits import digest, python
@@ -293,84 +287,6 @@ def test_a_caller_may_train_a_network_of_their_own():
     chex.assert_trees_all_equal_shapes_and_dtypes(state.learner.params, first)
     before, after = (np.diff(params["actor"]).item() for params in (first, state.learner.params))
     assert after > before + 0.5
-
-
-# Between rollout and update
-
-
-def trajectory_of(key, num_steps=5, num_envs=3):
-    keys = jax.random.split(key, 5)
-    shape = (num_steps, num_envs)
-    terminated, truncated = (jax.random.bernoulli(k, 0.3, shape) for k in keys[:2])
-    done = terminated | truncated
-    observation = jax.random.normal(keys[2], (*shape, 4))
-    final_observation = jax.random.normal(keys[3], (*shape, 4))
-    goes_on = ~done[:-1, :, None]  # then the successor is the next state
-    final_observation = final_observation.at[:-1].set(
-        jnp.where(goes_on, observation[1:], final_observation[:-1])
-    )
-    return Trajectory(
-        observation=observation,
-        action=jnp.zeros(shape, jnp.int32),
-        policy=Categorical(jax.random.normal(key, (*shape, 2))),
-        final_observation=final_observation,
-        reward=jax.random.normal(keys[4], shape),
-        terminated=terminated,
-        done=done,
-        start=jnp.zeros(shape, bool),
-        memory=(),
-    )
-
-
-def test_a_batch_bootstraps_from_the_true_successor_unless_the_task_ended():
-    """With lambda = 0 the target is r + gamma * (1 - terminated) * V(successor), truncated or not."""
-    environment = make_environment("CartPole-v1")
-    network = make_network(CONFIG, environment.observation_space, environment.action_space)
-    params = network.init(jax.random.key(0))
-    trajectory = trajectory_of(jax.random.key(1))._replace(memory=network.init_memory(3))
-    assert (trajectory.done & ~trajectory.terminated).any()
-
-    hyper = Hyperparams(gamma=0.9, gae_lambda=0.0)
-    batch = estimate(CONFIG, network, hyper, params, trajectory)
-    future = np.where(trajectory.terminated, 0, network.value(params, trajectory.final_observation))
-    np.testing.assert_allclose(batch.target, trajectory.reward + 0.9 * future, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(batch.value, network.value(params, trajectory.observation), rtol=1e-6)
-    np.testing.assert_allclose(batch.advantage, batch.target - batch.value, rtol=1e-4, atol=1e-5)
-    for name in ("observation", "action", "log_prob"):
-        np.testing.assert_array_equal(getattr(batch, name), getattr(trajectory, name))
-
-
-TARGET = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
-
-
-@pytest.mark.parametrize(
-    ("value", "explained"),
-    [
-        pytest.param(TARGET, 1.0, id="perfect"),
-        pytest.param(TARGET + 3, 1.0, id="an offset does not vary"),
-        pytest.param(np.zeros_like(TARGET), 0.0, id="a constant explains nothing"),
-        pytest.param(-TARGET, -3.0, id="worse than a constant"),
-        pytest.param(TARGET / 2, 0.75, id="half way"),
-    ],
-)
-def test_explained_variance_of(value, explained):
-    assert float(explained_variance(batch_of(value, TARGET))) == pytest.approx(explained, abs=1e-5)
-
-
-def test_explained_variance_is_unknown_where_targets_do_not_vary():
-    assert np.isnan(explained_variance(batch_of(TARGET, np.ones_like(TARGET))))
-
-
-def test_rounding_is_not_taken_for_variance():
-    one = np.float32(1)
-    target = np.where(np.eye(8, dtype=bool), one, np.nextafter(one, np.float32(2)))
-    assert target.var() > 0
-    assert np.isnan(explained_variance(batch_of(np.zeros_like(target), target)))
-
-
-def batch_of(value, target):
-    blank = jnp.zeros(target.shape)
-    return Samples(blank, blank, blank, jnp.asarray(value), blank, jnp.asarray(target))
 
 
 # Mistakes
