@@ -5,6 +5,7 @@ form is: the median, the least and the most of the ratios of all rounds.
 """
 
 import dataclasses
+import itertools
 import json
 import statistics
 from collections.abc import Callable
@@ -24,7 +25,10 @@ from ppo_jax.actor_critic import Network, Params
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.distributions import Categorical
 from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.estimate import successor_values
 from ppo_jax.networks import make_network
+from ppo_jax.product import kernel_gradient, narrow_kernel_gradient
+from ppo_jax.rollout import Trajectory
 from ppo_jax.runs import parts, system
 from ppo_jax.runs.parts import Part
 from ppo_jax.shuffle import shuffle
@@ -37,6 +41,9 @@ SHAPES = {
 }
 NUM_SHUFFLED = (512, 8192, 65_536)
 NUM_SAMPLED = 8192
+NUM_ROWS = (128, 2048)  # of a minibatch
+NARROW_KERNELS = ((4, 64), (64, 2))
+NUM_AGENTS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +113,9 @@ def make_trials() -> list[Trial]:
         )
     )
     trials += [trial for name, config in SHAPES.items() for trial in _rollout_trials(name, config)]
+    trials += [_successor_trial(name, config) for name, config in SHAPES.items()]
+    trials += [_gradient_trial(*sizes) for sizes in itertools.product(NUM_ROWS, NARROW_KERNELS)]
+    trials.append(_few_actions_trial())
     trials.append(_optimizer_trial())
     trials += [_compiler_trial(name, config) for name, config in SHAPES.items()]
     return trials
@@ -215,6 +225,74 @@ def _plain_random_step(env_step: Callable, num_envs: int, carry: Any, _: None) -
     action = jax.random.randint(action_key, (num_envs,), 0, 2)
     observation, state, *rest = jax.vmap(env_step)(jax.random.split(step_key, num_envs), state, action)
     return (key, state, observation), (observation, *rest)
+
+
+def _successor_trial(name: str, config: Config) -> Trial:
+    """Values of all successors, with one episode in a hundred cut off by a time limit."""
+    space = make_environment(config.env)
+    network = make_network(config, space.observation_space, space.action_space)
+    params = network.init(jax.random.key(0))
+    shape = (config.num_steps, config.num_envs)
+    observation = jax.random.normal(jax.random.key(1), (*shape, 4))
+    done = jax.random.bernoulli(jax.random.key(2), 0.01, shape)
+    value, no = network.value(params, observation), jnp.zeros(shape, bool)
+    trajectory = Trajectory(None, None, None, observation, None, no, done, no, network.init_memory(0))  # pyright: ignore
+    forms = {
+        "cut off": partial(_value_cut_off, partial(network.apply, params), trajectory),
+        "all": partial(_value_all, partial(network.value, params), trajectory),
+    }
+    return Trial(
+        f"values of successors {name}: cut off, all",
+        *[Part(form, how, value, config.batch_size) for form, how in forms.items()],
+    )
+
+
+def _value_cut_off(apply: Callable, trajectory: Trajectory, index: jax.Array, value: jax.Array) -> jax.Array:
+    return successor_values(apply, trajectory, value, trajectory.memory)
+
+
+def _value_all(value_of: Callable, trajectory: Trajectory, index: jax.Array, value: jax.Array) -> jax.Array:
+    moved = trajectory.final_observation + 1e-6 * value[0, 0]  # so that every turn has to do the work
+    return value_of(moved)
+
+
+def _gradient_trial(num_rows: int, sides: tuple[int, int]) -> Trial:
+    """The gradient of a narrow kernel from two operands that change in every turn."""
+    x, slope = (jax.random.normal(jax.random.key(size), (num_rows, size)) for size in sides)
+    return Trial(
+        f"gradient of a {sides[0]} x {sides[1]} kernel, {num_rows} samples: turned, as it stands",
+        *[
+            Part("gradient", partial(_take_gradient, how), (x, slope, jnp.zeros(sides)), num_rows)
+            for how in (narrow_kernel_gradient, kernel_gradient)
+        ],
+    )
+
+
+def _take_gradient(how: Callable, index: jax.Array, carry: Any) -> Any:
+    x, slope, _ = carry
+    gradient = how("float32", x, slope)
+    step = 1e-9 * gradient[0, 0]
+    return x.at[0, 0].add(step), slope.at[0, 0].add(step), gradient
+
+
+def _few_actions_trial() -> Trial:
+    """Log-probabilities of two actions with their gradient, in the minibatches of 64 agents."""
+    logits = jax.random.normal(jax.random.key(0), (NUM_AGENTS, 128, 2))
+    return Trial(
+        "log-probabilities of two actions: one by one, reduced",
+        *[
+            Part("log-probabilities", partial(_climb, how), logits, NUM_AGENTS * 128)
+            for how in (_log_probs, jax.nn.log_softmax)
+        ],
+    )
+
+
+def _log_probs(logits: jax.Array) -> jax.Array:
+    return Categorical(logits).log_probs
+
+
+def _climb(log_probs: Callable, index: jax.Array, logits: jax.Array) -> jax.Array:
+    return logits + jax.grad(lambda x: log_probs(x)[..., 0].sum())(logits)
 
 
 def _optimizer_trial() -> Trial:

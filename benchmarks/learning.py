@@ -18,6 +18,7 @@ import tyro
 from matplotlib.figure import Figure
 
 import ppo_jax
+from ppo_jax.config import Precision
 from ppo_jax.envs.registry import solved_return
 from ppo_jax.runs import system
 from ppo_jax.runs.aggregate import Interval, interval
@@ -55,6 +56,8 @@ class Options:
     """S: how many seeds."""
     vmapped: bool = False
     """Train all seeds at once, which is best on an accelerator, rather than one after the other."""
+    precision: Precision | None = None
+    """Train with another precision than the preset's; give another --output too."""
     output: Path = Path("docs/results")
     """Directory for the results."""
 
@@ -82,6 +85,7 @@ def main(options: Options) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     for name in options.presets:
         config, hyper = ppo_jax.preset(name)
+        config = dataclasses.replace(config, precision=options.precision or config.precision)
         learned = learn(config, hyper, options.num_seeds, options.vmapped)
         record = describe(name, learned, options)
         (options.output / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -142,7 +146,8 @@ def describe(name: str, learned: Learned, options: Options) -> dict[str, Any]:
     return {
         "preset": name,
         "command": f"python benchmarks/learning.py {name} --num-seeds {seeds}"
-        + " --vmapped" * options.vmapped,
+        + " --vmapped" * options.vmapped
+        + (f" --precision {options.precision}" if options.precision else ""),
         "result": result,
         "seeds": seeds,
         "env_steps": int(learned.env_steps[-1]),
