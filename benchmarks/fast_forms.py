@@ -237,13 +237,12 @@ def _successor_trial(name: str, config: Config) -> Trial:
     done = jax.random.bernoulli(jax.random.key(2), 0.01, shape)
     value, no = network.value(params, observation), jnp.zeros(shape, bool)
     trajectory = Trajectory(None, None, None, observation, None, no, done, no, network.init_memory(0))  # pyright: ignore
-    forms = {
-        "cut off": partial(_value_cut_off, partial(network.apply, params), trajectory),
-        "all": partial(_value_all, partial(network.value, params), trajectory),
-    }
+    fast = partial(_value_cut_off, partial(network.apply, params), trajectory)
+    plain = partial(_value_all, partial(network.value, params), trajectory)
     return Trial(
         f"values of successors {name}: cut off, all",
-        *[Part(form, how, value, config.batch_size) for form, how in forms.items()],
+        Part("cut off", fast, value, config.batch_size),
+        Part("all", plain, value, config.batch_size),
     )
 
 
@@ -258,13 +257,12 @@ def _value_all(value_of: Callable, trajectory: Trajectory, index: jax.Array, val
 
 def _gradient_trial(num_rows: int, sides: tuple[int, int]) -> Trial:
     """The gradient of a narrow kernel from two operands that change in every turn."""
-    x, slope = (jax.random.normal(jax.random.key(size), (num_rows, size)) for size in sides)
+    operands = [jax.random.normal(jax.random.key(size), (num_rows, size)) for size in sides]
+    carry = (*operands, jnp.zeros(sides))
     return Trial(
         f"gradient of a {sides[0]} x {sides[1]} kernel, {num_rows} samples: turned, as it stands",
-        *[
-            Part("gradient", partial(_take_gradient, how), (x, slope, jnp.zeros(sides)), num_rows)
-            for how in (narrow_kernel_gradient, kernel_gradient)
-        ],
+        Part("turned", partial(_take_gradient, narrow_kernel_gradient), carry, num_rows),
+        Part("as it stands", partial(_take_gradient, kernel_gradient), carry, num_rows),
     )
 
 
@@ -278,12 +276,11 @@ def _take_gradient(how: Callable, index: jax.Array, carry: Any) -> Any:
 def _few_actions_trial() -> Trial:
     """Log-probabilities of two actions with their gradient, in the minibatches of 64 agents."""
     logits = jax.random.normal(jax.random.key(0), (NUM_AGENTS, 128, 2))
+    size = NUM_AGENTS * 128
     return Trial(
         "log-probabilities of two actions: one by one, reduced",
-        *[
-            Part("log-probabilities", partial(_climb, how), logits, NUM_AGENTS * 128)
-            for how in (_log_probs, jax.nn.log_softmax)
-        ],
+        Part("one by one", partial(_climb, _log_probs), logits, size),
+        Part("reduced", partial(_climb, jax.nn.log_softmax), logits, size),
     )
 
 

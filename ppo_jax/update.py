@@ -149,7 +149,7 @@ def _gradient_step(
     grads, info = jax.grad(loss, has_aux=True)(learner.params, minibatch)
     gradient, unravel = ravel_pytree(grads)  # one vector: a few large operations instead of many small ones
     step, optimizer = _optimizer(hyper).update(gradient, learner.optimizer)
-    params = jax.tree.map(jnp.add, learner.params, unravel(step))
+    params = jax.tree.map(jnp.add, learner.params, unravel(step))  # pyright: ignore
     norm = optax.tree.norm(gradient)
     info = UpdateInfo(loss=info, grad_norm=norm, num_epochs=jnp.zeros((), jnp.int32))
     return learner._replace(params=params, optimizer=optimizer), info
