@@ -80,12 +80,12 @@ def update(
         The learner after the update, and means over all its gradient steps.
     """
     units = jax.tree.map(_sequences if network.remembers else _samples, batch)
-    take_step = partial(_gradient_step, config, network, hyper, units)
+    train_epoch = partial(_train_epoch, partial(_gradient_step, config, network, hyper), units)
     num_units = config.num_envs if network.remembers else config.batch_size
     minibatches = partial(_minibatch_indices, config, num_units)
     indices = jax.vmap(minibatches)(jax.random.split(key, config.num_epochs))  # [K, num_minibatches, ...]
     progress = _Progress(learner=learner, done=jnp.zeros((), bool))
-    progress, info = jax.lax.scan(partial(_epoch, hyper, take_step), progress, indices)
+    progress, info = jax.lax.scan(partial(_epoch, hyper, train_epoch), progress, indices)
 
     learner = progress.learner
     if config.measures_kl:
@@ -113,25 +113,29 @@ def _minibatch_indices(config: Config, num_units: int, key: jax.Array) -> jax.Ar
 
 
 def _epoch(
-    hyper: Hyperparams, take_step: Callable, progress: _Progress, indices: jax.Array
+    hyper: Hyperparams, train_epoch: Callable, progress: _Progress, indices: jax.Array
 ) -> tuple[_Progress, UpdateInfo]:
     """Takes the gradient steps of an epoch, unless the KL has exceeded its limit before."""
-    train, skip = partial(_train_epoch, take_step), partial(_skip_epoch, take_step)
     if hyper.target_kl is None:  # no `cond`, which under `vmap` passes over all parameters once more
-        learner, info = train(progress.learner, indices)
+        learner, info = train_epoch(progress.learner, indices)
         return progress._replace(learner=learner), info
-    learner, info = jax.lax.cond(progress.done, skip, train, progress.learner, indices)
+    skip_epoch = partial(_skip_epoch, train_epoch)
+    learner, info = jax.lax.cond(progress.done, skip_epoch, train_epoch, progress.learner, indices)
     done = progress.done | (info.loss.approx_kl > hyper.target_kl)
     return _Progress(learner=learner, done=done), info
 
 
-def _train_epoch(take_step: Callable, learner: Learner, indices: jax.Array) -> tuple[Learner, UpdateInfo]:
-    learner, info = jax.lax.scan(take_step, learner, indices)
+def _train_epoch(
+    take_step: Callable, units: Samples, learner: Learner, indices: jax.Array
+) -> tuple[Learner, UpdateInfo]:
+    """Takes one gradient step on each minibatch, all of which are gathered at once before."""
+    minibatches = jax.tree.map(partial(jnp.take, indices=indices, axis=0), units)
+    learner, info = jax.lax.scan(take_step, learner, minibatches)
     return learner, jax.tree.map(jnp.mean, info)._replace(num_epochs=jnp.ones((), jnp.int32))
 
 
-def _skip_epoch(take_step: Callable, learner: Learner, indices: jax.Array) -> tuple[Learner, UpdateInfo]:
-    _, info = jax.eval_shape(partial(_train_epoch, take_step), learner, indices)
+def _skip_epoch(train_epoch: Callable, learner: Learner, indices: jax.Array) -> tuple[Learner, UpdateInfo]:
+    _, info = jax.eval_shape(train_epoch, learner, indices)
     return learner, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), info)
 
 
@@ -142,9 +146,8 @@ def _mean_of_epochs(info: UpdateInfo) -> UpdateInfo:
 
 
 def _gradient_step(
-    config: Config, network: Network, hyper: Hyperparams, units: Samples, learner: Learner, indices: jax.Array
+    config: Config, network: Network, hyper: Hyperparams, learner: Learner, minibatch: Samples
 ) -> tuple[Learner, UpdateInfo]:
-    minibatch = jax.tree.map(partial(jnp.take, indices=indices, axis=0), units)
     loss = partial(ppo_loss, config, network, hyper)
     grads, info = jax.grad(loss, has_aux=True)(learner.params, minibatch)
     gradient, unravel = ravel_pytree(grads)  # one vector: a few large operations instead of many small ones
