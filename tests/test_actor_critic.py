@@ -256,9 +256,8 @@ def keys_of_copy(copy):
     """The keys of one copy's steps and of its resets after them, drawn as the rollout draws them."""
     for rollout_key in KEYS[1:]:
         ((_, environment_key),) = jax.random.split(rollout_key, (1, 2))
-        step_key, *reset_keys = jax.random.split(environment_key, 1 + T * N)
-        step_keys = jax.random.split(step_key, T * N)
-        yield from zip(step_keys[copy::N], reset_keys[copy::N], strict=True)
+        keys = [jax.random.split(key, T * N)[copy::N] for key in jax.random.split(environment_key)]
+        yield from zip(*keys, strict=True)
 
 
 def step_by_hand(params, copy, actions):

@@ -181,10 +181,9 @@ def _reset(dynamics: Dynamics, num_envs: int, key: jax.Array) -> tuple[Any, Any]
 
 def _draw(dynamics: Dynamics, num_steps: int, num_envs: int, key: jax.Array) -> Chance:
     """Draws a first state for each copy and step, of which only those that end an episode are used."""
-    total = num_steps * num_envs
-    keys = jax.random.split(key, 1 + total)
-    state, observation = jax.vmap(dynamics.reset)(keys[1:])
-    chance = Chance(jax.random.split(keys[0], total), state, observation)
+    step_key, reset_key = jax.random.split(key)
+    state, observation = _reset(dynamics, num_steps * num_envs, reset_key)
+    chance = Chance(jax.random.split(step_key, num_steps * num_envs), state, observation)
     return jax.tree.map(lambda x: x.reshape(num_steps, num_envs, *x.shape[1:]), chance)
 
 

@@ -360,8 +360,8 @@ BUGS = (
     Bug(
         "all steps meet the same chance",
         "ppo_jax/envs/environment.py",
-        "jax.vmap(dynamics.reset)(keys[1:])",
-        "jax.vmap(dynamics.reset)(jax.random.split(jax.random.key(0), total))",
+        "_reset(dynamics, num_steps * num_envs, reset_key)",
+        "_reset(dynamics, num_steps * num_envs, jax.random.key(0))",
         (
             "tests/envs/test_environment.py::test_first_states_drawn_in_bulk_are_independent_and_distributed_as_resets",
         ),
