@@ -30,6 +30,7 @@ from ppo_jax.normalization import (
 )
 
 DRAWN_BYTES = 2**20  # of random numbers and first states at a time, so that they stay in a cache
+FEW_ENVS = 64  # up to which a step is mostly launching and copying
 
 
 class Collector(NamedTuple):
@@ -133,7 +134,7 @@ def rollout(
     steps_at_once = _steps_at_once(config, environment)
     keys = jax.random.split(key, (config.num_steps // steps_at_once, 2))  # of each block two
     draw = partial(_draw, environment, steps_at_once, config.num_envs)
-    act = partial(_block, draw, partial(_step, environment, network, params))
+    act = partial(_block, draw, partial(_step, environment, network, params), steps_per_turn(config))
     collector, (trajectory, ended) = jax.lax.scan(act, collector, keys)
     trajectory, ended = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), (trajectory, ended))  # [T, N, ...]
     episodes, summary = summarize(collector.episodes, ended)
@@ -161,10 +162,15 @@ def _steps_at_once(config: Config, environment: Environment) -> int:
     return max(size for size in divisors if size <= most)
 
 
+def steps_per_turn(config: Config) -> int:
+    """Decides how many steps a turn of the loop takes: 2 spare half the copies of what is carried."""
+    return 2 if config.num_envs <= FEW_ENVS else 1
+
+
 def _block(
-    draw: Callable, step: Callable, collector: Collector, keys: jax.Array
+    draw: Callable, step: Callable, unroll: int, collector: Collector, keys: jax.Array
 ) -> tuple[Collector, tuple[Trajectory, EndedEpisodes]]:
-    return jax.lax.scan(step, collector, draw(keys))
+    return jax.lax.scan(step, collector, draw(keys), unroll=unroll)
 
 
 def _draw(environment: Environment, num_steps: int, num_envs: int, keys: jax.Array) -> _Chance:

@@ -17,7 +17,7 @@ from ppo_jax.envs.environment import Environment
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.estimate import estimate
 from ppo_jax.networks import make_network
-from ppo_jax.rollout import Collector, init_collector, rollout
+from ppo_jax.rollout import Collector, init_collector, rollout, steps_per_turn
 from ppo_jax.runs.program import compile_ahead
 from ppo_jax.train import PPO, TrainState, make_ppo
 from ppo_jax.update import Learner, init_learner, update
@@ -147,7 +147,9 @@ def _step_all(config: Config, environment: Environment, index: jax.Array, collec
     noise = draw_noise(environment.action_space, keys[0], config.batch_size)
     noise = noise.reshape(config.num_steps, config.num_envs, *noise.shape[1:])
     chance = environment.draw(config.num_steps, config.num_envs, keys[1])
-    collector, time_steps = jax.lax.scan(partial(_step_once, environment), collector, (noise, chance))
+    collector, time_steps = jax.lax.scan(
+        partial(_step_once, environment), collector, (noise, chance), unroll=steps_per_turn(config)
+    )
     return jax.lax.optimization_barrier((collector, time_steps))[0]
 
 
