@@ -9,7 +9,7 @@ import pytest
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.networks import make_network
-from ppo_jax.rollout import _steps_at_once, init_collector, rollout
+from ppo_jax.rollout import FEW_ENVS, _steps_at_once, init_collector, rollout, steps_per_turn
 from tests import probes
 
 CARTPOLE = make_environment("CartPole-v1")
@@ -153,6 +153,17 @@ def test_drawing_for_a_few_steps_at_a_time_keeps_the_trajectory_in_order(monkeyp
         _, trajectory, _ = collect(jax.random.key(0), collector)
         np.testing.assert_array_equal(trajectory.observation[:, 0, 0], np.arange(12) % 5)
         np.testing.assert_array_equal(trajectory.done[:, 0], np.arange(12) % 5 == 4)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 7])
+def test_two_steps_per_turn_of_the_loop_are_the_same_steps_as_one(num_steps, monkeypatch):
+    rollouts = []
+    for few_envs, steps in ((0, 1), (FEW_ENVS, 2)):
+        monkeypatch.setattr("ppo_jax.rollout.FEW_ENVS", few_envs)
+        assert steps_per_turn(Config(num_envs=3)) == steps
+        *_, collector, collect = setup(CARTPOLE, num_steps, num_envs=3)
+        rollouts.append(collect(jax.random.key(0), collector))
+    chex.assert_trees_all_close(*rollouts, rtol=1e-5, atol=1e-6)
 
 
 def test_actions_of_successive_blocks_are_drawn_anew(monkeypatch):

@@ -383,8 +383,8 @@ BUGS = (
     Bug(
         "weights of the usual initialization",
         "ppo_jax/networks.py",
-        "    weights = linen.initializers.orthogonal(gain)\n    return",
-        "    weights = linen.initializers.lecun_normal()\n    return",
+        "weights = linen.initializers.orthogonal(gain)",
+        "weights = linen.initializers.lecun_normal()",
         ("tests/test_networks.py::test_first_weights_are_orthogonal_with_the_gains_of_the_original_code",),
     ),
     Bug(
