@@ -90,6 +90,9 @@ class Metrics(NamedTuple):
     kl_coefficient: jax.Array
 
 
+COUNTS = ("env_steps", "episodes", "dead_ends", "num_epochs")  # the metrics that are int32
+
+
 class PPO(NamedTuple):
     """The algorithm as two pure functions.
 
@@ -181,22 +184,26 @@ def advance(
     Returns:
         The state after them, and metrics [capacity], zero beyond `num_updates`.
     """
-    step = jax.jit(ppo.step, inline=True)  # traced but once, for the shapes and for the loop
-    metrics = jax.tree.map(partial(_room, capacity), jax.eval_shape(step, hyper, state)[1])
     num_updates = capacity if num_updates is None else num_updates
-    body = partial(_advance_one, step, hyper)
-    return jax.lax.fori_loop(0, num_updates, body, (state, metrics))
+    body = partial(_advance_one, ppo, hyper)
+    return jax.lax.fori_loop(0, num_updates, body, (state, _room(capacity)))
 
 
-def _room(capacity: int, scalar: jax.ShapeDtypeStruct) -> jax.Array:
-    return jnp.zeros(capacity, scalar.dtype)
+def _room(capacity: int) -> Metrics:
+    """Makes room for metrics, [capacity], without tracing a step to learn their types."""
+    return Metrics(
+        **{
+            name: jnp.zeros(capacity, jnp.int32 if name in COUNTS else jnp.float32)
+            for name in Metrics._fields
+        }
+    )
 
 
 def _advance_one(
-    step: Callable, hyper: Hyperparams, index: jax.Array, carry: tuple[TrainState, Metrics]
+    ppo: PPO, hyper: Hyperparams, index: jax.Array, carry: tuple[TrainState, Metrics]
 ) -> tuple[TrainState, Metrics]:
     state, history = carry
-    state, metrics = step(hyper, state)
+    state, metrics = ppo.step(hyper, state)
     return state, jax.tree.map(lambda rows, row: rows.at[index].set(row), history, metrics)
 
 

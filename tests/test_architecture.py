@@ -20,11 +20,11 @@ PACKAGE = Path(__file__).parents[1] / "ppo_jax"
 FLOORS = (
     ("errors", "envs", "envs.spaces"),  # 0
     ("envs.registry", "envs.environment", "envs.episodes", "envs.deferred"),
-    ("distributions", "gae", "normalization", "shuffle"),
+    ("distributions", "gae", "normalization", "product", "shuffle"),
     ("config", "actor_critic", "envs.gymnax", "envs.conformance"),
     ("networks", "presets", "schedules"),
     ("rollout", "loss"),  # 1
-    ("update",),  # 2
+    ("update", "estimate"),  # 2
     ("train", "evaluate"),  # 3
     ("sweep",),  # 4
     ("runs",),  # 5
