@@ -43,6 +43,7 @@ BAD_HYPERS = [
         (name, value)
         for name in Hyperparams._fields
         for value in (-1.0, math.nan, -math.inf, None, "1", True)
+        if (name, value) != ("target_kl", None)
     ],
     *[(name, value) for name in POSITIVE + BOUNDS for value in (0, 0.0)],
     *[(name, math.inf) for name in POSITIVE + COEFFICIENTS + FINALS + FRACTIONS],

@@ -15,7 +15,8 @@ from tests.runs.conftest import SMALL, run_command
 
 def _asked_for(run):
     asked = directory.read_json(run.config)
-    hyper = ppo_jax.Hyperparams(**{name: float(value) for name, value in asked["hyper"].items()})
+    given = {name: value for name, value in asked["hyper"].items() if value is not None}
+    hyper = ppo_jax.Hyperparams(**{name: float(value) for name, value in given.items()})
     return config_from(asked["config"]), hyper, asked["seed"]
 
 
