@@ -61,7 +61,7 @@ THREE_VALUES = {
 
 @functools.cache
 def counted(config, limited=False):
-    """A training, compiled and counted: once for all tests of a configuration, with or without `target_kl`."""
+    """A training, compiled and counted: once for all tests of a configuration, or of its `target_kl`."""
     return Counted(partial(train, config))
 
 
