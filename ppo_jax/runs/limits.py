@@ -52,9 +52,9 @@ def kernels(config: Config) -> list[list[jax.Array]] | None:
 def count_flops(config: Config, towers: list[list[jax.Array]]) -> tuple[int, int]:
     """Counts the FLOP of matrix products: of a training per environment step, of a gradient step per sample.
 
-    Acting takes the actor once, values the critic once (a second time for successors, which a cleverer
-    program could do without, and which is not counted). A gradient step takes both forward once and
-    backward twice, for the gradients of weights and of inputs; those of the observations are not needed.
+    Acting takes the actor once, values the critic once (the few successors that are valued apart are not
+    counted). A gradient step takes both forward once and backward twice, for the gradients of weights and
+    of inputs; those of the observations are not needed.
     """
     forward = sum(2 * kernel.size for tower in towers for kernel in tower)
     observations = sum(2 * tower[0].size for tower in towers)
