@@ -136,8 +136,8 @@ FORMS = {
     "discrete shared torso": partial(learn, False, 2e-2, shared_torso=True),
     "continuous shared torso": partial(learn, True, 1e-2, shared_torso=True),
     # 7 steps, so that updates begin in the middle of episodes
-    "discrete GRU": partial(learn, False, 1e-2, memory_size=8, num_steps=7),
-    "continuous GRU": partial(learn, True, 1e-2, memory_size=8, num_steps=7),
+    "discrete GRU": partial(learn, False, 7e-3, memory_size=8, num_steps=7, total_timesteps=200 * 28),
+    "continuous GRU": partial(learn, True, 7e-3, memory_size=8, num_steps=7, total_timesteps=200 * 56),
 }
 
 
