@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,8 @@ class Metrics(NamedTuple):
         episode_length: Mean length of those episodes in steps; NaN if there were none.
         return_window: Mean return of the last 100 finished episodes; NaN before there are 100.
         dead_ends: int32, states in which the environment allowed no action; 0 unless it has an error.
+        nonfinite_observations: int32, numbers in observations that are NaN or infinite, and in successors.
+        nonfinite_rewards: int32, rewards that are NaN or infinite.
         policy_loss: -L^CLIP, or the negative of whichever objective is configured.
         value_loss: L^VF, the mean squared value error.
         entropy: Of the policy, in nats.
@@ -75,6 +77,8 @@ class Metrics(NamedTuple):
     episode_length: jax.Array
     return_window: jax.Array
     dead_ends: jax.Array
+    nonfinite_observations: jax.Array
+    nonfinite_rewards: jax.Array
     policy_loss: jax.Array
     value_loss: jax.Array
     entropy: jax.Array
@@ -90,7 +94,8 @@ class Metrics(NamedTuple):
     kl_coefficient: jax.Array
 
 
-COUNTS = ("env_steps", "episodes", "dead_ends", "num_epochs")  # the metrics that are int32
+ALARMS = ("dead_ends", "nonfinite_observations", "nonfinite_rewards")  # 0 in health
+COUNTS = ("env_steps", "episodes", "num_epochs", *ALARMS)  # the metrics that are int32
 
 
 class PPO(NamedTuple):
@@ -244,8 +249,17 @@ def _step(
     num_updates = state.num_updates + 1
     state = state._replace(learner=learner, collector=collector, key=key, num_updates=num_updates)
     env_steps = num_updates * config.batch_size
-    num_dead_ends = _count_dead_ends(environment, trajectory)
-    return state, _metrics(env_steps, hyper, episodes, info, num_dead_ends, explained_variance(batch))
+    alarms = (
+        _count_dead_ends(environment, trajectory),
+        _count_nonfinite((trajectory.observation, trajectory.final_observation)),
+        _count_nonfinite(trajectory.reward),
+    )
+    return state, _metrics(env_steps, hyper, episodes, info, alarms, explained_variance(batch))
+
+
+def _count_nonfinite(tree: Any) -> jax.Array:
+    """Counts the numbers of a tree that are NaN or infinite, [] int32."""
+    return sum((~jnp.isfinite(x)).sum(dtype=jnp.int32) for x in jax.tree.leaves(tree))
 
 
 def _count_dead_ends(environment: Environment, trajectory: Trajectory) -> jax.Array:
@@ -260,7 +274,7 @@ def _metrics(
     hyper: Hyperparams,
     episodes: EpisodeSummary,
     info: UpdateInfo,
-    num_dead_ends: jax.Array,
+    alarms: tuple[jax.Array, ...],
     explained: jax.Array,
 ) -> Metrics:
     return Metrics(
@@ -269,7 +283,6 @@ def _metrics(
         episode_return=episodes.mean_return,
         episode_length=episodes.mean_length,
         return_window=episodes.window_return,
-        dead_ends=num_dead_ends,
         explained_variance=explained,
         grad_norm=info.grad_norm,
         num_epochs=info.num_epochs,
@@ -278,4 +291,5 @@ def _metrics(
         entropy_coefficient=jnp.asarray(hyper.entropy_coefficient),
         kl_coefficient=jnp.asarray(hyper.kl_coefficient),
         **info.loss._asdict(),
+        **dict(zip(ALARMS, alarms, strict=True)),
     )

@@ -32,7 +32,10 @@ CONFIG = Config(
 U = 8
 SEEDS = 20
 KEYS = jax.random.split(jax.random.key(0), SEEDS)
-INTEGERS = ("env_steps", "episodes", "dead_ends", "num_epochs")
+INTEGERS = (
+    *("env_steps", "episodes", "num_epochs", "dead_ends"),
+    *("nonfinite_observations", "nonfinite_rewards"),
+)
 
 HYPER = Hyperparams(  # with steps long enough to leave a narrow clip range
     learning_rate=1e-3, final_learning_rate=1e-3, clip_epsilon=1e-3, entropy_coefficient=0.0
