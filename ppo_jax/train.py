@@ -259,7 +259,8 @@ def _step(
 
 def _count_nonfinite(tree: Any) -> jax.Array:
     """Counts the numbers of a tree that are NaN or infinite, [] int32."""
-    return sum((~jnp.isfinite(x)).sum(dtype=jnp.int32) for x in jax.tree.leaves(tree))
+    counts = [(~jnp.isfinite(x)).sum(dtype=jnp.int32) for x in jax.tree.leaves(tree)]
+    return jnp.stack(counts).sum(dtype=jnp.int32)
 
 
 def _count_dead_ends(environment: Environment, trajectory: Trajectory) -> jax.Array:
