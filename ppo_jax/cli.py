@@ -8,17 +8,21 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 
 from ppo_jax import presets
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
-from ppo_jax.runs import benchmark_options, directory, policy, request
+from ppo_jax.runs import benchmark_options, directory, policy, request, run_options, sinks, verify
 from ppo_jax.runs.benchmark_options import Options
+from ppo_jax.runs.directory import RunDirectory
+from ppo_jax.runs.manifest import DamageError
 from ppo_jax.runs.request import Request
+from ppo_jax.runs.run_options import RunOptions
 from ppo_jax.runs.screen import discard_output, make_screen
+from ppo_jax.runs.stop import Stop
 
 DEFAULT_PRESET = "CartPole-v1"
 MAX_EPISODES = 1_000_000  # evaluated side by side, so each costs memory
@@ -36,6 +40,10 @@ class Train:
     """Source of all randomness: the same seed gives the same bits."""
     run_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Directory to create for the run; by default a new one under runs/."""
+    resume: bool = False
+    """Go on where the run in --run-dir stopped, if there is one; its flags have to be the same, but for the
+    number of steps, which may grow, and those that do not change what is learned."""
+    options: tyro.conf.OmitArgPrefixes[RunOptions] = dataclasses.field(default_factory=RunOptions)
     cache_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Directory to keep compiled programs in, so that later runs of the same shapes start at once; by
     default nothing is kept."""
@@ -46,17 +54,61 @@ class Train:
         """Trains, and returns the exit status."""
         asked = Request(self.preset, self.config, self.hyper, self.seed)
         request.check(asked)
-        run = directory.create(self.run_dir, f"{asked.label}-seed{asked.seed}")
-        screen = make_screen(self.quiet, asked.total_steps, asked.solved_return)
-        screen.say(request.describe(asked))
-        screen.say(f"run directory {run.path}")
-        with screen.waiting("loading JAX"):
-            from ppo_jax.runs import session
+        run_options.check(self.options)
+        if self.resume and self.run_dir is None:
+            raise UsageError("resume = True, but nothing says which run; give its --run-dir")
+        if self.resume and self.run_dir is not None and not directory.is_free(self.run_dir):
+            run = directory.open_existing(self.run_dir)
+            request.check_continuation(request.from_json(directory.read_json(run.config)), asked)
+            return _train(Order(asked, self.options, self.cache_dir, self.quiet), run)
+        run = directory.create(self.run_dir, f"{asked.label}-seed{asked.seed}", _as_json(asked, self.options))
         try:
-            return session.train(asked, run, screen, self.cache_dir)
+            return _train(Order(asked, self.options, self.cache_dir, self.quiet), run)
         except UsageError:  # only the environment itself could tell
             directory.release(run)
             raise
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Go on where a run stopped, to the same bits as if it had not."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory that `ppo-jax train` wrote."""
+    total_timesteps: int | None = None
+    """Train this many steps in all, more than were asked for at first; schedules move towards the new
+    end from where they are."""
+    cache_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    """Directory to keep compiled programs in; by default nothing is kept."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+    def run(self) -> int:
+        """Trains on, and returns the exit status."""
+        run = directory.open_existing(self.run_dir)
+        content = directory.read_json(run.config)
+        asked, options = request.from_json(content), run_options.from_json(content)
+        if self.total_timesteps is not None:
+            longer = dataclasses.replace(asked.config, total_timesteps=self.total_timesteps)
+            request.check(asked._replace(config=longer))
+            request.check_continuation(asked, asked._replace(config=longer))
+            asked = asked._replace(config=longer)
+        return _train(Order(asked, options, self.cache_dir, self.quiet), run)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify:
+    """Check every file of a run: the checkpoints byte by byte, the others as far as they can be."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory that `ppo-jax train` wrote."""
+
+    def run(self) -> int:
+        """Checks, and returns the exit status: 1 if something is damaged."""
+        findings = verify.verify(directory.open_existing(self.run_dir))
+        for finding in findings:
+            print(verify.describe(finding))
+        return int(any(finding.problem for finding in findings))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +229,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UsageError as error:
         _complain(error)
         sys.exit(2)
+    except DamageError as error:
+        print(f"ppo-jax: error: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("ppo-jax: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -189,11 +244,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _parse(arguments: list[str]) -> Train | Evaluate | Plot | Figures | Benchmark | Envs:
+def _parse(arguments: list[str]) -> Train | Resume | Verify | Evaluate | Plot | Figures | Benchmark | Envs:
     subcommand = tyro.conf.subcommand
     train = subcommand("train", default=_train_defaults(arguments))
     return tyro.cli(
         Annotated[Train, train]  # pyright: ignore[reportArgumentType]
+        | Annotated[Resume, subcommand("resume")]
+        | Annotated[Verify, subcommand("verify")]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Plot, subcommand("plot")]
         | Annotated[Figures, subcommand("figures")]
@@ -203,6 +260,36 @@ def _parse(arguments: list[str]) -> Train | Evaluate | Plot | Figures | Benchmar
         prog="ppo-jax",
         description="Proximal Policy Optimization in JAX, compiled end to end.",
     )
+
+
+class Order(NamedTuple):
+    """A training as it is carried out, whichever command asked for it."""
+
+    asked: Request
+    options: RunOptions
+    cache_dir: Path | None
+    quiet: bool
+
+
+def _train(order: Order, run: RunDirectory) -> int:
+    """Trains in a run directory, and returns the exit status."""
+    asked, stop = order.asked, Stop()
+    sinks.check(order.options.log_to)
+    screen = make_screen(order.quiet, asked.total_steps, asked.solved_return)
+    with stop.listening(), directory.locked(run):
+        if directory.is_complete(run, asked.config.num_updates):
+            screen.say(f"{run.path} is complete; to train on, give more --total-timesteps")
+            return 0
+        directory.write_json(run.config, _as_json(asked, order.options))
+        screen.say(request.describe(asked))
+        screen.say(f"run directory {run.path}")
+        with screen.waiting("loading JAX"):
+            from ppo_jax.runs import session
+        return session.train(session.Session(asked, order.options, run, screen, stop, order.cache_dir))
+
+
+def _as_json(asked: Request, options: RunOptions) -> dict[str, Any]:
+    return request.as_json(asked) | {"options": dataclasses.asdict(options)}
 
 
 def _train_defaults(arguments: list[str]) -> Train:

@@ -77,13 +77,16 @@ def merge(statistics: Statistics, samples: jax.Array) -> Statistics:
 def normalize(statistics: Statistics, x: jax.Array) -> jax.Array:
     """Shifts and scales to mean 0 and deviation 1, and holds the result within +-CLIP.
 
+    What is infinite becomes NaN, so that it is found rather than taken for CLIP.
+
     Args:
         statistics: Of arrays [...].
         x: [..., *D], any batch of such arrays.
     """
     axes = tuple(range(x.ndim - statistics.mean.ndim))
     mean, variance = (jnp.expand_dims(moment, axes) for moment in statistics[1:])
-    return jnp.clip((x - mean) * jax.lax.rsqrt(variance + EPSILON), -CLIP, CLIP)
+    scaled = (x - mean) * jax.lax.rsqrt(variance + EPSILON)
+    return jnp.clip(scaled, -CLIP, CLIP) + 0 * scaled
 
 
 def init_observation_statistics(observation: Any) -> Any:

@@ -35,7 +35,8 @@ LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 ON_THE_HOST = {"presets", "envs.conformance"}  # for the host alone: no pure module may import them
 CORE = {name for name, level in LEVEL.items() if level < LEVEL["sweep"]} - ON_THE_HOST
 
-HOME = {"gymnax": "envs.gymnax", "flax": "networks"}  # the only module that may know a library
+# The only module that may know a library.
+HOME = {"gymnax": "envs.gymnax", "flax": "networks", "orbax": "runs.arrays"}
 UNSAFE = ("pickle", "cloudpickle", "dill", "marshal", "shelve", "eval", "exec")
 IMPURE = (
     *("time", "datetime", "os", "pathlib", "io", "shutil", "tempfile", "subprocess", "socket", "threading"),

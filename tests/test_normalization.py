@@ -13,6 +13,7 @@ from ppo_jax.envs.environment import Dynamics, Observation, Transition, make_bat
 from ppo_jax.envs.spaces import Box, Discrete
 from ppo_jax.networks import make_network
 from ppo_jax.normalization import (
+    CLIP,
     init_observation_statistics,
     init_reward_scaler,
     init_statistics,
@@ -330,3 +331,11 @@ def test_before_its_first_gradient_step_the_policy_is_the_one_that_acted(trained
 def test_a_training_with_normalization_is_reproducible(train_weather, trained):
     again, _ = train_weather(Hyperparams(), jax.random.key(0))
     chex.assert_trees_all_equal(again.collector, trained[0].collector)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_stays_visible(bad):
+    statistics = merge(init_statistics((3,)), jax.random.normal(jax.random.key(0), (9, 3)))
+    found = normalize(statistics, jnp.array([[1.0, bad, -99.0]]))
+    np.testing.assert_array_equal(np.isfinite(found), [[True, False, True]])
+    assert found[0, 2] == -CLIP

@@ -6,6 +6,7 @@ separately with `is_truncated`: otherwise CartPole would lose its 500-step limit
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -38,6 +39,18 @@ def make_environment(name: str) -> Environment:
     Raises:
         UsageError: If it cannot be made, or a space is of a kind that is not implemented.
     """
+    return make_batched(make_dynamics(name))
+
+
+def make_dynamics(name: str) -> Dynamics:
+    """Makes one copy of what `make_environment` makes many of: it does not reset itself.
+
+    Args:
+        name: A registered name such as "CartPole-v1".
+
+    Raises:
+        UsageError: If it cannot be made, or a space is of a kind that is not implemented.
+    """
     # Some constructors branch on arrays, which they could not inside the trace of a caller's jit.
     with jax.ensure_compile_time_eval():
         try:
@@ -47,7 +60,23 @@ def make_environment(name: str) -> Environment:
                 f"env = {name!r} cannot be made: it needs data that could not be downloaded ({error}); "
                 "connect to the network once, or choose another"
             ) from error
-        return wrap(env, params)
+        return _dynamics(env, params)
+
+
+def make_visualizer(name: str, states: Sequence[Any]) -> Any:
+    """Makes gymnax's own visualizer, which draws states one at a time into a figure of pyplot.
+
+    Args:
+        name: Of an environment that gymnax has a picture of; of others it draws empty axes.
+        states: Of one copy, in order.
+
+    Returns:
+        A `Visualizer`, of which `init()` and `update(index)` draw into its `fig`.
+    """
+    from gymnax.visualize import Visualizer  # takes as long to import as all the rest
+
+    env, params = gymnax.make(name)
+    return Visualizer(env, params, states)
 
 
 def wrap(env: Any, params: Any) -> Environment:
@@ -67,14 +96,16 @@ def wrap(env: Any, params: Any) -> Environment:
     Raises:
         UsageError: If a space is of a kind that is not implemented.
     """
+    return make_batched(_dynamics(env, params))
+
+
+def _dynamics(env: Any, params: Any) -> Dynamics:
     observation_space, action_space = env.observation_space(params), env.action_space(params)
-    return make_batched(
-        Dynamics(
-            reset=partial(_reset, env, params, observation_space),
-            step=partial(_step, env, params, observation_space, action_space),
-            observation_space=_box(observation_space),
-            action_space=_action_space(action_space),
-        )
+    return Dynamics(
+        reset=partial(_reset, env, params, observation_space),
+        step=partial(_step, env, params, observation_space, action_space),
+        observation_space=_box(observation_space),
+        action_space=_action_space(action_space),
     )
 
 

@@ -1,12 +1,19 @@
 """The directory of a run: where each file is, and how a new one comes to be."""
 
+import fcntl
 import itertools
 import json
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ppo_jax.errors import UsageError
+
+DRAFT = ".tmp"  # ends the name of a file that is not yet whole
+MAX_JSON_BYTES = 2**24  # no file of JSON in a run comes near
 
 
 class RunDirectory(NamedTuple):
@@ -29,6 +36,16 @@ class RunDirectory(NamedTuple):
         return self.path / "metrics.jsonl"
 
     @property
+    def evaluations(self) -> Path:
+        """One line of JSON per evaluation during training."""
+        return self.path / "evaluations.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The checkpoints, a directory each."""
+        return self.path / "checkpoints"
+
+    @property
     def summary(self) -> Path:
         """The result, for machines."""
         return self.path / "summary.json"
@@ -49,36 +66,34 @@ class RunDirectory(NamedTuple):
         return self.path / "diagnostics.png"
 
 
-def create(path: Path | None, label: str) -> RunDirectory:
+def create(path: Path | None, label: str, content: dict[str, Any]) -> RunDirectory:
     """Makes a new run directory; one that holds anything is never touched.
 
     Args:
         path: Where; None makes a new one under `runs/`, named after the label and the time.
         label: Preset or environment, and seed.
-
-    Returns:
-        The directory, empty but for an empty `config.json`, which marks it as taken.
+        content: Of its `config.json`, with which the directory is taken.
 
     Raises:
         UsageError: If it is there already with something in it, or cannot be made or written to.
     """
     if path is not None:
-        return _claim(path)
+        return _claim(path, content)
     first = Path("runs") / f"{label}-{time.strftime('%Y%m%d-%H%M%S')}"
     others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
-    return _claim(next(path for path in itertools.chain([first], others) if not path.exists()))
+    return _claim(next(path for path in itertools.chain([first], others) if not path.exists()), content)
 
 
-def _claim(path: Path) -> RunDirectory:
+def _claim(path: Path, content: dict[str, Any]) -> RunDirectory:
     """Takes a directory for a run by making its first file, which only one process can."""
     run = RunDirectory(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        _make_first_file(run)
+        _make_first_file(run, content)
     except FileExistsError as error:
         raise UsageError(
             f"run_dir = '{path}' exists and is not an empty directory; a run is never overwritten: "
-            "give another --run-dir, or move the old one away"
+            "give another --run-dir, move the old one away, or go on with it: --resume"
         ) from error
     except OSError as error:
         raise UsageError(
@@ -87,10 +102,45 @@ def _claim(path: Path) -> RunDirectory:
     return run
 
 
-def _make_first_file(run: RunDirectory) -> None:
-    if any(run.path.iterdir()):
+def _make_first_file(run: RunDirectory, content: dict[str, Any]) -> None:
+    """Writes `config.json` under another name first, so that it is there whole or not at all."""
+    if not is_free(run.path):
         raise FileExistsError
-    run.config.open("x").close()
+    draft = run.path / f".{os.getpid()}{DRAFT}"
+    try:
+        draft.write_text(_encode(content))
+        os.link(draft, run.config)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def is_free(path: Path) -> bool:
+    """Whether a directory holds nothing, or does not exist; drafts of files are nothing."""
+    return not path.exists() or all(entry.name.endswith(DRAFT) for entry in path.iterdir())
+
+
+@contextmanager
+def locked(run: RunDirectory) -> Iterator[None]:
+    """Keeps other processes from training in a run directory; the system ends it with this process.
+
+    Raises:
+        UsageError: If another process is at it.
+    """
+    descriptor = os.open(run.path, os.O_RDONLY)
+    try:
+        _lock(run, descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(run: RunDirectory, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(
+            f"RUN = '{run.path}' is in use: another process trains there; wait for it, or stop it"
+        ) from error
 
 
 def release(run: RunDirectory) -> None:
@@ -115,7 +165,21 @@ def open_existing(path: Path) -> RunDirectory:
         raise UsageError(
             f"RUN = '{path}' has no {directory.config.name}; give a directory that `ppo-jax train` wrote"
         )
+    for entry in path.iterdir():
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            raise UsageError(
+                f"RUN = '{path}' holds '{entry.name}', which is neither a plain file nor a directory; "
+                "no run does, so remove it or give another"
+            )
     return directory
+
+
+def is_complete(run: RunDirectory, num_updates: int) -> bool:
+    """Whether a run has come to the end of so many updates, its summary included."""
+    if not run.summary.exists():
+        return False
+    summary = read_json(run.summary)
+    return summary.get("status") == "done" and summary.get("updates") == num_updates
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -125,9 +189,13 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         path: The file to write.
         content: Strict JSON; no NaN.
     """
-    neighbour = path.with_name(path.name + ".tmp")
-    neighbour.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    neighbour = path.with_name(path.name + DRAFT)
+    neighbour.write_text(_encode(content))
     neighbour.replace(path)
+
+
+def _encode(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -141,6 +209,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UsageError(f"'{path}' is missing: its training diverged or was stopped early; train again")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise UsageError(f"'{path}' is longer than {MAX_JSON_BYTES:,} bytes; it is damaged")
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:

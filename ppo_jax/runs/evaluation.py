@@ -1,7 +1,7 @@
 """Evaluating a policy on the host: compile, run, sum up in a few numbers."""
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,8 +11,10 @@ from ppo_jax.actor_critic import Params
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
 from ppo_jax.evaluate import MAX_STEPS, Episodes, evaluate
-from ppo_jax.runs.program import compile_ahead
+from ppo_jax.runs.program import compiler_options
 from ppo_jax.train import TrainState, make_ppo
+
+EPISODES = 100  # of an evaluation during a training or after it
 
 
 class Agent(NamedTuple):
@@ -67,8 +69,7 @@ def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int
     """
     # Folded, so that no evaluation repeats the states that a training with the same seed began in.
     key = jax.random.fold_in(jax.random.key(seed), 1)
-    program = compile_ahead(partial(_evaluate, config, num_episodes, greedy), key, agent)
-    episodes = jax.device_get(program(key, agent))
+    episodes = jax.device_get(_program(config, num_episodes, greedy)(key, agent))
     returns = episodes.episode_return.astype(float)
     return Result(
         episodes=num_episodes,
@@ -129,6 +130,13 @@ def restore(config: Config, given: Mapping[str, Any]) -> Agent:
 
 def _describe(array: Any) -> str:
     return f"{array.dtype}{list(array.shape)}"
+
+
+@cache
+def _program(config: Config, num_episodes: int, greedy: bool) -> Any:
+    """Makes the program of an evaluation, which is compiled the first time it is called."""
+    program = partial(_evaluate, config, num_episodes, greedy)
+    return jax.jit(program, compiler_options=compiler_options())
 
 
 def _evaluate(config: Config, num_episodes: int, greedy: bool, key: jax.Array, agent: Agent) -> Episodes:

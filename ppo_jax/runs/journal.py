@@ -1,69 +1,107 @@
 """What has come out of a training so far: written down, shown, and watched."""
 
 import dataclasses
-from typing import IO
+import os
+from typing import IO, Any
 
 from ppo_jax.runs import records
+from ppo_jax.runs.directory import RunDirectory
+from ppo_jax.runs.evaluation import Result, describe
+from ppo_jax.runs.failure import Failure
+from ppo_jax.runs.manifest import sync
 from ppo_jax.runs.program import Chunk
 from ppo_jax.runs.records import Record
 from ppo_jax.runs.screen import Screen
-
-# NaN says "none" in other metrics; in these it says that the training has diverged.
-ALWAYS_FINITE = ("policy_loss", "value_loss", "entropy", "approx_kl", "grad_norm")
+from ppo_jax.runs.sinks import Sinks
 
 
 @dataclasses.dataclass
 class Journal:
-    """The record of a training, up to its newest chunk.
+    """The record of a training.
 
     Attributes:
-        file: Where records are written.
+        run: Where its files are.
+        file: The metrics, open.
         screen: Where they are shown.
+        sinks: Where else they go.
         solved_return: Mean return of 100 episodes at which the task is solved, if there is a mark.
-        chunk: The newest chunk.
+        last: The newest record; None before the first update.
         solved: The first record that reached the mark.
-        failure: What went wrong at which update and what to do; empty while nothing has.
+        failure: What ended the training, if something did.
         episodes: How many episodes have ended.
     """
 
+    run: RunDirectory
     file: IO[str]
     screen: Screen
+    sinks: Sinks
     solved_return: float | None
-    chunk: Chunk | None = None
+    last: Record | None = None
     solved: Record | None = None
-    failure: str = ""
+    failure: Failure | None = None
     episodes: int = 0
+
+    @property
+    def return_window(self) -> float | None:
+        """Mean return of the last 100 episodes; None before there are 100."""
+        return None if self.last is None else self.last["return_window"]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training up to the newest record."""
+        return 0.0 if self.last is None else self.last["seconds"]
+
+    def recall(self, past: list[Record]) -> None:
+        """Takes note of records that are in the file already."""
+        for record in past:
+            self._note(record)
 
     def take(self, chunk: Chunk) -> None:
         """Writes a chunk down, shows it, and looks for what is worth saying."""
         records.append(self.file, chunk.records)
-        self.chunk = chunk
-        self.episodes += sum(record["episodes"] for record in chunk.records)
-        self.failure = next(filter(None, map(_failure, chunk.records)), "")
+        was_solved = self.solved is not None
+        self.recall(chunk.records)
         self.screen.update(chunk.records, chunk.steps_per_second)
-        if self.solved is None and self.solved_return is not None:
-            self._look_for_solution(self.solved_return, chunk.records)
-
-    def _look_for_solution(self, mark: float, new_records: list[Record]) -> None:
-        known = (record for record in new_records if record["return_window"] is not None)
-        self.solved = next((record for record in known if record["return_window"] >= mark), None)
-        if self.solved is not None:
+        self.sinks.write(chunk.records[-1], "train")
+        if self.solved is not None and not was_solved:
             self.screen.say(
                 f"solved after {self.solved['env_steps']:,} steps and {self.solved['seconds']:.1f} s: "
                 f"mean of 100 episodes {self.solved['return_window']:.1f}"
             )
 
+    def fail(self, chunk: Chunk, failure: Failure) -> None:
+        """Writes down how a training came to its end; what is in the chunk counts no more."""
+        records.append(self.file, [row for row in chunk.records if row["update"] <= failure.update])
+        self.failure = failure
 
-def _failure(record: Record) -> str:
-    nonfinite = [name for name in ALWAYS_FINITE if record[name] is None]
-    if nonfinite:
-        return (
-            f"diverged: {', '.join(nonfinite)} is not finite at update {record['update']}; "
-            "lower --learning-rate or --max-grad-norm"
-        )
-    if record["dead_ends"]:
-        return (
-            f"error of the environment: it allowed no action in {record['dead_ends']} of the states of "
-            f"update {record['update']}; correct its legal_actions"
-        )
-    return ""
+    def take_evaluation(self, results: dict[str, Result]) -> None:
+        """Writes down an evaluation of the policy as it is after the newest record, and shows it.
+
+        Args:
+            results: By the kind of policy, "greedy" and "sampled".
+        """
+        assert self.last is not None
+        now = {name: self.last[name] for name in ("update", "env_steps")}
+        row: dict[str, Any] = {**now, **{kind: result._asdict() for kind, result in results.items()}}
+        with self.run.evaluations.open("a") as file:
+            records.append(file, [row])
+            os.fsync(file.fileno())
+        for kind, result in results.items():
+            self.screen.say(f"update {now['update']:,}: {describe(result)}")
+            shown = {name: getattr(result, name) for name in ("mean", "median", "min", "max", "mean_length")}
+            self.sinks.write({**now, **shown}, f"evaluate/{kind}")
+
+    def sync(self) -> None:
+        """Waits until all that has been written would survive a loss of power."""
+        os.fsync(self.file.fileno())
+        sync(self.run.path)
+
+    def _note(self, record: Record) -> None:
+        self.last = record
+        self.episodes += record["episodes"]
+        if self.solved is None and self._is_solution(record):
+            self.solved = record
+
+    def _is_solution(self, record: Record) -> bool:
+        mark, value = self.solved_return, record["return_window"]
+        return mark is not None and value is not None and value >= mark

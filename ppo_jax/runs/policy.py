@@ -9,7 +9,7 @@ import safetensors.numpy
 
 from ppo_jax.config import Config, config_from, validate
 from ppo_jax.errors import UsageError
-from ppo_jax.runs.directory import RunDirectory, read_json, write_json
+from ppo_jax.runs.directory import DRAFT, RunDirectory, read_json, write_json
 
 FORMAT = "ppo_jax policy"
 VERSION = 2
@@ -23,7 +23,9 @@ def save(directory: RunDirectory, config: Config, tensors: dict[str, np.ndarray]
         config: Of the run; says which environment and network the tensors belong to.
         tensors: By their path in the policy, such as "params/actor/params/Dense_0/kernel".
     """
-    safetensors.numpy.save_file(tensors, directory.tensors)
+    draft = directory.tensors.with_name(directory.tensors.name + DRAFT)
+    safetensors.numpy.save_file(tensors, draft)
+    draft.replace(directory.tensors)
     description = {
         "format": FORMAT,
         "version": VERSION,

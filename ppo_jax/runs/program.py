@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.runs import records
+from ppo_jax.runs import memory, records
 from ppo_jax.runs.records import Clock, Record
 from ppo_jax.train import TrainState, advance, make_ppo
 
@@ -32,11 +32,13 @@ class Program(NamedTuple):
     Attributes:
         init: `init(hyper, key) -> TrainState`.
         advance: `advance(hyper, state, num_updates) -> (TrainState, Metrics [CAPACITY])`.
+        template: Shapes and dtypes of a TrainState.
         seconds: What tracing and compiling took.
     """
 
     init: Any
     advance: Any
+    template: TrainState
     seconds: float
 
 
@@ -60,21 +62,30 @@ def compile_program(config: Config, hyper: Hyperparams) -> Program:
     Args:
         config: The static part. Its `total_timesteps` does not enter the program.
         hyper: The traced part; its values do not matter here.
+
+    Raises:
+        UsageError: If the environment cannot be made, does not fit the configuration, or there is not
+            enough memory.
     """
     start = time.perf_counter()
     ppo = make_ppo(dataclasses.replace(config, total_timesteps=config.batch_size))
     key = jax.random.key(0)
-    state = jax.eval_shape(ppo.init, hyper, key)
+    template = jax.eval_shape(ppo.init, hyper, key)
+    memory.check(memory.estimate(config, template))
     with ThreadPoolExecutor() as pool:
         init = pool.submit(compile_ahead, ppo.init, hyper, key)
-        chunk = pool.submit(compile_ahead, partial(advance, ppo, CAPACITY), hyper, state, np.int32(0))
-    return Program(init.result(), chunk.result(), time.perf_counter() - start)
+        chunk = pool.submit(compile_ahead, partial(advance, ppo, CAPACITY), hyper, template, np.int32(0))
+    return Program(init.result(), chunk.result(), template, time.perf_counter() - start)
 
 
 def compile_ahead(function: Callable, *arguments: Any) -> Any:
     """Compiles a function for arguments of these shapes, with the options that suit the device."""
-    options = CPU_OPTIONS if jax.default_backend() == "cpu" else None
-    return jax.jit(function).lower(*arguments).compile(compiler_options=options)
+    return jax.jit(function).lower(*arguments).compile(compiler_options=compiler_options())
+
+
+def compiler_options() -> dict[str, str | bool] | None:
+    """Returns the options of XLA that suit the device."""
+    return CPU_OPTIONS if jax.default_backend() == "cpu" else None
 
 
 def keep_compiled(directory: Path) -> None:
@@ -90,29 +101,48 @@ def begin(program: Program, config: Config, hyper: Hyperparams, seed: int) -> Tr
     return state._replace(horizon=np.int32(config.num_updates))
 
 
-def chunks(program: Program, config: Config, hyper: Hyperparams, state: TrainState) -> Iterator[Chunk]:
-    """Runs a training to its end, a chunk at a time; their lengths do not change the result.
+@dataclasses.dataclass
+class Training:
+    """A compiled training under way.
 
-    Args:
+    Attributes:
         program: Compiled for the configuration.
         config: The static part.
         hyper: The traced part.
-        state: Where to go on from.
-
-    Yields:
-        Chunks of about CHUNK_SECONDS each.
+        state: Where it stands.
+        seconds: It has taken so far, whatever was done between chunks included.
     """
-    done, size = int(state.num_updates), 1
-    began = time.perf_counter()
-    start = 0.0
-    while done < config.num_updates:
-        size = min(size, config.num_updates - done)
-        state, metrics = program.advance(hyper, state, np.int32(size))
+
+    program: Program
+    config: Config
+    hyper: Hyperparams
+    state: TrainState
+    seconds: float = 0.0
+
+    def __post_init__(self):
+        self._began = time.perf_counter() - self.seconds
+        self._size = 1  # of the next chunk
+
+    @property
+    def update(self) -> int:
+        """Updates done."""
+        return int(self.state.num_updates)
+
+    def advance(self, until: int) -> Chunk:
+        """Runs the next chunk, of about CHUNK_SECONDS; how long chunks are does not change the result.
+
+        Args:
+            until: Update not to go beyond.
+        """
+        done, size = self.update, min(self._size, until - self.update)
+        start = time.perf_counter() - self._began
+        self.state, metrics = self.program.advance(self.hyper, self.state, np.int32(size))
         metrics = jax.device_get(metrics)  # waits for the device
-        end = time.perf_counter() - began
-        speed = size * config.batch_size / (end - start)
-        yield Chunk(state, records.from_metrics(metrics, size, Clock(done + 1, start, end)), speed)
-        done, size, start = done + size, _next_size(size, end - start), end
+        self.seconds = time.perf_counter() - self._began
+        self._size = _next_size(size, self.seconds - start)
+        speed = size * self.config.batch_size / (self.seconds - start)
+        clock = Clock(done + 1, start, self.seconds)
+        return Chunk(self.state, records.from_metrics(metrics, size, clock), speed)
 
 
 def _next_size(size: int, seconds: float) -> int:

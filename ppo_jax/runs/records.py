@@ -2,6 +2,8 @@
 
 import json
 import math
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -56,6 +58,24 @@ def append(file: IO[str], records: list[Record]) -> None:
     file.flush()
 
 
+def mend(path: Path, last_update: int) -> list[Record]:
+    """Cuts a file of records off after an update, and with it a line that was torn while being written.
+
+    Args:
+        path: The file; it need not exist.
+        last_update: Number of the last update to keep.
+
+    Returns:
+        The records that are kept; lines that cannot be read stay in the file.
+    """
+    if not path.exists():
+        return []
+    with path.open("rb+") as file:
+        lines = list(takewhile(partial(_stays, last_update), file))
+        file.truncate(sum(map(len, lines)))
+    return [record for record in map(_parse_whole, lines) if record is not None]
+
+
 def read(directory: RunDirectory) -> dict[str, np.ndarray]:
     """Reads the metrics of a run as columns.
 
@@ -68,9 +88,7 @@ def read(directory: RunDirectory) -> dict[str, np.ndarray]:
     Raises:
         UsageError: If the file is missing, empty or damaged.
     """
-    records = [
-        _parse(directory.metrics, number, line) for number, line in enumerate(_lines(directory.metrics), 1)
-    ]
+    records = load(directory.metrics)
     if not records:
         raise UsageError(f"'{directory.metrics}' is empty: the run stopped before its first update")
     names = records[0].keys()
@@ -80,11 +98,20 @@ def read(directory: RunDirectory) -> dict[str, np.ndarray]:
         raise UsageError(f"'{directory.metrics}' is damaged: its lines do not agree ({error})") from error
 
 
-def _lines(path: Path) -> list[str]:
+def load(path: Path) -> list[Record]:
+    """Reads a file of records; a last line without an end is still being written, and left out.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UsageError: If it is missing or damaged.
+    """
     try:
-        return path.read_text().splitlines()
+        *lines, _ = path.read_text().split("\n")
     except (OSError, ValueError) as error:
         raise UsageError(f"'{path}' cannot be read: {error}; it is missing or damaged") from error
+    return [_parse(path, number, line) for number, line in enumerate(lines, 1)]
 
 
 def _parse(path: Path, number: int, line: str) -> Record:
@@ -95,6 +122,19 @@ def _parse(path: Path, number: int, line: str) -> Record:
     if not isinstance(record, dict):
         raise UsageError(f"'{path}' is damaged at line {number}: it is not an object of JSON")
     return record
+
+
+def _stays(last_update: int, line: bytes) -> bool:
+    record = _parse_whole(line)
+    return line.endswith(b"\n") and (record is None or record["update"] <= last_update)
+
+
+def _parse_whole(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("update"), int) else None
 
 
 def _plain(value: np.generic) -> int | float | None:

@@ -1,11 +1,14 @@
 """What a training was asked to do, as it is shown, checked and written down."""
 
 import dataclasses
+import hashlib
+import json
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ppo_jax import presets
-from ppo_jax.config import Config, Hyperparams, validate
+from ppo_jax.config import Config, Hyperparams, config_from, validate
 from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError
 
@@ -100,6 +103,61 @@ def as_json(request: Request) -> dict[str, Any]:
     }
 
 
+def from_json(content: Mapping[str, Any]) -> Request:
+    """Makes a request from the content of `config.json`, trusting nothing.
+
+    Raises:
+        UsageError: If it is not one, or not a valid one.
+    """
+    try:
+        hyper = {name: math.inf if value == "inf" else value for name, value in content["hyper"].items()}
+        asked = Request(
+            preset=content["preset"],
+            config=config_from(content["config"]),
+            hyper=Hyperparams(**hyper),
+            seed=content["seed"],
+        )
+        check(asked)
+        changes(asked)
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        raise UsageError(f"config.json does not say what to train: {error}; it is damaged") from error
+    return asked
+
+
+def digest(request: Request) -> str:
+    """Returns the SHA-256 of all that decides the result but how long it trains."""
+    content = {name: plain(value) for name, value in _decisive(request).items()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_continuation(old: Request, new: Request) -> None:
+    """Finds out whether a run may go on as something else was asked for: only if that is longer.
+
+    Raises:
+        UsageError: With every difference.
+    """
+    was, is_ = _decisive(old), _decisive(new)
+    problems = [
+        f"{name} = {plain(is_[name])!r}, but the run was started with {plain(was[name])!r}; "
+        "give the same, or start another run"
+        for name in was
+        if is_[name] != was[name]
+    ]
+    if new.config.total_timesteps < old.config.total_timesteps:
+        problems.append(
+            f"total_timesteps = {new.config.total_timesteps} is less than the "
+            f"{old.config.total_timesteps} that the run was started with; give as many or more"
+        )
+    if problems:
+        raise UsageError(problems)
+
+
 def plain(value: Any) -> Any:
     """Returns a value as JSON can hold it: infinity, which it lacks, becomes the string "inf"."""
     return "inf" if value == math.inf else value
+
+
+def _decisive(request: Request) -> dict[str, Any]:
+    fields = {**dataclasses.asdict(request.config), **request.hyper._asdict(), "seed": request.seed}
+    del fields["total_timesteps"]
+    return fields

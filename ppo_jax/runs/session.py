@@ -1,130 +1,206 @@
-"""One training on the host, from compiling to the last picture."""
+"""One training on the host, from compiling to the last picture, from its start or from a checkpoint on."""
 
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import jax
+import numpy as np
 
-from ppo_jax.runs import evaluation, plots, policy, request, system
-from ppo_jax.runs.directory import RunDirectory, write_json
-from ppo_jax.runs.evaluation import Agent
+from ppo_jax.runs import (
+    directory,
+    evaluation,
+    memory,
+    plots,
+    policy,
+    program,
+    records,
+    request,
+    sinks,
+    store,
+    system,
+)
+from ppo_jax.runs.arrays import SaveError
+from ppo_jax.runs.directory import RunDirectory
 from ppo_jax.runs.journal import Journal
-from ppo_jax.runs.program import Chunk, Program, begin, chunks, compile_program, keep_compiled
+from ppo_jax.runs.program import Program, Training
 from ppo_jax.runs.request import Request
+from ppo_jax.runs.run_options import RunOptions
 from ppo_jax.runs.screen import Screen
+from ppo_jax.runs.stop import Stop
+from ppo_jax.runs.store import Store
+from ppo_jax.runs.trainer import Trainer
+from ppo_jax.train import TrainState, make_ppo
 
-EVALUATION_EPISODES = 100
-DONE, FAILED, INTERRUPTED = 0, 1, 130  # exit statuses
-STATUS_NAMES = {DONE: "done", FAILED: "failed", INTERRUPTED: "interrupted"}
+DONE, FAILED = 0, 1  # exit statuses; of a run that was to stop: 128 + the number of the signal
 
 
-def train(asked: Request, run: RunDirectory, screen: Screen, cache_dir: Path | None = None) -> int:
-    """Trains, and fills the run directory.
+class Session(NamedTuple):
+    """What a training is given from outside.
 
-    Args:
+    Attributes:
         asked: What to do, already checked.
+        options: How to keep it.
         run: A directory of its own.
         screen: Where to show it.
-        cache_dir: Where to keep compiled programs for later runs; nowhere by default.
+        stop: Whether to end early.
+        cache_dir: Where to keep compiled programs for later runs; nowhere if None.
+        git: Commit of the user's project (see `system.git_commit`).
+    """
+
+    asked: Request
+    options: RunOptions
+    run: RunDirectory
+    screen: Screen
+    stop: Stop
+    cache_dir: Path | None = None
+    git: dict[str, Any] | None = None
+
+
+def train(session: Session) -> int:
+    """Trains, from the newest checkpoint on if there is one, and fills the run directory.
+
+    Args:
+        session: What to do.
 
     Returns:
-        The exit status: 0 done, 1 the training failed (see `Journal.failure`), 130 interrupted.
+        The exit status: 0 done, 1 the training failed or could not be written down, 130 or 143 stopped
+        by SIGINT or SIGTERM.
 
     Raises:
         UsageError: If the environment cannot be made or does not fit the configuration.
+        DamageError: If there are checkpoints, but none can be loaded.
     """
-    if cache_dir is not None:
-        keep_compiled(cache_dir)
-    write_json(run.config, request.as_json(asked))
-    with screen.waiting("compiling"):
-        program = compile_program(asked.config, asked.hyper)
-    screen.say(f"compiled in {program.seconds:.1f} s")
-    with run.metrics.open("x") as file:
-        journal = Journal(file, screen, asked.solved_return)
-        status = _run_to_end(program, asked, journal)
-    if journal.chunk is None:
-        screen.fail("interrupted before the first update; nothing to save")
-        return INTERRUPTED
-    return _finish(asked, run, program, journal, status)
-
-
-def _run_to_end(program: Program, asked: Request, journal: Journal) -> int:
+    if session.cache_dir is not None:
+        program.keep_compiled(session.cache_dir)
     try:
-        state = begin(program, asked.config, asked.hyper, asked.seed)
-        with journal.screen.training():
-            _take_all(journal, chunks(program, asked.config, asked.hyper, state))
-    except KeyboardInterrupt:
-        return INTERRUPTED
+        status = _train(session._replace(git=system.git_commit(Path.cwd())))
+    except (OSError, SaveError) as error:
+        session.screen.fail(f"cannot write to '{session.run.path}': {error}; what was saved before is intact")
+        status = FAILED
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        if not memory.is_exhausted(error):
+            raise
+        session.screen.fail(f"out of memory: {_describe_memory(session.asked)}")
+        status = FAILED
+    if status == FAILED or session.stop.requested:
+        session.screen.say(f"to go on: ppo-jax resume {session.run.path}")
+    return session.stop.status(otherwise=status)
+
+
+def _train(session: Session) -> int:
+    with session.screen.waiting("compiling"):
+        compiled = program.compile_program(session.asked.config, session.asked.hyper)
+    session.screen.say(f"compiled in {compiled.seconds:.1f} s")
+    with session.run.metrics.open("a") as file:
+        trainer = make_trainer(session, compiled, file)
+        with closing(trainer.journal.sinks):
+            trainer.run()
+    return _finish(session, trainer)
+
+
+def _describe_memory(asked: Request) -> str:
+    init = make_ppo(asked.config).init
+    template = jax.eval_shape(init, asked.hyper, jax.random.key(asked.seed))
+    return memory.describe(memory.estimate(asked.config, template))
+
+
+def make_trainer(session: Session, compiled: Program, file: IO[str]) -> Trainer:
+    """Prepares a training to start, or to go on from the newest good checkpoint.
+
+    Args:
+        session: What to do.
+        compiled: The program for it.
+        file: Of the metrics, open to append to; what it has of updates after that checkpoint is cut off.
+
+    Raises:
+        DamageError: If there are checkpoints, but none can be loaded.
+    """
+    asked, run = session.asked, session.run
+    checkpoints = Store(run.checkpoints, request.digest(asked), session.options.keep)
+    saved_update, state = _first_state(session, compiled, checkpoints)
+    past = records.mend(run.metrics, saved_update or 0)
+    records.mend(run.evaluations, saved_update or 0)
+    opened = sinks.open_sinks(session.options.log_to, run, asked, saved_update, session.screen.say)
+    journal = Journal(run, file, session.screen, opened, asked.solved_return)
+    journal.recall(past)
+    training = Training(compiled, asked.config, asked.hyper, state, journal.seconds)
+    return Trainer(asked, session.options, training, checkpoints, journal, session.stop, saved_update)
+
+
+def _first_state(session: Session, compiled: Program, checkpoints: Store) -> tuple[int | None, TrainState]:
+    """Returns the newest good state with its number of updates, or else the state before the first one."""
+    asked = session.asked
+    found = store.load_newest(checkpoints, compiled.template, session.screen.say)
+    if found is None:
+        return None, program.begin(compiled, asked.config, asked.hyper, asked.seed)
+    update, state = found
+    session.screen.say(f"resumed at update {update:,} of {asked.config.num_updates:,}")
+    return update, state._replace(horizon=np.int32(asked.config.num_updates))
+
+
+def _finish(session: Session, trainer: Trainer) -> int:
+    """Saves and evaluates the policy, unless there is a reason not to; sums up; draws."""
+    asked, run, screen, journal = session.asked, session.run, session.screen, trainer.journal
+    agent = evaluation.agent_of(trainer.training.state)
+    result = None
+    if journal.failure is None:
+        policy.save(run, asked.config, jax.device_get(evaluation.tensors(agent)))
+    if trainer.is_done:
+        with screen.waiting(f"evaluating {evaluation.EPISODES} greedy episodes"):
+            result = evaluation.run(asked.config, agent, evaluation.EPISODES, True, asked.seed)
+        screen.say(evaluation.describe(result))
+    summary = _summary(session, trainer, result)
+    directory.write_json(run.summary, summary)
+    if journal.last is not None:
+        plots.draw([run])
+    _say_goodbye(session, trainer, summary)
     return FAILED if journal.failure else DONE
 
 
-def _take_all(journal: Journal, stream: Iterator[Chunk]) -> None:
-    for chunk in stream:
-        journal.take(chunk)
-        if journal.failure:
-            return
-
-
-def _finish(asked: Request, run: RunDirectory, program: Program, journal: Journal, status: int) -> int:
-    """Saves and evaluates the policy, unless there is a reason not to; sums up; draws."""
-    assert journal.chunk is not None
-    agent = evaluation.agent_of(journal.chunk.state)
-    result = None
-    if status != FAILED:
-        policy.save(run, asked.config, jax.device_get(evaluation.tensors(agent)))
-    if status == DONE:
-        result, status = _evaluate(asked, agent, journal.screen)
-    summary = _summary(asked, program, journal, result, status)
-    write_json(run.summary, summary)
-    plots.draw([run])
-    _say_goodbye(run, journal, summary, status)
-    return status
-
-
-def _evaluate(asked: Request, agent: Agent, screen: Screen) -> tuple[evaluation.Result | None, int]:
-    try:
-        with screen.waiting(f"evaluating {EVALUATION_EPISODES} greedy episodes"):
-            result = evaluation.run(asked.config, agent, EVALUATION_EPISODES, True, asked.seed)
-    except KeyboardInterrupt:
-        return None, INTERRUPTED
-    screen.say(evaluation.describe(result))
-    return result, DONE
-
-
-def _summary(
-    asked: Request, program: Program, journal: Journal, result: evaluation.Result | None, status: int
-) -> dict[str, Any]:
-    assert journal.chunk is not None
-    last, solved = journal.chunk.records[-1], journal.solved
+def _summary(session: Session, trainer: Trainer, result: evaluation.Result | None) -> dict[str, Any]:
+    asked, journal, training = session.asked, trainer.journal, trainer.training
+    solved, env_steps = journal.solved, training.update * asked.config.batch_size
     return {
-        "status": STATUS_NAMES[status],
+        "status": _status(trainer),
         "preset": asked.preset,
         "changes": {name: request.plain(value) for name, value in request.changes(asked).items()},
         "env": asked.config.env,
         "seed": asked.seed,
-        "updates": last["update"],
-        "env_steps": last["env_steps"],
+        "updates": training.update,
+        "env_steps": env_steps,
         "episodes": journal.episodes,
         "solved_return": asked.solved_return,
         "solved": solved and {name: solved[name] for name in ("env_steps", "seconds", "return_window")},
-        "return_window": last["return_window"],
+        "return_window": journal.return_window,
+        "failure": journal.failure and journal.failure.text,
+        "rewinds": trainer.rewinds,
         "evaluation": result and result._asdict(),
-        "compile_seconds": round(program.seconds, 3),
-        "train_seconds": round(last["seconds"], 3),
-        "steps_per_second": round(last["env_steps"] / last["seconds"]),
+        "compile_seconds": round(training.program.seconds, 3),
+        "train_seconds": round(training.seconds, 3),
+        "steps_per_second": round(env_steps / training.seconds) if training.seconds else 0,
         "versions": system.versions(),
         "hardware": system.hardware(),
+        "memory": system.memory(),
+        "git": session.git,
     }
 
 
-def _say_goodbye(run: RunDirectory, journal: Journal, summary: dict[str, Any], status: int) -> None:
-    screen = journal.screen
-    if status == INTERRUPTED:
-        screen.say(f"interrupted at update {summary['updates']}; the policy so far is saved")
-    elif journal.failure:
-        screen.fail(f"{journal.failure}; no policy was saved")
-    elif summary["solved"] is None and screen.solved_return is not None:
+def _status(trainer: Trainer) -> str:
+    if trainer.journal.failure:
+        return "failed"
+    return "done" if trainer.is_done else "interrupted"
+
+
+def _say_goodbye(session: Session, trainer: Trainer, summary: dict[str, Any]) -> None:
+    screen, journal, run = session.screen, trainer.journal, session.run
+    if journal.failure:
+        screen.fail(
+            f"{journal.failure.text}; no policy was saved, but the state of update {trainer.saved_update}"
+        )
+    elif not trainer.is_done:
+        screen.say(f"stopped at update {summary['updates']:,}, which is saved; so is its policy")
+    elif journal.solved is None and screen.solved_return is not None:
         screen.say(f"not solved: no 100 consecutive episodes reached a mean of {screen.solved_return:g}")
     screen.say(
         f"trained {summary['env_steps']:,} steps in {summary['train_seconds']:.1f} s "

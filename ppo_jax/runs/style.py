@@ -1,6 +1,8 @@
 """How pictures look, and how they are written."""
 
+import io
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -10,6 +12,26 @@ from ppo_jax.errors import UsageError
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 GUIDE = "#777777"
 HEALTHY = "#009E7326"  # the palette's green, faint
+
+
+class Scheme(NamedTuple):
+    """How pictures look on a page.
+
+    Attributes:
+        settings: Of matplotlib.
+        colors: Of curves, most contrast first.
+    """
+
+    settings: dict[Any, Any]
+    colors: tuple[str, ...]
+
+
+_INK = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+_PAPER = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
+_LIGHT = {**dict.fromkeys(_INK, "#1f2328"), **dict.fromkeys(_PAPER, "#ffffff")}
+_DARK = {**dict.fromkeys(_INK, "#e6e8eb"), **dict.fromkeys(_PAPER, "#1b1f24")}
+# Ink and paper are those of report.css.
+SCHEMES = {"light": Scheme(_LIGHT, COLORS), "dark": Scheme(_DARK, (*COLORS[4:], *COLORS[:4]))}
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -32,3 +54,10 @@ def save(figure: Figure, path: Path) -> None:
         raise UsageError(
             f"output = '{path}' cannot be written: {error.strerror}; give another path"
         ) from error
+
+
+def png(figure: Figure) -> bytes:
+    """Returns a picture as the bytes of a PNG, fine enough for screens of twice the usual density."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160)
+    return buffer.getvalue()

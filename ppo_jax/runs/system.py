@@ -1,13 +1,17 @@
-"""What the program runs on: versions and hardware, for results that can be compared."""
+"""What the program runs on: code, versions, hardware and memory, for results that can be compared."""
 
 import os
 import platform
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+import psutil
 
+GIT_SECONDS = 3.0  # a repository that takes longer goes unnamed
 _PACKAGES = ("ppo-jax", "jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy")
 
 
@@ -27,6 +31,60 @@ def hardware() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "system": platform.platform(),
     }
+
+
+def memory() -> dict[str, int | None]:
+    """Returns bytes of memory: of this process and the host, and of the first device; None if not known."""
+    host = psutil.virtual_memory()
+    device = jax.local_devices()[0].memory_stats() or {}  # a CPU has none of its own
+    return {
+        "process_peak": _peak_resident(),
+        "host_total": host.total,
+        "host_available": host.available,
+        "device_limit": device.get("bytes_limit"),
+        "device_peak": device.get("peak_bytes_in_use"),
+    }
+
+
+def git_commit(directory: Path) -> dict[str, Any] | None:
+    """Returns the commit that the code in a directory is at, and whether it differs from it.
+
+    Args:
+        directory: Anywhere in the user's project.
+
+    Returns:
+        `commit`, and `changed`: whether files that git tracks have changes that are not committed. None
+        outside of a repository, before its first commit, without git, or if git does not answer in time.
+    """
+    # It is not to ask for anything, write to the repository, or start the program that it may name there.
+    command = ("git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch")
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        answer = subprocess.run(
+            (*command, "--untracked-files=no"),
+            cwd=directory,
+            env=os.environ | quiet,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            timeout=GIT_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = answer.stdout.decode(errors="replace").splitlines()
+    headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
+    if headers["branch.oid"] == "(initial)":
+        return None
+    return {"commit": headers["branch.oid"], "changed": any(not line.startswith("# ") for line in lines)}
+
+
+def _peak_resident() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # the others count KiB
 
 
 def _cpu_name() -> str:

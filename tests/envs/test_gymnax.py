@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib import pyplot
 
-from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.envs.gymnax import make_dynamics, make_environment, make_visualizer
 from ppo_jax.envs.spaces import Box, Discrete
 from ppo_jax.errors import UsageError
 
@@ -127,6 +128,31 @@ def test_a_cart_that_leaves_the_track_is_terminated_only():
     _, time_step = step_from(action=RIGHT, x=2.39, x_dot=2.0, theta=0.0)
     assert time_step.terminated.tolist() == [True] * N
     assert time_step.truncated.tolist() == [False] * N
+
+
+def test_one_copy_ends_where_many_begin_anew():
+    states, _ = ENVIRONMENT.reset(N, jax.random.key(0))
+    last = jax.tree.map(lambda x: x[0], at(states, time=499))
+    dynamics = make_dynamics("CartPole-v1")
+    successor, transition = dynamics.step(jax.random.key(1), last, jnp.int32(LEFT))
+    assert (successor.time, transition.truncated) == (500, True)
+    np.testing.assert_array_equal(
+        transition.observation, [successor.x, successor.x_dot, successor.theta, successor.theta_dot]
+    )
+
+
+def test_the_visualizer_of_gymnax_draws_one_state_after_the_other():
+    env, params = gymnax.make("Catch-bsuite")
+    _, state = env.reset_env(jax.random.key(0), params)
+    visualizer = make_visualizer("Catch-bsuite", [state, state.replace(ball_y=7)])
+    try:
+        visualizer.init()
+        _, ball = visualizer.im
+        assert ball.xy == (state.ball_x, 0)
+        visualizer.update(1)
+        assert ball.xy == (state.ball_x, 7)
+    finally:
+        pyplot.close(visualizer.fig)
 
 
 def test_a_space_of_another_kind_is_refused_by_name(monkeypatch):

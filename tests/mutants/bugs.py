@@ -317,10 +317,10 @@ BUGS = (
     ),
     Bug(
         "states without a legal action go unnoticed",
-        "ppo_jax/runs/journal.py",
+        "ppo_jax/runs/failure.py",
         'if record["dead_ends"]:',
         "if False:",
-        ("tests/runs/test_journal.py::test_states_without_a_legal_action_are_an_error_of_the_environment",),
+        ("tests/runs/test_failure.py::test_states_without_a_legal_action_are_an_error_of_the_environment",),
     ),
     Bug(
         "a minibatch may cut the sequences of a memory",

@@ -1,5 +1,7 @@
 """The interquartile mean by its definition, and an interval that holds what it promises."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -78,3 +80,24 @@ def test_one_seed_or_equal_ones_give_a_point(scores):
 @pytest.mark.parametrize("shape", [(), (4,), (4, 2)])
 def test_every_part_has_the_shape_of_one_score(shape):
     assert [np.shape(part) for part in interval(np.ones((6, *shape)))] == [shape] * 3
+
+
+def test_rliable_finds_the_same():
+    """The library of the paper's authors; its draws are others, so that its ends vary a little."""
+    with warnings.catch_warnings(action="ignore"):
+        metrics = pytest.importorskip("rliable.metrics")
+        library = pytest.importorskip("rliable.library")
+    scores = {"ppo": SCORES[:, None, :]}  # [S, tasks, points]
+
+    def curve(scores):
+        return np.array([metrics.aggregate_iqm(scores[..., point]) for point in range(scores.shape[-1])])
+
+    with warnings.catch_warnings(action="ignore"):
+        centers, ends = library.get_interval_estimates(
+            scores, curve, reps=4_000, random_state=np.random.RandomState(0)
+        )
+    actual = interval(SCORES)
+    np.testing.assert_allclose(actual.iqm, centers["ppo"], rtol=1e-12)
+    low, high = ends["ppo"]
+    np.testing.assert_allclose(np.abs(actual.low - low) / (high - low), 0, atol=0.05)
+    np.testing.assert_allclose(np.abs(actual.high - high) / (high - low), 0, atol=0.05)

@@ -1,63 +1,77 @@
 import io
+import json
 
 import numpy as np
 import pytest
 
-import ppo_jax
-from ppo_jax.runs.journal import ALWAYS_FINITE, Journal
-from ppo_jax.runs.program import Chunk
-from ppo_jax.runs.records import Clock, from_metrics
+from ppo_jax.runs.directory import RunDirectory
+from ppo_jax.runs.evaluation import Result
+from ppo_jax.runs.failure import Failure
+from ppo_jax.runs.journal import Journal
 from ppo_jax.runs.screen import QuietScreen
+from ppo_jax.runs.sinks import Sinks
+from tests.runs.chunks import make_chunk
+
+
+def make_journal(path, mark):
+    return Journal(RunDirectory(path), io.StringIO(), QuietScreen(1000, mark), Sinks(print), mark)
 
 
 @pytest.fixture
-def journal():
-    return Journal(io.StringIO(), QuietScreen(1000, 475.0), 475.0)
-
-
-def _chunk(**columns):
-    length = len(next(iter(columns.values())))
-    values = {name: np.ones(length, np.float32) for name in ppo_jax.Metrics._fields}
-    values |= {"dead_ends": np.zeros(length, np.int32)} | columns
-    metrics = ppo_jax.Metrics(**{name: np.asarray(column) for name, column in values.items()})
-    records = from_metrics(metrics, length, Clock(1, 0.0, 1.0))
-    return Chunk(None, records, 1.0)
+def journal(tmp_path):
+    return make_journal(tmp_path, 475.0)
 
 
 def test_the_first_update_that_reaches_the_mark_is_the_one_that_solved(journal):
     returns = np.array([np.nan, 474.9, 475.0, 480.0], np.float32)
-    journal.take(_chunk(return_window=returns, env_steps=np.arange(4) * 10))
-    journal.take(_chunk(return_window=np.full(4, 500, np.float32)))
+    journal.take(make_chunk(return_window=returns, env_steps=np.arange(4) * 10))
+    journal.take(make_chunk(return_window=np.full(4, 500, np.float32)))
     assert journal.solved["update"] == 3
     assert journal.solved["env_steps"] == 20
 
 
-@pytest.mark.parametrize("name", ALWAYS_FINITE)
-def test_a_metric_that_is_not_finite_is_a_divergence(journal, name):
-    journal.take(_chunk(**{name: np.array([1.0, np.inf, np.nan], np.float32)}))
-    assert journal.failure.startswith(f"diverged: {name} is not finite at update 2; lower --learning-rate")
-
-
-def test_states_without_a_legal_action_are_an_error_of_the_environment(journal):
-    journal.take(_chunk(dead_ends=np.array([0, 0, 7, 9], np.int32)))
-    assert journal.failure == (
-        "error of the environment: it allowed no action in 7 of the states of update 3; "
-        "correct its legal_actions"
-    )
-
-
-def test_what_went_wrong_first_is_the_failure(journal):
-    losses = np.array([1.0, np.nan, 1.0], np.float32)
-    journal.take(_chunk(value_loss=losses, dead_ends=np.array([0, 0, 7], np.int32)))
-    assert "at update 2" in journal.failure
-
-
-def test_a_training_that_is_well_has_no_failure(journal):
-    journal.take(_chunk(return_window=np.full(3, np.nan, np.float32)))
-    assert journal.failure == ""
-
-
-def test_a_return_of_0_can_be_a_solution():
-    journal = Journal(io.StringIO(), QuietScreen(1000, -100.0), -100.0)
-    journal.take(_chunk(return_window=np.array([-101.0, 0.0], np.float32)))
+def test_a_return_of_0_can_be_a_solution(tmp_path):
+    journal = make_journal(tmp_path, -100.0)
+    journal.take(make_chunk(return_window=np.array([-101.0, 0.0], np.float32)))
     assert journal.solved["update"] == 2
+
+
+def test_what_it_recalls_counts_as_if_it_had_been_there(journal, tmp_path):
+    first = make_chunk(return_window=np.array([np.nan, 480.0], np.float32), episodes=np.array([3, 4]))
+    second = make_chunk(return_window=np.array([490.0], np.float32), episodes=np.array([5]))
+    journal.take(first)
+    journal.take(second)
+    later = make_journal(tmp_path, 475.0)
+    later.recall(first.records)
+    later.take(second)
+    for name in ("last", "solved", "episodes", "return_window", "seconds"):
+        assert getattr(later, name) == getattr(journal, name)
+    assert (journal.episodes, journal.return_window, journal.solved["update"]) == (12, 490.0, 2)
+
+
+def test_a_failure_is_written_down_up_to_its_update_and_counts_for_nothing(journal):
+    journal.fail(make_chunk(value_loss=np.array([1.0, np.nan, np.nan], np.float32)), Failure(2, "bad", True))
+    written = [json.loads(line)["update"] for line in journal.file.getvalue().splitlines()]
+    assert written == [1, 2]
+    assert journal.last is None
+    assert journal.failure.text == "bad"
+
+
+def test_every_chunk_and_every_evaluation_reaches_the_sinks(journal):
+    class Memory:
+        def __init__(self):
+            self.taken = []
+
+        def write(self, step, values):
+            self.taken.append((step, values))
+
+    memory = Memory()
+    journal.sinks.working["memory"] = memory
+    journal.take(make_chunk(env_steps=np.array([64, 128]), entropy=np.array([0.5, 0.25], np.float32)))
+    result = Result(100, True, 0, 21.0, 1.0, 20.0, 19.0, 23.0, 22.0, 0)
+    journal.take_evaluation({"greedy": result})
+    (step, values), (later, means) = memory.taken
+    assert (step, values["train/entropy"]) == (128, 0.25)
+    assert (later, means["evaluate/greedy/mean"]) == (128, 21.0)
+    row = json.loads(journal.run.evaluations.read_text())
+    assert row == {"update": 2, "env_steps": 128, "greedy": result._asdict()}

@@ -1,25 +1,10 @@
 import dataclasses
 
-import chex
 import jax
 import numpy as np
 
 import ppo_jax
 from ppo_jax.runs import program
-
-
-def test_chunks_of_any_length_give_the_same_bits(monkeypatch):
-    config = ppo_jax.Config(num_envs=2, num_steps=16, total_timesteps=32 * 9, num_minibatches=2)
-    hyper = ppo_jax.Hyperparams()
-    compiled = program.compile_program(config, hyper)
-    results = []
-    for size in (1, 2, 5, 9):
-        monkeypatch.setattr(program, "_next_size", lambda *_, size=size: size)
-        state = program.begin(compiled, config, hyper, seed=3)
-        *_, last = program.chunks(compiled, config, hyper, state)
-        results.append(last.state)
-    for state in results[1:]:
-        chex.assert_trees_all_equal(state, results[0])
 
 
 def test_chunks_aim_at_the_same_time_and_grow_gently():
@@ -57,16 +42,25 @@ def test_a_program_of_one_length_moves_its_schedules_over_another():
     config = dataclasses.replace(SHORT, total_timesteps=32 * 8)
     compiled = program.compile_program(SHORT, ppo_jax.Hyperparams())
     hyper = ppo_jax.Hyperparams(learning_rate=0.8)
-    state = program.begin(compiled, config, hyper, seed=0)
-    rates = [
-        row["learning_rate"]
-        for chunk in program.chunks(compiled, config, hyper, state)
-        for row in chunk.records
-    ]
+    training = begin(compiled, config, hyper, seed=0)
+    rates = [row["learning_rate"] for row in advance_to(training, 8)]
     np.testing.assert_allclose(rates, 0.8 - 0.1 * np.arange(8), rtol=1e-5)
 
 
 def train_all(config, hyper, seed):
     compiled = program.compile_program(config, hyper)
+    training = begin(compiled, config, hyper, seed)
+    advance_to(training, config.num_updates)
+    return training.state
+
+
+def advance_to(training, update):
+    records = []
+    while training.update < update:
+        records += training.advance(update).records
+    return records
+
+
+def begin(compiled, config, hyper, seed):
     state = program.begin(compiled, config, hyper, seed)
-    return [*program.chunks(compiled, config, hyper, state)][-1].state
+    return program.Training(compiled, config, hyper, state)

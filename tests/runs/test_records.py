@@ -31,3 +31,42 @@ def test_a_damaged_metrics_file_is_refused_with_its_path(tmp_path, content):
     run.metrics.write_text(content)
     with pytest.raises(ppo_jax.UsageError, match=r"metrics\.jsonl"):
         records.read(run)
+
+
+LINES = [b'{"update": 1, "a": 1}\n', b'{"update": 2, "a": 2}\n', b'{"update": 3, "a": 3}\n']
+
+
+@pytest.mark.parametrize(
+    ("tail", "kept"),
+    [
+        (b"", 2),
+        (b'{"update": 3, "a"', 2),
+        (b'{"update": 4}\n{"update": 5}\n', 2),
+        (b"\0\0\0\0", 2),
+        (b"\xff", 2),
+    ],
+)
+def test_a_file_is_mended_up_to_an_update(tmp_path, tail, kept):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"".join(LINES) + tail)
+    assert [record["update"] for record in records.mend(path, 2)] == [1, 2]
+    assert path.read_bytes() == b"".join(LINES[:kept])
+
+
+def test_a_line_that_cannot_be_read_stays_where_it_is(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    damaged = LINES[0] + b'{"update": 2, "a\n' + LINES[2]
+    path.write_bytes(damaged + b'{"upd')
+    assert [record["update"] for record in records.mend(path, 3)] == [1, 3]
+    assert path.read_bytes() == damaged
+
+
+def test_where_there_is_no_file_there_is_nothing_to_mend(tmp_path):
+    assert records.mend(tmp_path / "metrics.jsonl", 2) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_line_that_is_still_being_written_is_left_out(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.metrics.write_bytes(b"".join(LINES) + b'{"update": 4, "a": 12')
+    np.testing.assert_array_equal(records.read(run)["update"], [1, 2, 3])

@@ -1,9 +1,12 @@
 import json
+import shutil
+import signal
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import ppo_jax
 from ppo_jax.config import config_from
@@ -22,6 +25,7 @@ def _asked_for(run):
 
 def test_a_run_leaves_every_file_that_is_promised(trained):
     assert sorted(path.name for path in trained.path.iterdir()) == [
+        "checkpoints",
         "config.json",
         "diagnostics.png",
         "metrics.jsonl",
@@ -102,20 +106,107 @@ def test_an_environment_without_legal_actions_stops_the_training_and_is_named_as
     assert len(lines) < 4000 // 128
 
 
-def test_an_interrupted_training_keeps_what_it_has_learned(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_training_that_is_to_stop_saves_first_and_says_how_to_go_on(
+    tmp_path, monkeypatch, capfd, trained, number, status
+):
     run = tmp_path / "run"
-    whole = session.chunks
+    advance = program.Training.advance
 
-    def interrupted(*arguments):
-        yield next(whole(*arguments))
-        raise KeyboardInterrupt
+    def advance_and_signal(self, until):
+        signal.raise_signal(number)
+        return advance(self, until)
 
-    monkeypatch.setattr(session, "chunks", interrupted)
-    assert run_command("train", *SMALL, "--run-dir", run) == 130
-    assert "interrupted at update 1;" in capsys.readouterr().out
+    monkeypatch.setattr(program.Training, "advance", advance_and_signal)
+    assert run_command("train", *SMALL, "--run-dir", run) == status
+    out, err = capfd.readouterr()
+    assert "stopped at update 1, which is saved; so is its policy" in out
+    assert f"to go on: ppo-jax resume {run}" in out
+    assert "stopping: saving first" in err
     summary = directory.read_json(run / "summary.json")
-    assert (summary["status"], summary["evaluation"]) == ("interrupted", None)
+    assert (summary["status"], summary["updates"], summary["evaluation"]) == ("interrupted", 1, None)
     assert run_command("evaluate", run, "--episodes", "3") == 0
+
+    monkeypatch.setattr(program.Training, "advance", advance)
+    assert run_command("resume", run) == 0
+    assert "resumed at update 1 of 31" in capfd.readouterr().out
+    for name in ("policy.safetensors", "policy.json"):
+        assert (run / name).read_bytes() == (trained.path / name).read_bytes()
+
+
+def test_a_stop_during_the_last_evaluation_is_heard_but_loses_nothing(tmp_path, monkeypatch):
+    original = session.evaluation.run
+
+    def run_and_signal(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(session.evaluation, "run", run_and_signal)
+    run = tmp_path / "run"
+    assert run_command("train", *SMALL, "--run-dir", run, "--quiet") == 143
+    summary = directory.read_json(run / "summary.json")
+    assert summary["status"] == "done"
+    assert summary["evaluation"]["episodes"] == 100
+
+
+def test_a_run_that_is_complete_is_left_as_it_is(trained, capsys):
+    before = {path: path.stat().st_mtime_ns for path in trained.path.rglob("*")}
+    assert run_command("resume", trained.path) == 0
+    assert "is complete" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in trained.path.rglob("*")} == before
+
+
+def test_the_same_command_starts_a_run_or_goes_on_with_it(tmp_path, trained, capsys):
+    run = tmp_path / "run"
+    command = ["train", *SMALL, "--run-dir", run, "--resume", "--quiet"]
+    assert run_command(*command) == 0
+    assert (run / "policy.safetensors").read_bytes() == trained.tensors.read_bytes()
+    assert run_command(*command) == 0
+    assert run_command(*command, "--gamma", "0.5", "--seed", "3") == 2
+    err = capsys.readouterr().err
+    assert "gamma = 0.5, but the run was started with 0.99" in err
+    assert "seed = 3, but the run was started with 0" in err
+    assert run_command(*command, "--total-timesteps", "2000") == 2
+    assert "total_timesteps = 2000 is less than the 4000" in capsys.readouterr().err
+    assert run_command(*command, "--total-timesteps", "5000") == 0
+    assert directory.read_json(run / "summary.json")["updates"] == 5000 // 128
+    assert directory.read_json(run / "config.json")["config"]["total_timesteps"] == 5000
+    assert run_command("verify", run) == 0
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_anew(tmp_path, trained, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(trained.path, run)
+    (run / "summary.json").unlink()
+    (next((run / "checkpoints").iterdir()) / "manifest.json").unlink()
+    assert run_command("resume", run) == 2
+    assert "none of the 1 checkpoints" in capsys.readouterr().err
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 31
+
+
+def test_a_configuration_that_was_altered_does_not_fit_its_checkpoints(tmp_path, trained, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(trained.path, run)
+    config = (run / "config.json").read_text()
+    (run / "config.json").write_text(config.replace('"gamma": 0.99', '"gamma": 0.98'))
+    assert run_command("resume", run, "--total-timesteps", "5000") == 2
+    assert "asked for something else than config.json says" in capsys.readouterr().out
+
+
+def test_without_enough_memory_it_says_what_takes_it(tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    command = ["train", *SMALL, "--run-dir", run]
+    assert run_command(*command, "--num-envs", "60000000", "--total-timesteps", "2147483647") == 2
+    err = capsys.readouterr().err
+    assert "GiB: the activations of a minibatch" in err
+    assert "give more --num-minibatches" in err
+
+    def exhaust(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+
+    monkeypatch.setattr(program.Training, "advance", exhaust)
+    assert run_command(*command) == 1
+    assert "out of memory: this training needs about" in capsys.readouterr().err
 
 
 def test_a_bound_that_is_off_can_be_written_down(tmp_path):
@@ -124,18 +215,6 @@ def test_a_bound_that_is_off_can_be_written_down(tmp_path):
     assert status == 0
     assert directory.read_json(run / "config.json")["hyper"]["max_grad_norm"] == "inf"
     assert directory.read_json(run / "summary.json")["changes"]["max_grad_norm"] == "inf"
-
-
-def test_an_interrupted_evaluation_does_not_lose_the_training(tmp_path, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(session.evaluation, "run", interrupt)
-    run = tmp_path / "run"
-    assert run_command("train", *SMALL, "--run-dir", run, "--quiet") == 130
-    assert directory.read_json(run / "summary.json")["status"] == "interrupted"
-    assert (run / "policy.safetensors").exists()
-    assert (run / "diagnostics.png").exists()
 
 
 def test_a_mistake_that_only_the_spaces_show_leaves_the_directory_free(tmp_path, capsys):

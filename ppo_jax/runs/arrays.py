@@ -1,0 +1,147 @@
+"""The arrays of a training state on disk, through Orbax. The only file that knows Orbax."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint.experimental.v1 as ocp
+
+from ppo_jax.runs.manifest import DamageError
+
+Leaves = dict[str, np.ndarray]  # by their path in the state, such as "learner/params/actor/kernel"
+
+
+class SaveError(Exception):
+    """A state could not be saved; says why."""
+
+
+def leaves(state: Any) -> Leaves:
+    """Copies a state to the host, flat; typed keys become the numbers they are made of."""
+    return {name: np.asarray(x) for name, x in jax.device_get(_all_untyped(_named(state))).items()}
+
+
+def describe(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns shape and dtype of each array, as JSON can hold them."""
+    return {name: {"shape": list(x.shape), "dtype": str(x.dtype)} for name, x in arrays.items()}
+
+
+def expected(template: Any) -> dict[str, dict[str, Any]]:
+    """Describes the leaves of a state of which only the shapes are known (see `jax.eval_shape`)."""
+    return describe(jax.eval_shape(_all_untyped, _named(template)))
+
+
+def nonfinite(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Names the arrays in which something is NaN or infinite."""
+    return [name for name, x in arrays.items() if not np.isfinite(x).all()]
+
+
+def write(path: Path, arrays: Leaves) -> None:
+    """Saves arrays into a directory, which Orbax makes.
+
+    Args:
+        path: The directory.
+        arrays: By path.
+
+    Raises:
+        SaveError: If it fails for any reason, such as a full disk.
+    """
+    # Orbax refuses arrays without elements; they are made again from their shapes.
+    present = {name: x for name, x in arrays.items() if x.size}
+    try:
+        with _orbax():
+            ocp.save(str(path.absolute()), present)
+    except Exception as error:  # whatever the storage underneath raises
+        raise SaveError(str(error).strip().splitlines()[-1]) from error
+
+
+def read(path: Path, template: Any) -> Any:
+    """Restores a state that `write` saved the leaves of.
+
+    Args:
+        path: The directory that `write` made.
+        template: Shapes and dtypes of the state, from `jax.eval_shape`.
+
+    Returns:
+        The state, on the host.
+
+    Raises:
+        DamageError: If it cannot be read, or holds other arrays; nothing is read that is larger.
+    """
+    wanted = expected(template)
+    present = {name: row for name, row in wanted.items() if 0 not in row["shape"]}
+    try:
+        with _orbax():
+            arrays = _load(path, present)
+    except DamageError:
+        raise
+    except Exception as error:  # whatever the storage underneath raises
+        raise DamageError(str(error).strip().splitlines()[-1]) from error
+    empty = {name: np.zeros(row["shape"], row["dtype"]) for name, row in wanted.items() if 0 in row["shape"]}
+    return _assemble(template, {**arrays, **empty})
+
+
+@contextmanager
+def _orbax() -> Iterator[None]:
+    """Makes Orbax fail at once rather than wait for directories, and leaves it to the caller to say so."""
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    context = ocp.Context()
+    context.asynchronous.create_directories_asynchronously = False
+    try:
+        with context:
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _load(path: Path, expected: dict[str, dict[str, Any]]) -> Leaves:
+    """Loads arrays as they are expected to be; by itself Orbax would convert or unpack whatever it finds."""
+    stored = ocp.metadata(str(path.absolute())).metadata
+    if describe(stored) != expected or not all(map(_is_in_one_piece, stored.values())):
+        raise DamageError("its arrays are not those of this run")
+    arrays: Leaves = ocp.load(str(path.absolute()))
+    if describe(arrays) != expected:
+        raise DamageError("its arrays are not those of this run")
+    return arrays
+
+
+def _assemble(template: Any, arrays: Leaves) -> Any:
+    restored = [_typed(leaf, arrays[name]) for name, leaf in _named(template).items()]
+    return jax.tree.unflatten(jax.tree.structure(template), restored)
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    named = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in named}
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _untyped(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _all_untyped(tree: Any) -> Any:
+    return jax.tree.map(_untyped, tree)
+
+
+def _typed(like: Any, array: np.ndarray) -> Any:
+    """An array as what it was saved from."""
+    if not _is_key(like):
+        return array
+    if like.dtype != jax.random.key(0).dtype:
+        raise DamageError(f"its keys are {like.dtype}, not those of jax_default_prng_impl")
+    return jax.random.wrap_key_data(jnp.asarray(array))
+
+
+def _is_in_one_piece(stored: Any) -> bool:
+    """Whether the array is stored as `write` stores it; a larger piece would be unpacked into memory."""
+    return tuple(stored.storage_metadata.chunk_shape) == tuple(stored.shape)

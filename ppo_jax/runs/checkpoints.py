@@ -1,0 +1,93 @@
+"""The directories in which a run keeps its checkpoints. Knows nothing of JAX, so that it answers at once."""
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ppo_jax.runs import manifest
+from ppo_jax.runs.manifest import DamageError, Manifest
+
+ARRAYS = "state"  # the directory of the arrays inside a checkpoint
+SAVING, REMOVING = ".saving", ".removing"  # what a crash leaves of them means nothing
+
+
+class Checkpoint(NamedTuple):
+    """One checkpoint on disk.
+
+    Attributes:
+        path: Its directory.
+        manifest: What it holds.
+    """
+
+    path: Path
+    manifest: Manifest
+
+
+def name_of(update: int) -> str:
+    """Returns the name of a checkpoint's directory."""
+    return f"{update:010d}"
+
+
+def directories(path: Path) -> list[Path]:
+    """Returns the directories that should hold a checkpoint each, newest first.
+
+    Args:
+        path: Directory of them all; it need not exist.
+    """
+    found = path.iterdir() if path.is_dir() else ()
+    return sorted((entry for entry in found if entry.name.isdecimal()), reverse=True)
+
+
+def read(path: Path) -> Checkpoint:
+    """Reads the manifest of a checkpoint, without looking at what it describes.
+
+    Raises:
+        DamageError: If it cannot be read, or belongs to another checkpoint.
+    """
+    if path.is_symlink() or not path.is_dir():
+        raise DamageError("it is not a directory")
+    found = manifest.read(path)
+    if path.name != name_of(found.update):
+        raise DamageError(f"it was made at update {found.update}, not at the one it is named after")
+    return Checkpoint(path, found)
+
+
+def readable(path: Path) -> Iterator[Checkpoint]:
+    """Yields the checkpoints whose manifests can be read, newest first."""
+    for directory in directories(path):
+        try:
+            yield read(directory)
+        except DamageError:
+            continue
+
+
+def best(known: list[Checkpoint]) -> Checkpoint | None:
+    """Returns the one with the largest mean return, the newest of several; None if no return is known."""
+    scored = [one for one in known if one.manifest.return_window is not None]
+    return max(scored, key=lambda one: (one.manifest.return_window, one.manifest.update), default=None)
+
+
+def prune(path: Path, keep: int) -> None:
+    """Removes all but the newest and the best; what cannot be read is left alone."""
+    known = list(readable(path))
+    spared = [*known[:keep], best(known)]
+    for one in known:
+        if one not in spared:
+            remove(one.path)
+
+
+def remove(path: Path) -> None:
+    """Removes a directory under another name, so that half of it is never taken for the whole."""
+    trash = path.with_name(REMOVING)
+    shutil.rmtree(trash, ignore_errors=True)
+    if path.exists():
+        path.rename(trash)
+        shutil.rmtree(trash)
+
+
+def set_aside(path: Path) -> None:
+    """Renames a damaged checkpoint, so that it is neither loaded nor counted again, nor in the way."""
+    names = (f"{path.name}.damaged{number}" for number in itertools.count(1))
+    path.rename(next(path.with_name(name) for name in names if not path.with_name(name).exists()))

@@ -1,0 +1,52 @@
+"""A wish to end early, from the user (SIGINT) or from the machine (SIGTERM)."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SHOW_CURSOR = b"\x1b[?25h"
+
+
+class Stop:
+    """Hears the signals that ask a process to end, and says so when asked.
+
+    Attributes:
+        signal: Number of the first one heard; None while there is none.
+    """
+
+    def __init__(self):
+        self.signal: int | None = None
+
+    @property
+    def requested(self) -> bool:
+        """Whether to finish what is being done, save, and end."""
+        return self.signal is not None
+
+    def status(self, otherwise: int) -> int:
+        """Returns the exit status: 128 + the number of the signal, or else the one given."""
+        return otherwise if self.signal is None else 128 + self.signal
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes SIGINT and SIGTERM over from Python while it lasts."""
+        former = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        """Remembers the first signal; a SIGINT after it ends the process where it stands.
+
+        Whatever is being saved then is left as it is after a loss of power: without its last file, so
+        that it is never taken for a checkpoint.
+        """
+        if self.signal is None:
+            self.signal = number
+            os.write(2, b"\nppo-jax: stopping: saving first; Ctrl-C once more stops at once\n")
+        elif number == signal.SIGINT:
+            os.write(2, SHOW_CURSOR * os.isatty(2) + b"\nppo-jax: stopped at once\n")
+            os._exit(128 + number)

@@ -1,0 +1,103 @@
+"""Saving the state of a training, and getting the newest good one back."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ppo_jax.runs import arrays, checkpoints, manifest
+from ppo_jax.runs.arrays import SaveError
+from ppo_jax.runs.checkpoints import Checkpoint
+from ppo_jax.runs.manifest import DamageError
+
+
+class Store(NamedTuple):
+    """Where a run keeps its checkpoints.
+
+    Attributes:
+        path: Directory of them all, which need not exist.
+        run_digest: Of what the run was asked for; a checkpoint of anything else is not loaded.
+        keep: How many of the newest to keep, beside the one with the best return.
+    """
+
+    path: Path
+    run_digest: str
+    keep: int
+
+
+def save(store: Store, state: Any, update: int, return_window: float | None) -> None:
+    """Saves a state; once this returns, neither a crash nor a loss of power takes it away.
+
+    Args:
+        store: Where to.
+        state: Of the training.
+        update: Updates done.
+        return_window: Mean return of the last 100 episodes, None before there are 100.
+
+    Raises:
+        SaveError: If something in the state is not finite, or writing it fails; older checkpoints are
+            as they were.
+        OSError: Likewise.
+    """
+    leaves = arrays.leaves(state)
+    if nonfinite := arrays.nonfinite(leaves):
+        raise SaveError(f"{nonfinite[0]} is not finite")
+    draft = store.path / checkpoints.SAVING
+    store.path.mkdir(exist_ok=True)
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        arrays.write(draft / checkpoints.ARRAYS, leaves)
+        manifest.seal(draft, update, return_window, store.run_digest, arrays.describe(leaves))
+        draft.rename(store.path / checkpoints.name_of(update))
+    except (SaveError, OSError):
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    manifest.sync(store.path)
+    checkpoints.prune(store.path, store.keep)
+
+
+def load_newest(store: Store, template: Any, tell: Callable[[str], None]) -> tuple[int, Any] | None:
+    """Loads the newest checkpoint in which everything is as it was written.
+
+    Args:
+        store: Where from.
+        template: Shapes and dtypes of the state, from `jax.eval_shape`.
+        tell: Is told of each newer one that is damaged; those are set aside under another name.
+
+    Returns:
+        The updates it had done, and the state, on the host; None if there is no checkpoint at all.
+
+    Raises:
+        DamageError: If there are some, but none can be loaded; all are left as they are.
+    """
+    damaged: list[Path] = []
+    for path in checkpoints.directories(store.path):
+        try:
+            state = load(store, checkpoints.read(path), template)
+        except DamageError as error:
+            tell(f"checkpoint {path.name} is damaged and skipped: {error}")
+            damaged.append(path)
+            continue
+        for other in damaged:
+            checkpoints.set_aside(other)
+        return int(path.name), state
+    if damaged:
+        raise DamageError(
+            f"none of the {len(damaged)} checkpoints in '{store.path}' can be loaded; nothing was changed: "
+            "put back what is missing, or start another run"
+        )
+    return None
+
+
+def load(store: Store, checkpoint: Checkpoint, template: Any) -> Any:
+    """Loads a checkpoint; what costs nothing to check comes first.
+
+    Raises:
+        DamageError: If anything in it is not as it was written, or it belongs to another run.
+    """
+    if checkpoint.manifest.run_digest != store.run_digest:
+        raise DamageError("it belongs to a run that was asked for something else than config.json says")
+    if checkpoint.manifest.leaves != arrays.expected(template):
+        raise DamageError("its arrays are not those of this run")
+    manifest.verify(checkpoint.path)
+    return arrays.read(checkpoint.path / checkpoints.ARRAYS, template)

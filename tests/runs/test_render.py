@@ -1,0 +1,311 @@
+import importlib.util
+import io
+from functools import cache, partial
+from itertools import pairwise
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from PIL import Image
+
+import ppo_jax
+from ppo_jax.envs import registry
+from ppo_jax.envs.gymnax import make_environment, make_visualizer
+from ppo_jax.networks import make_network
+from ppo_jax.normalization import Statistics, normalize_observation
+from ppo_jax.runs import evaluation, render
+from ppo_jax.runs.evaluation import Agent
+from ppo_jax.runs.render import DRAWN_BY_GYMNASIUM, DRAWN_BY_GYMNAX, Episode
+
+Config = partial(ppo_jax.Config, hidden_sizes=(8,))
+
+
+def init_agent(config):
+    """An agent that has learned nothing, and statistics that are not those of its observations."""
+    environment = make_environment(config.env)
+    network = make_network(config, environment.observation_space, environment.action_space)
+    size = environment.observation_space.shape
+    statistics = Statistics(np.uint32(9), np.full(size, 0.02, np.float32), np.full(size, 0.1, np.float32))
+    params = jax.device_get(jax.jit(network.init)(jax.random.key(1)))
+    return Agent(params, statistics if config.normalize_observations else None)
+
+
+@pytest.fixture(scope="module")
+def catch():
+    """An episode of nine steps."""
+    config = Config(env="Catch-bsuite")
+    return render.play(config, init_agent(config), seed=0)
+
+
+def frames(content):
+    image = Image.open(io.BytesIO(content))
+    for number in range(image.n_frames):
+        image.seek(number)
+        yield np.asarray(image.convert("RGB")).astype(int)
+
+
+# The episode
+
+
+SHAPES = {
+    "greedy, in a world of chance": (Config(env="FourRooms-misc"), True),
+    "sampled, with actions to clip": (Config(env="Reacher-misc"), False),
+}
+
+
+@pytest.mark.parametrize(("config", "greedy"), SHAPES.values(), ids=SHAPES.keys())
+def test_the_episode_is_the_one_that_an_evaluation_of_one_plays(config, greedy):
+    agent = init_agent(config)
+    result = evaluation.run(config, agent, 1, greedy, seed=3)
+    episode = render.play(config, agent, 3, greedy, max_steps=500)
+    assert (episode.env, episode.finished) == (config.env, True)
+    assert episode.steps == len(episode.states.time) - 1 == result.mean_length
+    assert episode.returns[-1] == pytest.approx(result.mean, rel=1e-5)
+
+
+REMEMBERING = Config(normalize_observations=True, memory_size=5)
+
+
+def loop(config, agent, seed):
+    """States, actions and rewards of a greedy episode, a step of gymnax at a time."""
+    env, params = gymnax.make(config.env)
+    spaces = make_environment(config.env)
+    network = make_network(config, spaces.observation_space, spaces.action_space)
+    apply, step = jax.jit(network.apply), jax.jit(env.step_env)
+    reset_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))[0]
+    observation, state = env.reset_env(jax.random.split(reset_key, 1)[0], params)
+    states, memory, done = [state], network.init_memory(1), False
+    while not done:
+        normal = normalize_observation(agent.statistics, observation[None])
+        policy, _, memory = apply(agent.params, memory, normal, jnp.array([len(states) == 1]))
+        # CartPole uses no key, and each of its steps is worth 1.
+        observation, state, _, terminated, _ = step(jax.random.key(0), state, policy.mode()[0], params)
+        states.append(state)
+        done = terminated or env.is_truncated(state, params)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+
+
+def test_an_episode_with_memory_and_statistics_is_that_of_a_loop_through_gymnax():
+    agent = init_agent(REMEMBERING)
+    episode, states = render.play(REMEMBERING, agent, 4), loop(REMEMBERING, agent, 4)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), episode.states, states)
+    np.testing.assert_array_equal(episode.returns, np.arange(len(states.time)))
+
+
+def test_the_state_that_the_last_step_led_to_is_a_part_of_the_episode(catch):
+    np.testing.assert_array_equal(catch.states.ball_y, np.arange(10))
+    np.testing.assert_array_equal(catch.returns[:-1], np.zeros(9))
+    assert catch.returns[-1] in (-1, 1)
+
+
+def test_an_episode_is_cut_off_and_says_so(tmp_path):
+    config = Config(env="Catch-bsuite")
+    episode = render.play(config, init_agent(config), 0, max_steps=3)
+    assert (episode.steps, episode.finished) == (3, False)
+    np.testing.assert_array_equal(episode.states.ball_y, np.arange(4))
+    assert (
+        render.describe(episode, tmp_path) == f"wrote {tmp_path}: 3 steps, cut off before its end, return 0"
+    )
+
+
+@pytest.mark.parametrize("max_steps", [0, -1, render.LONGEST + 1])
+def test_a_number_of_steps_that_makes_no_sense_is_refused(max_steps):
+    with pytest.raises(ppo_jax.UsageError, match=f"max_steps = {max_steps} is not between 1 and"):
+        render.play(Config(), None, 0, max_steps=max_steps)  # pyright: ignore[reportArgumentType]
+
+
+# The pictures
+
+
+def test_a_gif_has_a_frame_for_each_state_and_no_two_are_the_same(catch, tmp_path):
+    output = tmp_path / "new" / "catch.gif"
+    render.draw(catch, output)
+    shown = list(frames(output.read_bytes()))
+    assert len(shown) == catch.steps + 1
+    below_the_caption = [frame[render.STRIP :] for frame in shown]
+    for before, after in pairwise(below_the_caption):
+        assert before.shape == after.shape
+        assert (before != after).any()
+    assert [file.name for file in output.parent.iterdir()] == ["catch.gif"]
+
+
+def test_the_caption_counts_the_steps_and_the_return(catch, monkeypatch):
+    captions, original = [], render._frame
+
+    def note(picture, caption):
+        captions.append(caption)
+        return original(picture, caption)
+
+    monkeypatch.setattr(render, "_frame", note)
+    render.gif(catch)
+    assert captions[:2] == ["Catch-bsuite: step 0, return 0", "Catch-bsuite: step 1, return 0"]
+    assert captions[9] == f"Catch-bsuite: step 9, return {catch.returns[-1]:g}"
+
+
+def test_the_last_frame_stays_for_a_second(catch):
+    image = Image.open(io.BytesIO(render.gif(catch)))
+    durations = []
+    for number in range(image.n_frames):
+        image.seek(number)
+        durations.append(image.info["duration"])
+    assert durations == [100] * 9 + [1000]
+    assert image.info["loop"] == 0
+
+
+def test_of_a_long_episode_evenly_spaced_states_are_shown_and_the_last(catch, monkeypatch, tmp_path):
+    everything = list(frames(render.gif(catch)))
+    monkeypatch.setattr(render, "MAX_FRAMES", 5)
+    some = list(frames(render.gif(catch)))
+    assert len(some) == 4
+    for mine, number in zip(some, (0, 3, 6, 9), strict=True):
+        assert (mine == everything[number]).all()
+    assert "9 steps (one frame for 3 of them), return" in render.describe(catch, tmp_path)
+
+
+def test_there_are_never_more_frames_than_the_bound():
+    for steps in (1, 499, 500, 501, 999, 1000, 1001, render.LONGEST):
+        shown = render._shown(Episode("Pong-misc", None, np.zeros(steps + 1), True))
+        assert len(shown) <= render.MAX_FRAMES
+        assert (shown[0], shown[-1]) == (0, steps)
+        assert len(set(shown)) == len(shown)
+        assert len(shown) == steps + 1 or steps > 500
+
+
+@cache
+def reset_states(env):
+    """Two first states, drawn from two keys."""
+    made, params = gymnax.make(env)
+    states = jax.jit(jax.vmap(lambda key: made.reset_env(key, params)[1]))(
+        jax.random.split(jax.random.key(0))
+    )
+    return jax.device_get(states)
+
+
+@pytest.mark.parametrize("env", DRAWN_BY_GYMNAX)
+def test_gymnax_draws_more_than_empty_axes(env):
+    episode = Episode(env, reset_states(env), np.zeros(2, np.float32), True)
+    first, _ = frames(render.gif(episode))
+    inside = first[100:500, 160:440].reshape(-1, 3)  # of the axes
+    assert len(np.unique(inside, axis=0)) > 1
+
+
+def test_the_player_of_minatar_is_seen_against_the_black():
+    """gymnax's own colour for it is all but black."""
+    episode = Episode("Seaquest-MinAtar", reset_states("Seaquest-MinAtar"), np.zeros(2, np.float32), True)
+    first, _ = frames(render.gif(episode))
+    blue = np.abs(first - (31, 119, 180)).max(axis=-1) < 4
+    assert blue.sum() > 30 * 30
+
+
+def test_what_gymnax_has_no_picture_of_is_refused():
+    for env in registry.ENVIRONMENTS.keys() - {*DRAWN_BY_GYMNASIUM, *DRAWN_BY_GYMNAX, "MNISTBandit-bsuite"}:
+        visualizer = make_visualizer(env, [])
+        visualizer.init()  # draws nothing, or it would fail for want of a state
+        pyplot.close(visualizer.fig)
+        assert not hasattr(visualizer, "im")
+        assert not render.can_draw(env)
+
+
+def test_pyplot_is_left_as_it_was(catch):
+    matplotlib.use("svg")
+    mine = pyplot.figure()
+    try:
+        render.gif(catch)
+        assert pyplot.get_fignums() == [mine.number]
+        assert matplotlib.get_backend() == "svg"
+    finally:
+        pyplot.close("all")
+        matplotlib.use("agg")
+
+
+@pytest.mark.parametrize("env", DRAWN_BY_GYMNASIUM)
+def test_gymnasium_draws_what_gymnax_asks_it_to_draw(env):
+    pytest.importorskip("pygame")
+    from gymnax.visualize.vis_gym import render_gym_frame
+
+    _, params = gymnax.make(env)
+    states = reset_states(env)
+    rng = np.random.default_rng(0)
+    states = states.replace(**{name: rng.normal(size=2) / 4 for name in DRAWN_BY_GYMNASIUM[env]})
+    if env == "Pendulum-v1":
+        states = states.replace(last_u=np.array([-1.5, 0.5]))
+    ones = [jax.tree.map(lambda leaf, index=index: leaf[index], states) for index in range(2)]
+    pictures = list(render._gymnasium_pictures(env, ones))
+    for picture, state in zip(pictures, ones, strict=True):
+        np.testing.assert_array_equal(picture, render_gym_frame(env, state, params))
+    assert (pictures[0] != pictures[1]).any()
+
+
+# What is refused
+
+
+def test_an_environment_without_a_picture_is_refused_by_name(tmp_path):
+    with pytest.raises(ppo_jax.UsageError) as error:
+        render.check("FrozenLake-misc", tmp_path / "lake.png")
+    env, output = error.value.problems
+    assert "env = 'FrozenLake-misc' cannot be drawn" in env
+    assert "CartPole-v1" in env
+    assert "Catch-bsuite" in env
+    assert f"output = '{tmp_path / 'lake.png'}' does not end in .gif" in output
+
+
+def test_without_pygame_its_environments_are_refused_with_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pygame" else object())
+    assert not render.can_draw("CartPole-v1")
+    assert render.can_draw("Catch-bsuite")
+    with pytest.raises(
+        ppo_jax.UsageError, match=r"pygame, which is not installed; pip install 'ppo-jax\[render\]'"
+    ):
+        render.check("CartPole-v1", tmp_path / "cartpole.gif")
+
+
+def test_with_pygame_all_that_has_a_picture_can_be_drawn(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    for env in (*DRAWN_BY_GYMNASIUM, *DRAWN_BY_GYMNAX):
+        assert render.can_draw(env)
+        render.check(env, tmp_path / "any.gif")
+
+
+def test_an_episode_that_cannot_be_drawn_is_refused_by_drawing_too(catch, tmp_path):
+    with pytest.raises(ppo_jax.UsageError, match="cannot be drawn"):
+        render.draw(catch._replace(env="FrozenLake-misc"), tmp_path / "lake.gif")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_to_is_one_clear_mistake_before_anything_is_drawn(
+    catch, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(render, "gif", None)
+    (tmp_path / "file").touch()
+    (tmp_path / "taken.gif.tmp").mkdir()
+    for output in (tmp_path / "file" / "catch.gif", tmp_path / "taken.gif"):
+        with pytest.raises(
+            ppo_jax.UsageError, match=rf"output = '{output}' cannot be written: .*; give another"
+        ):
+            render.draw(catch, output)
+
+
+def test_a_directory_of_that_name_is_not_replaced(catch, monkeypatch, tmp_path):
+    monkeypatch.setattr(render, "gif", lambda episode: b"content")
+    output = tmp_path / "catch.gif"
+    output.mkdir()
+    with pytest.raises(ppo_jax.UsageError, match="cannot be written: Is a directory"):
+        render.draw(catch, output)
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_gif_is_written_whole_or_not_at_all(catch, monkeypatch, tmp_path):
+    def interrupt(episode):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(render, "gif", interrupt)
+    output = tmp_path / "catch.gif"
+    output.write_text("an older one")
+    with pytest.raises(KeyboardInterrupt):
+        render.draw(catch, output)
+    assert output.read_text() == "an older one"
+    assert list(tmp_path.iterdir()) == [output]
