@@ -144,9 +144,10 @@ def _lock(run: RunDirectory, descriptor: int) -> None:
 
 
 def release(run: RunDirectory) -> None:
-    """Gives back a directory in which nothing has happened yet."""
-    run.config.unlink()
-    run.path.rmdir()
+    """Gives back a directory in which nothing has happened yet; any other is left as it is."""
+    if list(run.path.iterdir()) == [run.config]:
+        run.config.unlink()
+        run.path.rmdir()
 
 
 def open_existing(path: Path) -> RunDirectory:

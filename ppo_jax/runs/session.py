@@ -7,6 +7,7 @@ from typing import IO, Any, NamedTuple
 import jax
 import numpy as np
 
+from ppo_jax.errors import UsageError
 from ppo_jax.runs import (
     directory,
     evaluation,
@@ -152,10 +153,19 @@ def _finish(session: Session, trainer: Trainer) -> int:
         screen.say(evaluation.describe(result))
     summary = _summary(session, trainer, result)
     directory.write_json(run.summary, summary)
-    if journal.last is not None:
-        plots.draw([run])
+    is_drawn = _draw(session) if journal.last is not None else True
     _say_goodbye(session, trainer, summary)
-    return FAILED if journal.failure else DONE
+    return DONE if is_drawn and journal.failure is None else FAILED
+
+
+def _draw(session: Session) -> bool:
+    """Draws the diagnostics; whether that was possible."""
+    try:
+        plots.draw([session.run])
+    except UsageError as error:
+        session.screen.fail(str(error))
+        return False
+    return True
 
 
 def _summary(session: Session, trainer: Trainer, result: evaluation.Result | None) -> dict[str, Any]:

@@ -78,3 +78,13 @@ def test_json_is_replaced_whole_and_leaves_no_neighbour(tmp_path):
         directory.write_json(path, {"a": float("nan")})
     assert directory.read_json(path) == {"a": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_directory_is_given_back_only_if_nothing_has_happened_in_it(tmp_path):
+    run = directory.create(tmp_path / "run", "label", {})
+    run.metrics.touch()
+    directory.release(run)
+    assert run.config.exists()
+    run.metrics.unlink()
+    directory.release(run)
+    assert not run.path.exists()
