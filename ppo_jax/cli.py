@@ -15,7 +15,16 @@ import tyro
 from ppo_jax import presets
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
-from ppo_jax.runs import benchmark_options, directory, policy, request, run_options, sinks, verify
+from ppo_jax.runs import (
+    benchmark_options,
+    checkpoints,
+    directory,
+    policy,
+    request,
+    run_options,
+    sinks,
+    verify,
+)
 from ppo_jax.runs.benchmark_options import Options
 from ppo_jax.runs.directory import RunDirectory
 from ppo_jax.runs.manifest import DamageError
@@ -280,6 +289,7 @@ def _train(order: Order, run: RunDirectory) -> int:
         if directory.is_complete(run, asked.config.num_updates):
             screen.say(f"{run.path} is complete; to train on, give more --total-timesteps")
             return 0
+        checkpoints.check_one_is_good(run.checkpoints, request.digest(asked))
         directory.write_json(run.config, _as_json(asked, order.options))
         screen.say(request.describe(asked))
         screen.say(f"run directory {run.path}")

@@ -37,7 +37,10 @@ CORE = {name for name, level in LEVEL.items() if level < LEVEL["sweep"]} - ON_TH
 
 # The only module that may know a library.
 HOME = {"gymnax": "envs.gymnax", "flax": "networks", "orbax": "runs.arrays"}
-UNSAFE = ("pickle", "cloudpickle", "dill", "marshal", "shelve", "eval", "exec")
+UNSAFE = (
+    *("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "eval", "exec"),
+    *("torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "yaml.Loader", "yaml.UnsafeLoader"),
+)
 IMPURE = (
     *("time", "datetime", "os", "pathlib", "io", "shutil", "tempfile", "subprocess", "socket", "threading"),
     *("random", "secrets", "numpy.random", "logging", "print", "open", "input", "breakpoint"),
@@ -165,6 +168,13 @@ def nothing_is_unsafe(module: Module) -> Violations:
     for line, name in used_names(module):
         if matches(name, *UNSAFE):
             yield line, f"uses {name}"
+    for node in ast.walk(module.tree):
+        if (
+            isinstance(node, ast.keyword)
+            and node.arg == "allow_pickle"
+            and ast.unparse(node) != "allow_pickle=False"
+        ):
+            yield node.lineno, "allows pickle"
 
 
 def control_flow_is_shallow(module: Module) -> Violations:
@@ -263,6 +273,15 @@ def test_the_package_keeps_to_its_design(rule):
     assert not violations, "\n" + "\n".join(violations)
 
 
+def test_nothing_is_unsafe_outside_of_the_package_either():
+    folders = (PACKAGE.parent / "benchmarks", PACKAGE.parent / "scripts")
+    modules = [
+        Module(path.name, ast.parse(path.read_text())) for folder in folders for path in folder.rglob("*.py")
+    ]
+    assert len(modules) > 5
+    assert not [(module.name, found) for module in modules for found in nothing_is_unsafe(module)]
+
+
 def test_no_modules_import_each_other_in_a_circle():
     graph = {name: {home for _, home in own_imports(module)} for name, module in MODULES.items()}
     graphlib.TopologicalSorter(graph).prepare()
@@ -296,6 +315,11 @@ PLANTED = [
     (the_core_is_pure, "gae", "open('file')"),
     (nothing_is_unsafe, "runs.records", "from pickle import loads"),
     (nothing_is_unsafe, "cli", "eval('1')"),
+    (nothing_is_unsafe, "runs.records", "import numpy as np\nnp.load(file, allow_pickle=True)"),
+    (nothing_is_unsafe, "runs.records", "import numpy as np\nnp.load(file, allow_pickle=flag)"),
+    (nothing_is_unsafe, "runs.records", "import yaml\nyaml.load(text, Loader=yaml.SafeLoader)"),
+    (nothing_is_unsafe, "runs.records", "from yaml import unsafe_load"),
+    (libraries_have_one_home, "runs.store", "import orbax.checkpoint.experimental.v1 as ocp"),
     (control_flow_is_shallow, "gae", "def f():\n  for a in b:\n    if a:\n      while a:\n        pass"),
     (control_flow_is_shallow, "gae", "class C:\n def f(self):\n  for a in b:\n    with a:\n      if a: pass"),
     (functions_are_not_nested, "gae", "def f():\n  def g():\n    if x:\n      pass"),
@@ -323,6 +347,7 @@ INNOCENT = [
     (parameters_are_few, "def f(self, a, b, c, d, e, f, g, h): pass"),
     (the_core_leaves_the_host_alone, "from ppo_jax.envs import environment"),
     (the_core_is_pure, "timestep = 1\nx.open"),
+    (nothing_is_unsafe, "np.load(file, allow_pickle=False)\nx.eval()"),
     (everything_public_has_a_docstring, "'''Doc.'''\ndef _f(): pass"),
 ]
 

@@ -54,6 +54,41 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(path, found)
 
 
+def check(checkpoint: Checkpoint, run_digest: str) -> None:
+    """Makes sure that a checkpoint is whole, and of this run.
+
+    Args:
+        checkpoint: From `read`.
+        run_digest: Of what the run was asked for (see `request.digest`).
+
+    Raises:
+        DamageError: If anything is not as it was written, or belongs to another run.
+    """
+    if checkpoint.manifest.run_digest != run_digest:
+        raise DamageError("it belongs to a run that was asked for something else than config.json says")
+    manifest.verify(checkpoint.path)
+
+
+def check_one_is_good(path: Path, run_digest: str) -> None:
+    """Makes sure that a run can go on from one of its checkpoints, if it has any.
+
+    Raises:
+        DamageError: If there are some, and not one of them is good.
+    """
+    problems = []
+    for directory in directories(path):
+        try:
+            return check(read(directory), run_digest)
+        except DamageError as error:
+            problems.append(f"{directory.name}: {error}")
+    if problems:
+        raise DamageError(
+            f"none of the checkpoints in '{path}' is good ({'; '.join(problems)}); nothing was changed: "
+            "put back what is missing, or start another run"
+        )
+    return None
+
+
 def readable(path: Path) -> Iterator[Checkpoint]:
     """Yields the checkpoints whose manifests can be read, newest first."""
     for directory in directories(path):

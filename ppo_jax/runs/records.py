@@ -1,13 +1,12 @@
 """The metrics of a run: one record per update, as a dictionary in memory and a line on disk."""
 
-import json
-import math
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+import orjson
 
 from ppo_jax.errors import UsageError
 from ppo_jax.runs.directory import RunDirectory
@@ -40,21 +39,20 @@ def from_metrics(metrics: Any, num_updates: int, clock: Clock) -> list[Record]:
     Returns:
         One record per update.
     """
-    columns = {name: np.asarray(column)[:num_updates] for name, column in metrics._asdict().items()}
-    seconds = np.linspace(clock.start, clock.end, num_updates + 1)[1:]
-    return [
-        {
-            "update": clock.first_update + row,
-            "seconds": round(float(seconds[row]), 6),
-            **{name: _plain(column[row]) for name, column in columns.items()},
-        }
-        for row in range(num_updates)
-    ]
+    seconds = np.linspace(clock.start, clock.end, num_updates + 1)[1:].round(6)
+    columns = {
+        "update": np.arange(clock.first_update, clock.first_update + num_updates),
+        "seconds": seconds,
+        **{name: np.ascontiguousarray(column[:num_updates]) for name, column in metrics._asdict().items()},
+    }
+    # There and back: every number becomes the shortest one that gives it back, and what JSON lacks None.
+    plain = [orjson.loads(orjson.dumps(x, option=orjson.OPT_SERIALIZE_NUMPY)) for x in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
 
 
 def append(file: IO[str], records: list[Record]) -> None:
     """Writes records as lines of JSON and hands them to the operating system."""
-    file.writelines(json.dumps(record, allow_nan=False) + "\n" for record in records)
+    file.writelines(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE).decode() for record in records)
     file.flush()
 
 
@@ -116,8 +114,8 @@ def load(path: Path) -> list[Record]:
 
 def _parse(path: Path, number: int, line: str) -> Record:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        record = orjson.loads(line)
+    except ValueError as error:
         raise UsageError(f"'{path}' is damaged at line {number}: {error}") from error
     if not isinstance(record, dict):
         raise UsageError(f"'{path}' is damaged at line {number}: it is not an object of JSON")
@@ -131,14 +129,7 @@ def _stays(last_update: int, line: bytes) -> bool:
 
 def _parse_whole(line: bytes) -> Record | None:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = orjson.loads(line)
+    except ValueError:
         return None
     return record if isinstance(record, dict) and isinstance(record.get("update"), int) else None
-
-
-def _plain(value: np.generic) -> int | float | None:
-    """A NumPy scalar as the shortest JSON number that gives it back; None for what JSON lacks."""
-    if isinstance(value, np.integer):
-        return int(value)
-    return float(str(value)) if math.isfinite(value) else None

@@ -251,9 +251,9 @@ def describe(episode: Episode, output: Path) -> str:
 def _write(episode: Episode, output: Path) -> None:
     """Writes a neighbour first, which then takes the place of the file."""
     neighbour = output.with_name(output.name + ".tmp")
+    neighbour.touch()  # before anything is drawn: a mistake should not cost time
     try:
-        with neighbour.open("wb") as file:  # before anything is drawn: a mistake costs no time
-            file.write(gif(episode))
+        neighbour.write_bytes(gif(episode))
         neighbour.replace(output)
     finally:
         neighbour.unlink(missing_ok=True)

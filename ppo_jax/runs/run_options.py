@@ -43,7 +43,7 @@ def check(options: RunOptions) -> None:
     problems = [
         f"{name} = {given[name]!r} is not at least 1; give one such as {example}"
         for name, example in _COUNTS.items()
-        if given[name] is not None and not (isinstance(given[name], int) and given[name] >= 1)
+        if not _is_count(given[name]) and not (given[name] is None and name != "keep")
     ]
     problems += [
         f"{name} = {value!r} is unknown; choose from {', '.join(get_args(kind))}"
@@ -70,3 +70,7 @@ def from_json(content: Mapping[str, Any]) -> RunOptions:
     except (TypeError, AttributeError, UsageError) as error:
         raise UsageError(f"config.json has options that are not valid: {error}; it is damaged") from error
     return options
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1

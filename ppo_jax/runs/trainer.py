@@ -55,10 +55,11 @@ class Trainer:
         """Trains to the end, to a failure, or until it is to stop; the state it then has is saved."""
         with self.journal.screen.training():
             while not (self.is_done or self.stop.requested or self.journal.failure):
-                self._advance()
+                self.advance()
         self._save()
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """Trains for a chunk, and does what is due after it."""
         before = self.training.state
         chunk = self.training.advance(self._next_halt())
         problem = failure.find(chunk)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ppo_jax.errors import UsageError
-from ppo_jax.runs import checkpoints, directory, manifest, policy, records, request, run_options
+from ppo_jax.runs import checkpoints, directory, policy, records, request, run_options
 from ppo_jax.runs.checkpoints import Checkpoint
 from ppo_jax.runs.directory import RunDirectory
 from ppo_jax.runs.manifest import DamageError
@@ -96,9 +96,8 @@ def _checkpoints(run: RunDirectory) -> Iterator[Finding]:
 
 def _checkpoint(path: Path, best: Checkpoint | None, run: RunDirectory) -> str:
     checkpoint = checkpoints.read(path)
-    manifest.verify(path)
-    if checkpoint.manifest.run_digest != request.digest(request.from_json(directory.read_json(run.config))):
-        raise DamageError("it belongs to a run that was asked for something else than config.json says")
+    asked = request.from_json(directory.read_json(run.config))
+    checkpoints.check(checkpoint, request.digest(asked))
     value = checkpoint.manifest.return_window
     remark = "" if value is None else f", mean return of 100 episodes {value:.1f}"
     return f"{len(checkpoint.manifest.leaves)} arrays{remark}{', the best' if checkpoint == best else ''}"

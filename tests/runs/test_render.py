@@ -51,49 +51,72 @@ def frames(content):
 # The episode
 
 
-SHAPES = {
-    "greedy, in a world of chance": (Config(env="FourRooms-misc"), True),
-    "sampled, with actions to clip": (Config(env="Reacher-misc"), False),
-}
+FOUR_ROOMS, REACHER = Config(env="FourRooms-misc"), Config(env="Reacher-misc")
 
 
-@pytest.mark.parametrize(("config", "greedy"), SHAPES.values(), ids=SHAPES.keys())
-def test_the_episode_is_the_one_that_an_evaluation_of_one_plays(config, greedy):
-    agent = init_agent(config)
-    result = evaluation.run(config, agent, 1, greedy, seed=3)
-    episode = render.play(config, agent, 3, greedy, max_steps=500)
+@pytest.fixture(scope="module")
+def walk():
+    """A greedy episode where one step in three goes astray."""
+    return render.play(FOUR_ROOMS, init_agent(FOUR_ROOMS), seed=3)
+
+
+def assert_evaluated(episode, config, greedy):
+    result = evaluation.run(config, init_agent(config), 1, greedy, seed=3)
     assert (episode.env, episode.finished) == (config.env, True)
     assert episode.steps == len(episode.states.time) - 1 == result.mean_length
     assert episode.returns[-1] == pytest.approx(result.mean, rel=1e-5)
 
 
-REMEMBERING = Config(normalize_observations=True, memory_size=5)
+def test_the_episode_is_the_one_that_an_evaluation_of_one_plays(walk):
+    assert_evaluated(walk, FOUR_ROOMS, greedy=True)
+
+
+def test_a_sampled_episode_is_that_of_an_evaluation_and_its_actions_are_clipped():
+    """Reacher would take any action as it is, and an untrained policy gives many that are too large."""
+    assert_evaluated(render.play(REACHER, init_agent(REACHER), 3, greedy=False), REACHER, greedy=False)
+
+
+def test_the_states_are_those_that_the_steps_led_to(walk):
+    moves = np.abs(np.diff(walk.states.pos, axis=0)).sum(axis=-1)
+    assert {*moves.tolist()} == {0, 1}
+    at_the_goal = (walk.states.pos == walk.states.goal).all(axis=-1)
+    np.testing.assert_array_equal(at_the_goal, walk.returns == 1)
+    np.testing.assert_array_equal(walk.states.time, np.arange(walk.steps + 1))
+
+
+REMEMBERING = Config(env="Pendulum-v1", normalize_observations=True, memory_size=5)
+T = 40
 
 
 def loop(config, agent, seed):
-    """States, actions and rewards of a greedy episode, a step of gymnax at a time."""
+    """States and returns of T steps of a greedy episode, a step of gymnax at a time."""
     env, params = gymnax.make(config.env)
     spaces = make_environment(config.env)
     network = make_network(config, spaces.observation_space, spaces.action_space)
     apply, step = jax.jit(network.apply), jax.jit(env.step_env)
     reset_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))[0]
     observation, state = env.reset_env(jax.random.split(reset_key, 1)[0], params)
-    states, memory, done = [state], network.init_memory(1), False
-    while not done:
+    states, returns, memory = [state], [0.0], network.init_memory(1)
+    for number in range(T):
         normal = normalize_observation(agent.statistics, observation[None])
-        policy, _, memory = apply(agent.params, memory, normal, jnp.array([len(states) == 1]))
-        # CartPole uses no key, and each of its steps is worth 1.
-        observation, state, _, terminated, _ = step(jax.random.key(0), state, policy.mode()[0], params)
+        policy, _, memory = apply(agent.params, memory, normal, jnp.array([number == 0]))
+        action = np.clip(policy.mode()[0], -2, 2)
+        observation, state, reward, *_ = step(jax.random.key(0), state, action, params)  # chance has no part
         states.append(state)
-        done = terminated or env.is_truncated(state, params)
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+        returns.append(returns[-1] + float(reward))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *states), returns
 
 
 def test_an_episode_with_memory_and_statistics_is_that_of_a_loop_through_gymnax():
+    """Each action is a number that depends on all that has been seen."""
     agent = init_agent(REMEMBERING)
-    episode, states = render.play(REMEMBERING, agent, 4), loop(REMEMBERING, agent, 4)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), episode.states, states)
-    np.testing.assert_array_equal(episode.returns, np.arange(len(states.time)))
+    rng = np.random.default_rng(0)
+    large = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), agent.params)
+    agent = agent._replace(params=large)
+    episode = render.play(REMEMBERING, agent, 4, max_steps=T)
+    states, returns = loop(REMEMBERING, agent, 4)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3), episode.states, states)
+    np.testing.assert_allclose(episode.returns, returns, rtol=1e-4, atol=1e-4)
 
 
 def test_the_state_that_the_last_step_led_to_is_a_part_of_the_episode(catch):
@@ -144,6 +167,15 @@ def test_the_caption_counts_the_steps_and_the_return(catch, monkeypatch):
     render.gif(catch)
     assert captions[:2] == ["Catch-bsuite: step 0, return 0", "Catch-bsuite: step 1, return 0"]
     assert captions[9] == f"Catch-bsuite: step 9, return {catch.returns[-1]:g}"
+
+
+def test_the_caption_is_above_the_picture_and_hides_nothing_of_it():
+    picture = np.full((40, 300, 3), (202, 152, 101), np.uint8)
+    frame = np.asarray(render._frame(picture, "Catch-bsuite: step 0").convert("RGB"))
+    np.testing.assert_array_equal(frame[render.STRIP :], picture)
+    strip = frame[: render.STRIP]
+    assert (strip[[0, -1]] == 255).all()
+    assert (strip == 0).all(axis=-1).any()
 
 
 def test_the_last_frame_stays_for_a_second(catch):
@@ -210,7 +242,12 @@ def test_what_gymnax_has_no_picture_of_is_refused():
         assert not render.can_draw(env)
 
 
-def test_pyplot_is_left_as_it_was(catch):
+def test_pyplot_opens_no_window_and_is_left_as_it_was(catch, monkeypatch):
+    def make(env, states):
+        assert matplotlib.get_backend() == "agg"
+        return make_visualizer(env, states)
+
+    monkeypatch.setattr(render, "make_visualizer", make)
     matplotlib.use("svg")
     mine = pyplot.figure()
     try:
@@ -281,8 +318,7 @@ def test_a_place_that_cannot_be_written_to_is_one_clear_mistake_before_anything_
 ):
     monkeypatch.setattr(render, "gif", None)
     (tmp_path / "file").touch()
-    (tmp_path / "taken.gif.tmp").mkdir()
-    for output in (tmp_path / "file" / "catch.gif", tmp_path / "taken.gif"):
+    for output in (tmp_path / "file" / "catch.gif", tmp_path / f"{300 * 'long'}.gif"):
         with pytest.raises(
             ppo_jax.UsageError, match=rf"output = '{output}' cannot be written: .*; give another"
         ):
@@ -298,7 +334,7 @@ def test_a_directory_of_that_name_is_not_replaced(catch, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_a_gif_is_written_whole_or_not_at_all(catch, monkeypatch, tmp_path):
+def test_an_interrupted_drawing_leaves_the_older_one(catch, monkeypatch, tmp_path):
     def interrupt(episode):
         raise KeyboardInterrupt
 
@@ -309,3 +345,13 @@ def test_a_gif_is_written_whole_or_not_at_all(catch, monkeypatch, tmp_path):
         render.draw(catch, output)
     assert output.read_text() == "an older one"
     assert list(tmp_path.iterdir()) == [output]
+
+
+def test_who_reads_the_older_one_meanwhile_reads_it_whole(catch, monkeypatch, tmp_path):
+    monkeypatch.setattr(render, "gif", lambda episode: b"content")
+    output = tmp_path / "catch.gif"
+    output.write_text("an older one")
+    with output.open() as reader:
+        render.draw(catch, output)
+        assert reader.read() == "an older one"
+    assert output.read_text() == "content"

@@ -180,7 +180,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_anew(tmp_path, t
     (run / "summary.json").unlink()
     (next((run / "checkpoints").iterdir()) / "manifest.json").unlink()
     assert run_command("resume", run) == 2
-    assert "none of the 1 checkpoints" in capsys.readouterr().err
+    assert "0000000031: manifest.json is missing" in capsys.readouterr().err
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 31
 
 
@@ -190,7 +190,7 @@ def test_a_configuration_that_was_altered_does_not_fit_its_checkpoints(tmp_path,
     config = (run / "config.json").read_text()
     (run / "config.json").write_text(config.replace('"gamma": 0.99', '"gamma": 0.98'))
     assert run_command("resume", run, "--total-timesteps", "5000") == 2
-    assert "asked for something else than config.json says" in capsys.readouterr().out
+    assert "asked for something else than config.json says" in capsys.readouterr().err
 
 
 def test_without_enough_memory_it_says_what_takes_it(tmp_path, monkeypatch, capsys):

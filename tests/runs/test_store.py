@@ -168,7 +168,7 @@ def test_what_a_crash_left_behind_is_neither_loaded_nor_in_the_way(filled):
 def test_where_no_checkpoint_is_good_nothing_is_changed(filled):
     for name in ("0000000001", "0000000002"):
         (filled.path / name / manifest.NAME).unlink()
-    with pytest.raises(DamageError, match="none of the 2 checkpoints"):
+    with pytest.raises(DamageError, match="none of the checkpoints"):
         load(filled)
     assert names(filled) == ["0000000001", "0000000002"]
 
