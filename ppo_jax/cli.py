@@ -130,6 +130,8 @@ class Evaluate:
     """How many whole episodes, each in a fresh environment."""
     sampled: bool = False
     """Sample actions from the policy rather than take the most probable one."""
+    best: bool = False
+    """Take the checkpoint with the best return rather than the policy as it was at the end."""
     seed: int = 0
     """Source of all randomness."""
 
@@ -142,10 +144,9 @@ class Evaluate:
             )
         if problems:
             raise UsageError(problems)
-        config, tensors = policy.load(directory.open_existing(self.run_dir))
+        config, agent = _load(directory.open_existing(self.run_dir), self.best)
         from ppo_jax.runs import evaluation
 
-        agent = evaluation.restore(config, tensors)
         result = evaluation.run(config, agent, self.episodes, not self.sampled, self.seed)
         print(evaluation.describe(result))
         return 0
@@ -153,7 +154,10 @@ class Evaluate:
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """Draw the diagnostics of one run, or of several over each other."""
+    """Draw the diagnostics of one run, or of several over each other.
+
+    Runs that differ in their seed alone become one curve, their interquartile mean, with a 95 % band.
+    """
 
     run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directories that `ppo-jax train` wrote."""
@@ -168,6 +172,56 @@ class Plot:
         from ppo_jax.runs import plots
 
         print(f"wrote {plots.draw(runs, self.output)}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Write all about a run into one HTML file that needs no network."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory that `ppo-jax train` wrote."""
+    output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """File to write; by default report.html in the run."""
+
+    def run(self) -> int:
+        """Writes, and returns the exit status."""
+        run = directory.open_existing(self.run_dir)
+        from ppo_jax.runs import report
+
+        print(f"wrote {report.report(run, self.output, report.record(run))}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Render:
+    """Draw an episode of a trained policy as a GIF."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory that `ppo-jax train` wrote."""
+    output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GIF")]
+    """Picture to write; its name ends in .gif."""
+    sampled: bool = False
+    """Sample actions from the policy rather than take the most probable one."""
+    best: bool = False
+    """Take the checkpoint with the best return rather than the policy as it was at the end."""
+    seed: int = 0
+    """Source of all randomness: that of an evaluation of one episode with the same seed."""
+    max_steps: int = 3000
+    """Where an episode that does not end is cut off."""
+
+    def run(self) -> int:
+        """Draws, and returns the exit status."""
+        if problems := request.seed_problems(self.seed):
+            raise UsageError(problems)
+        config, agent = _load(directory.open_existing(self.run_dir), self.best)
+        from ppo_jax.runs import render
+        from ppo_jax.runs.episode import play
+
+        render.check(config.env, self.output)
+        episode = play(config, agent, self.seed, not self.sampled, self.max_steps)
+        render.draw(episode, self.output)
+        print(render.describe(episode, self.output))
         return 0
 
 
@@ -226,6 +280,9 @@ class Envs:
         return 0
 
 
+Command = Train | Resume | Evaluate | Render | Plot | Report | Verify | Figures | Benchmark | Envs
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 the run failed, 2 a mistake in what was asked for.
 
@@ -253,15 +310,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _parse(arguments: list[str]) -> Train | Resume | Verify | Evaluate | Plot | Figures | Benchmark | Envs:
+def _parse(arguments: list[str]) -> Command:
     subcommand = tyro.conf.subcommand
     train = subcommand("train", default=_train_defaults(arguments))
     return tyro.cli(
         Annotated[Train, train]  # pyright: ignore[reportArgumentType]
         | Annotated[Resume, subcommand("resume")]
-        | Annotated[Verify, subcommand("verify")]
         | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Render, subcommand("render")]
         | Annotated[Plot, subcommand("plot")]
+        | Annotated[Report, subcommand("report")]
+        | Annotated[Verify, subcommand("verify")]
         | Annotated[Figures, subcommand("figures")]
         | Annotated[Benchmark, subcommand("benchmark")]
         | Annotated[Envs, subcommand("envs")],
@@ -296,6 +355,20 @@ def _train(order: Order, run: RunDirectory) -> int:
         with screen.waiting("loading JAX"):
             from ppo_jax.runs import session
         return session.train(session.Session(asked, order.options, run, screen, stop, order.cache_dir))
+
+
+def _load(run: RunDirectory, best: bool) -> tuple[Config, Any]:
+    """Returns the policy of a run as it was at the end, or that of its best checkpoint."""
+    if best:
+        asked = request.from_json(directory.read_json(run.config))
+        checkpoint = checkpoints.find_best(run.checkpoints)
+        from ppo_jax.runs import evaluation
+
+        return asked.config, evaluation.from_checkpoint(asked, checkpoint)
+    config, tensors = policy.load(run)
+    from ppo_jax.runs import evaluation
+
+    return config, evaluation.restore(config, tensors)
 
 
 def _as_json(asked: Request, options: RunOptions) -> dict[str, Any]:

@@ -36,7 +36,13 @@ ON_THE_HOST = {"presets", "envs.conformance"}  # for the host alone: no pure mod
 CORE = {name for name, level in LEVEL.items() if level < LEVEL["sweep"]} - ON_THE_HOST
 
 # The only module that may know a library.
-HOME = {"gymnax": "envs.gymnax", "flax": "networks", "orbax": "runs.arrays"}
+HOME = {
+    "gymnax": "envs.gymnax",
+    "flax": "networks",
+    "gymnasium": "runs.render",
+    "orbax": "runs.arrays",
+    "orjson": "runs.records",
+}
 UNSAFE = (
     *("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "eval", "exec"),
     *("torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "yaml.Loader", "yaml.UnsafeLoader"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ppo_jax.errors import UsageError
 from ppo_jax.runs import manifest
 from ppo_jax.runs.manifest import DamageError, Manifest
 
@@ -102,6 +103,18 @@ def best(known: list[Checkpoint]) -> Checkpoint | None:
     """Returns the one with the largest mean return, the newest of several; None if no return is known."""
     scored = [one for one in known if one.manifest.return_window is not None]
     return max(scored, key=lambda one: (one.manifest.return_window, one.manifest.update), default=None)
+
+
+def find_best(path: Path) -> Checkpoint:
+    """Returns the best of the checkpoints that can be read.
+
+    Raises:
+        UsageError: If none has a return.
+    """
+    found = best(list(readable(path)))
+    if found is None:
+        raise UsageError(f"'{path}' has no checkpoint with a mean return of 100 episodes; leave out --best")
+    return found
 
 
 def prune(path: Path, keep: int) -> None:

@@ -11,7 +11,11 @@ from ppo_jax.actor_critic import Params
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
 from ppo_jax.evaluate import MAX_STEPS, Episodes, evaluate
+from ppo_jax.runs import request, store
+from ppo_jax.runs.checkpoints import Checkpoint
 from ppo_jax.runs.program import compiler_options
+from ppo_jax.runs.request import Request
+from ppo_jax.runs.store import Store
 from ppo_jax.train import TrainState, make_ppo
 
 EPISODES = 100  # of an evaluation during a training or after it
@@ -126,6 +130,21 @@ def restore(config: Config, given: Mapping[str, Any]) -> Agent:
             f"given {found}, expected {expected}; the files are damaged"
         )
     return jax.tree.unflatten(jax.tree.structure(template), [given[name] for name in expected])
+
+
+def from_checkpoint(asked: Request, checkpoint: Checkpoint) -> Agent:
+    """Takes the policy out of a checkpoint.
+
+    Args:
+        asked: What its run was asked for.
+        checkpoint: One of that run.
+
+    Raises:
+        DamageError: If anything in it is not as it was written.
+    """
+    template = jax.eval_shape(make_ppo(asked.config).init, asked.hyper, jax.random.key(0))
+    place = Store(checkpoint.path.parent, request.digest(asked), keep=1)
+    return agent_of(store.load(place, checkpoint, template))
 
 
 def _describe(array: Any) -> str:

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import shlex
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -103,16 +102,13 @@ def record(run: RunDirectory) -> bytes | None:
         UsageError: If the policy cannot be read.
     """
     from ppo_jax.runs import evaluation, render
+    from ppo_jax.runs.episode import play
 
     asked = request.from_json(read_json(run.config))
     if not run.policy.exists() or not render.can_draw(asked.config.env):
         return None
     config, tensors = policy.load(run)
-    episode = render.play(config, evaluation.restore(config, tensors), asked.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "policy.gif")
-        render.draw(episode, file)
-        return file.read_bytes()
+    return render.gif(play(config, evaluation.restore(config, tensors), asked.seed))
 
 
 def find(run: RunDirectory) -> Found:
