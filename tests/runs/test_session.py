@@ -12,7 +12,7 @@ import ppo_jax
 from ppo_jax.config import config_from
 from ppo_jax.envs.environment import Dynamics, Observation, Transition, make_batched
 from ppo_jax.envs.spaces import Box, Discrete
-from ppo_jax.runs import directory, program, session
+from ppo_jax.runs import checkpoints, directory, program, session
 from tests.runs.conftest import SMALL, run_command
 
 
@@ -191,6 +191,37 @@ def test_a_configuration_that_was_altered_does_not_fit_its_checkpoints(tmp_path,
     (run / "config.json").write_text(config.replace('"gamma": 0.99', '"gamma": 0.98'))
     assert run_command("resume", run, "--total-timesteps", "5000") == 2
     assert "asked for something else than config.json says" in capsys.readouterr().err
+
+
+def test_the_best_checkpoint_is_kept_and_can_be_evaluated(tmp_path, capsys):
+    run = tmp_path / "run"
+    flags = ("--num-envs", "16", "--num-steps", "64", "--total-timesteps", "40000", "--learning-rate", "0.02")
+    assert run_command("train", *flags, "--run-dir", run, "--checkpoint-every", "3", "--keep", "1") == 0
+    kept = [one.manifest for one in checkpoints.readable(run / "checkpoints")]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    returns = [(line["return_window"], line["update"]) for line in lines if line["update"] % 3 == 0]
+    assert kept[0].update == 39
+    assert (kept[-1].return_window, kept[-1].update) == max(pair for pair in returns if pair[0] is not None)
+    capsys.readouterr()
+    assert run_command("evaluate", run, "--best", "--episodes", "20") == 0
+    best = capsys.readouterr().out
+    assert run_command("evaluate", run, "--episodes", "20") == 0
+    last = capsys.readouterr().out
+    assert "20 greedy episodes" in best
+    assert (best == last) == (len(kept) == 1)
+
+
+def test_a_run_can_be_plotted_reported_and_rendered(trained, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(trained.path, run)
+    assert run_command("plot", run) == 0
+    assert run_command("report", run) == 0
+    assert run_command("render", run, tmp_path / "out.gif", "--max-steps", "20") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[:2] == [f"wrote {run}/diagnostics.png", f"wrote {run}/report.html"]
+    assert out[2].startswith(f"wrote {tmp_path}/out.gif: 20 steps, cut off before its end, return 20")
+    assert "data:image/gif;base64," in (run / "report.html").read_text()
+    assert (tmp_path / "out.gif").read_bytes().startswith(b"GIF89a")
 
 
 def test_without_enough_memory_it_says_what_takes_it(tmp_path, monkeypatch, capsys):
