@@ -101,14 +101,13 @@ def record(run: RunDirectory) -> bytes | None:
     Raises:
         UsageError: If the policy cannot be read.
     """
-    from ppo_jax.runs import evaluation, render
-    from ppo_jax.runs.episode import play
+    from ppo_jax.runs import episode, evaluation, render
 
     asked = request.from_json(read_json(run.config))
     if not run.policy.exists() or not render.can_draw(asked.config.env):
         return None
     config, tensors = policy.load(run)
-    return render.gif(play(config, evaluation.restore(config, tensors), asked.seed))
+    return render.gif(episode.play(config, evaluation.restore(config, tensors), asked.seed))
 
 
 def find(run: RunDirectory) -> Found:
@@ -383,20 +382,12 @@ def _fields(asked: Request) -> dict[str, Any]:
 
 
 def _reproduction(found: Found) -> Markup:
-    origins = {
-        name: value
-        for name, value in found.summary.items()
-        if name in ("versions", "hardware", "git", "code")
-    }
+    known = [name for name in ("versions", "hardware", "git") if found.summary.get(name)]
+    files = sorted(entry.name for entry in found.run.path.iterdir() if not entry.name.endswith(DRAFT))
     rows = [
-        *((name, _listed(value)) for name, value in origins.items()),
+        *((name, _listed(found.summary[name])) for name in known),
         ("directory", found.run.path),
-        (
-            "files",
-            ", ".join(
-                sorted(entry.name for entry in found.run.path.iterdir() if not entry.name.endswith(DRAFT))
-            ),
-        ),
+        ("files", ", ".join(files)),
     ]
     whole = json.dumps(found.summary, indent=2)
     return element(
@@ -414,9 +405,9 @@ def _reproduction(found: Found) -> Markup:
 
 
 def _listed(value: Any) -> str:
-    return (
-        ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)
-    )
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name} {part}" for name, part in value.items())
 
 
 # What a file holds, whatever that is

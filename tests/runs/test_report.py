@@ -16,7 +16,7 @@ import pytest
 
 import ppo_jax
 from ppo_jax import cli
-from ppo_jax.runs import plots, render, report
+from ppo_jax.runs import episode, plots, render, report
 from ppo_jax.runs.directory import RunDirectory, read_json, write_json
 from ppo_jax.runs.request import Request
 from ppo_jax.runs.run_options import RunOptions
@@ -215,8 +215,8 @@ def test_what_has_no_values_is_not_drawn(run):
 
 def test_the_policy_is_filmed_where_its_environment_can_be_drawn(run, monkeypatch):
     monkeypatch.setattr(render, "can_draw", lambda env: env == "CartPole-v1")
-    monkeypatch.setattr(render, "play", lambda config, agent, seed: (config.env, seed))
-    monkeypatch.setattr(render, "draw", lambda episode, output: output.write_bytes(repr(episode).encode()))
+    monkeypatch.setattr(episode, "play", lambda config, agent, seed: (config.env, seed))
+    monkeypatch.setattr(render, "gif", lambda played: repr(played).encode())
     assert report.record(run) == b"('CartPole-v1', 0)"
     monkeypatch.setattr(render, "can_draw", lambda env: False)
     assert report.record(run) is None
