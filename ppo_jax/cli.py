@@ -305,8 +305,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         discard_output()  # or the exit would fail too
         sys.exit(0)
     except OSError as error:
-        where = f" '{error.filename}'" if error.filename else ""
-        print(f"ppo-jax: error:{where} {error.strerror}; give another place to write to", file=sys.stderr)
+        where = f" to '{error.filename}'" if error.filename else ""
+        print(
+            f"ppo-jax: error: cannot write{where}: {error.strerror}; free some space or give another place",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 

@@ -189,10 +189,16 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     Args:
         path: The file to write.
         content: Strict JSON; no NaN.
+
+    Raises:
+        OSError: With the name of the file, if it cannot be written; it is then as it was before.
     """
-    neighbour = path.with_name(path.name + DRAFT)
-    neighbour.write_text(_encode(content))
-    neighbour.replace(path)
+    neighbour, text = path.with_name(path.name + DRAFT), _encode(content)
+    try:
+        neighbour.write_text(text)
+        neighbour.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _encode(content: dict[str, Any]) -> str:

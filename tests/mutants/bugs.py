@@ -316,6 +316,51 @@ BUGS = (
         ),
     ),
     Bug(
+        "a resumed run repeats the lines after its checkpoint",
+        "ppo_jax/runs/session.py",
+        "past = records.mend(run.metrics, saved_update or 0)",
+        "past = records.mend(run.metrics, 2**31)",
+        ("tests/runs/test_trainer.py::test_from_every_update_on_it_resumes_to_the_same_bits",),
+    ),
+    Bug(
+        "a resumed run keeps the horizon of its checkpoint",
+        "ppo_jax/runs/session.py",
+        "return update, state._replace(horizon=np.int32(asked.config.num_updates))",
+        "return update, state",
+        ("tests/runs/test_trainer.py::test_more_steps_move_the_end_of_the_schedules",),
+    ),
+    Bug(
+        "a checkpoint is loaded although its files have changed",
+        "ppo_jax/runs/checkpoints.py",
+        "    manifest.verify(checkpoint.path)",
+        "    pass",
+        ("tests/runs/test_store.py",),
+    ),
+    Bug(
+        "the best checkpoint is pruned like any other",
+        "ppo_jax/runs/checkpoints.py",
+        "spared = [*known[:keep], best(known)]",
+        "spared = known[:keep]",
+        ("tests/runs/test_store.py::test_the_newest_are_kept_and_the_best_beside_them",),
+    ),
+    Bug(
+        "going back repeats the random numbers that led astray",
+        "ppo_jax/runs/trainer.py",
+        "before._replace(key=jax.random.fold_in(before.key, self.rewinds))",
+        "before",
+        (
+            "tests/runs/test_trainer.py"
+            "::test_with_other_random_numbers_a_training_gets_past_what_chance_put_in_its_way",
+        ),
+    ),
+    Bug(
+        "infinite observations look like large ones",
+        "ppo_jax/normalization.py",
+        " + 0 * scaled",
+        "",
+        ("tests/test_normalization.py::test_what_is_not_finite_stays_visible",),
+    ),
+    Bug(
         "states without a legal action go unnoticed",
         "ppo_jax/runs/failure.py",
         'if record["dead_ends"]:',

@@ -80,6 +80,19 @@ def test_json_is_replaced_whole_and_leaves_no_neighbour(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_what_cannot_be_written_is_named_and_stays_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    directory.write_json(path, {"a": 1})
+
+    def fail(self, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_text", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.json'"):
+        directory.write_json(path, {"a": 2})
+    assert directory.read_json(path) == {"a": 1}
+
+
 def test_a_directory_is_given_back_only_if_nothing_has_happened_in_it(tmp_path):
     run = directory.create(tmp_path / "run", "label", {})
     run.metrics.touch()
