@@ -26,6 +26,7 @@ from ppo_jax.runs.run_options import RunOptions
 from ppo_jax.runs.screen import QuietScreen
 from ppo_jax.runs.session import Session
 from ppo_jax.runs.stop import Stop
+from ppo_jax.runs.store import Progress
 from ppo_jax.runs.trainer import Trainer
 
 
@@ -91,7 +92,7 @@ def _train_in_chunks(compiled: Program, asked: Request) -> tuple[float, float]:
             trainer = session.make_trainer(Session(asked, RunOptions(), run, screen, Stop()), compiled, file)
             jax.block_until_ready(trainer.training.state)
             seconds = _time(_advance_to_end, trainer)
-        arguments = (trainer.store, trainer.training.state, trainer.training.update, None)
+        arguments = (trainer.store, trainer.training.state, Progress(trainer.training.update, None, 0))
         return seconds, _time(store.save, *arguments)
 
 

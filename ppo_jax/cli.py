@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -29,7 +30,7 @@ from ppo_jax.runs.benchmark_options import Options
 from ppo_jax.runs.directory import RunDirectory
 from ppo_jax.runs.manifest import DamageError
 from ppo_jax.runs.request import Request
-from ppo_jax.runs.run_options import RunOptions
+from ppo_jax.runs.run_options import OnNonfinite, RunOptions
 from ppo_jax.runs.screen import discard_output, make_screen
 from ppo_jax.runs.stop import Stop
 
@@ -74,7 +75,8 @@ class Train:
         try:
             return _train(Order(asked, self.options, self.cache_dir, self.quiet), run)
         except UsageError:  # only the environment itself could tell
-            directory.release(run)
+            with suppress(UsageError), directory.locked(run):  # unless another process trains there
+                directory.release(run)
             raise
 
 
@@ -87,6 +89,8 @@ class Resume:
     total_timesteps: int | None = None
     """Train this many steps in all, more than were asked for at first; schedules move towards the new
     end from where they are."""
+    on_nonfinite: OnNonfinite | None = None
+    """What to do when a number becomes NaN or infinite; by default what was asked for at first."""
     cache_dir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """Directory to keep compiled programs in; by default nothing is kept."""
     quiet: bool = False
@@ -102,6 +106,8 @@ class Resume:
             request.check(asked._replace(config=longer))
             request.check_continuation(asked, asked._replace(config=longer))
             asked = asked._replace(config=longer)
+        if self.on_nonfinite is not None:
+            options = dataclasses.replace(options, on_nonfinite=self.on_nonfinite)
         return _train(Order(asked, options, self.cache_dir, self.quiet), run)
 
 
@@ -351,7 +357,7 @@ def _train(order: Order, run: RunDirectory) -> int:
         if directory.is_complete(run, asked.config.num_updates):
             screen.say(f"{run.path} is complete; to train on, give more --total-timesteps")
             return 0
-        checkpoints.check_one_is_good(run.checkpoints, request.digest(asked))
+        checkpoints.check_one_is_good(run, request.digest(asked))
         directory.write_json(run.config, _as_json(asked, order.options))
         screen.say(request.describe(asked))
         screen.say(f"run directory {run.path}")

@@ -86,7 +86,7 @@ def normalize(statistics: Statistics, x: jax.Array) -> jax.Array:
     axes = tuple(range(x.ndim - statistics.mean.ndim))
     mean, variance = (jnp.expand_dims(moment, axes) for moment in statistics[1:])
     scaled = (x - mean) * jax.lax.rsqrt(variance + EPSILON)
-    return jnp.clip(scaled, -CLIP, CLIP) + 0 * scaled
+    return jnp.where(jnp.isfinite(x), jnp.clip(scaled, -CLIP, CLIP), jnp.nan)
 
 
 def init_observation_statistics(observation: Any) -> Any:

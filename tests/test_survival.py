@@ -83,7 +83,7 @@ def test_a_signal_at_any_stage_saves_says_how_to_go_on_and_has_its_status(place,
     process = train(run, updates, place / "cache")
     status, out = stop(process, number, *STAGES[stage])
     assert status == 128 + number, out
-    assert f"ppo-jax resume {run}" in out
+    assert (f"ppo-jax resume {run}" in out) == (stage != "evaluating")  # where nothing is left to do
     assert len(saved(run)) >= 1
     assert_whole(run)
 
@@ -130,6 +130,18 @@ def test_a_full_disk_is_an_error_that_leaves_what_is_there(place, tmp_path, limi
         assert_whole(run)
         assert max(saved(run)) >= 5
         assert end(train(run, 100, place / "cache"))[0] == 0
+
+
+def test_a_log_that_goes_away_at_the_same_signal_does_not_lose_the_run(place, tmp_path):
+    """As with `ppo-jax train 2>&1 | tee log`, where Ctrl-C ends both."""
+    run = tmp_path / "run"
+    process = train(run, 50_000, place / "cache", *EVERY_UPDATE)
+    wait_for(run, 3, process)
+    process.stdout.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=300) == 130
+    assert_whole(run)
+    assert (run / "summary.json").exists()
 
 
 def test_a_run_that_is_in_use_is_left_alone(place, tmp_path):

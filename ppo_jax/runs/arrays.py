@@ -55,8 +55,10 @@ def write(path: Path, arrays: Leaves) -> None:
     try:
         with _orbax():
             ocp.save(str(path.absolute()), present)
+    except MemoryError:
+        raise
     except Exception as error:  # whatever the storage underneath raises
-        raise SaveError(str(error).strip().splitlines()[-1]) from error
+        raise SaveError(_last_line(error)) from error
 
 
 def read(path: Path, template: Any) -> Any:
@@ -77,26 +79,33 @@ def read(path: Path, template: Any) -> Any:
     try:
         with _orbax():
             arrays = _load(path, present)
-    except DamageError:
+    except (DamageError, MemoryError):
         raise
     except Exception as error:  # whatever the storage underneath raises
-        raise DamageError(str(error).strip().splitlines()[-1]) from error
+        raise DamageError(_last_line(error)) from error
     empty = {name: np.zeros(row["shape"], row["dtype"]) for name, row in wanted.items() if 0 in row["shape"]}
     return _assemble(template, {**arrays, **empty})
 
 
+def _last_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
 @contextmanager
 def _orbax() -> Iterator[None]:
-    """Makes Orbax fail at once rather than wait for directories, and leaves it to the caller to say so."""
-    log = logging.getLogger("absl")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    """Makes Orbax fail at once rather than wait for directories, and leaves it to the caller to say so.
+
+    After a failure its threads go on complaining for a while, so that they are then left silent.
+    """
+    logs = [logging.getLogger(name) for name in ("absl", "asyncio", "concurrent.futures")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     context = ocp.Context()
     context.asynchronous.create_directories_asynchronously = False
-    try:
-        with context:
-            yield
-    finally:
+    with context:
+        yield
+    for log, level in zip(logs, levels, strict=True):
         log.setLevel(level)
 
 

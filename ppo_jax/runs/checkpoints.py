@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ppo_jax.errors import UsageError
 from ppo_jax.runs import manifest
+from ppo_jax.runs.directory import RunDirectory
 from ppo_jax.runs.manifest import DamageError, Manifest
 
 ARRAYS = "state"  # the directory of the arrays inside a checkpoint
@@ -70,22 +71,28 @@ def check(checkpoint: Checkpoint, run_digest: str) -> None:
     manifest.verify(checkpoint.path)
 
 
-def check_one_is_good(path: Path, run_digest: str) -> None:
-    """Makes sure that a run can go on from one of its checkpoints, if it has any.
+def check_one_is_good(run: RunDirectory, run_digest: str) -> None:
+    """Makes sure that a run that has got anywhere can go on from there.
 
     Raises:
-        DamageError: If there are some, and not one of them is good.
+        DamageError: If it has checkpoints and not one of them is good, or has none although it came to
+            an orderly end, at which one is always made.
     """
     problems = []
-    for directory in directories(path):
+    for directory in directories(run.checkpoints):
         try:
             return check(read(directory), run_digest)
         except DamageError as error:
             problems.append(f"{directory.name}: {error}")
     if problems:
         raise DamageError(
-            f"none of the checkpoints in '{path}' is good ({'; '.join(problems)}); nothing was changed: "
-            "put back what is missing, or start another run"
+            f"none of the checkpoints in '{run.checkpoints}' is good ({'; '.join(problems)}); "
+            "nothing was changed: put back what is missing, or start another run"
+        )
+    if run.summary.exists():
+        raise DamageError(
+            f"'{run.path}' has trained, but has no checkpoint to go on from; nothing was changed: "
+            "put its checkpoints back, or start another run"
         )
     return None
 
@@ -132,7 +139,7 @@ def remove(path: Path) -> None:
     shutil.rmtree(trash, ignore_errors=True)
     if path.exists():
         path.rename(trash)
-        shutil.rmtree(trash)
+        shutil.rmtree(trash, ignore_errors=True)
 
 
 def set_aside(path: Path) -> None:

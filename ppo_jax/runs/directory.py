@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ppo_jax.errors import UsageError
+from ppo_jax.runs.manifest import sync
 
 DRAFT = ".tmp"  # ends the name of a file that is not yet whole
 MAX_JSON_BYTES = 2**24  # no file of JSON in a run comes near
@@ -103,20 +104,17 @@ def _claim(path: Path, content: dict[str, Any]) -> RunDirectory:
 
 
 def _make_first_file(run: RunDirectory, content: dict[str, Any]) -> None:
-    """Writes `config.json` under another name first, so that it is there whole or not at all."""
-    if not is_free(run.path):
-        raise FileExistsError
-    draft = run.path / f".{os.getpid()}{DRAFT}"
-    try:
-        draft.write_text(_encode(content))
-        os.link(draft, run.config)
-    finally:
-        draft.unlink(missing_ok=True)
+    with locked(run):
+        if not is_free(run.path):
+            raise FileExistsError
+        write_json(run.config, content)
 
 
 def is_free(path: Path) -> bool:
     """Whether a directory holds nothing, or does not exist; drafts of files are nothing."""
-    return not path.exists() or all(entry.name.endswith(DRAFT) for entry in path.iterdir())
+    if not path.is_dir():
+        return not path.exists()
+    return all(entry.name.endswith(DRAFT) for entry in path.iterdir())
 
 
 @contextmanager
@@ -177,9 +175,10 @@ def open_existing(path: Path) -> RunDirectory:
 
 def is_complete(run: RunDirectory, num_updates: int) -> bool:
     """Whether a run has come to the end of so many updates, its summary included."""
-    if not run.summary.exists():
+    try:
+        summary = read_json(run.summary)
+    except UsageError:  # it is written at the end, and may have been lost there
         return False
-    summary = read_json(run.summary)
     return summary.get("status") == "done" and summary.get("updates") == num_updates
 
 
@@ -196,7 +195,9 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     neighbour, text = path.with_name(path.name + DRAFT), _encode(content)
     try:
         neighbour.write_text(text)
+        sync(neighbour)
         neighbour.replace(path)
+        sync(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 

@@ -1,5 +1,6 @@
 """Evaluating a policy on the host: compile, run, sum up in a few numbers."""
 
+import math
 from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from ppo_jax.errors import UsageError
 from ppo_jax.evaluate import MAX_STEPS, Episodes, evaluate
 from ppo_jax.runs import request, store
 from ppo_jax.runs.checkpoints import Checkpoint
+from ppo_jax.runs.manifest import DamageError
 from ppo_jax.runs.program import compiler_options
 from ppo_jax.runs.request import Request
 from ppo_jax.runs.store import Store
@@ -89,6 +91,11 @@ def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int
     )
 
 
+def as_json(result: Result) -> dict[str, Any]:
+    """Returns a result as JSON can hold it: None where a number is NaN or infinite."""
+    return {name: value if math.isfinite(value) else None for name, value in result._asdict().items()}
+
+
 def describe(result: Result) -> str:
     """Says a result in one line."""
     kind = "greedy" if result.greedy else "sampled"
@@ -144,7 +151,10 @@ def from_checkpoint(asked: Request, checkpoint: Checkpoint) -> Agent:
     """
     template = jax.eval_shape(make_ppo(asked.config).init, asked.hyper, jax.random.key(0))
     place = Store(checkpoint.path.parent, request.digest(asked), keep=1)
-    return agent_of(store.load(place, checkpoint, template))
+    try:
+        return agent_of(store.load(place, checkpoint, template))
+    except DamageError as error:
+        raise DamageError(f"checkpoint '{checkpoint.path}' is damaged: {error}") from error
 
 
 def _describe(array: Any) -> str:

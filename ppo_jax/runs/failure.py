@@ -1,11 +1,17 @@
 """What goes wrong in a training: numbers that are NaN or infinite, and environments in error."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ppo_jax.runs import arrays
 from ppo_jax.runs.history import ALWAYS_FINITE
 from ppo_jax.runs.program import Chunk
 from ppo_jax.runs.records import Record
+
+# The leaves of a state that an environment alone decides.
+ENVIRONMENTS = (
+    *("collector/environment", "collector/observation"),
+    *("collector/statistics", "collector/reward_scaler"),
+)
 
 
 class Failure(NamedTuple):
@@ -25,20 +31,35 @@ class Failure(NamedTuple):
 def find(chunk: Chunk) -> Failure | None:
     """Looks through a chunk: records in their order, then the state it led to."""
     failures = (_in_record(record) for record in chunk.records)
-    return next(filter(None, failures), None) or _in_state(chunk)
+    return next(filter(None, failures), None) or in_state(chunk.state, chunk.records[-1]["update"])
+
+
+def in_state(state: Any, update: int) -> Failure | None:
+    """Looks for what no record shows yet: had it been there one update earlier, losses would.
+
+    Args:
+        state: Of the training.
+        update: Updates it has done.
+    """
+    nonfinite = arrays.nonfinite(arrays.leaves(state))
+    if not nonfinite:
+        return None
+    if nonfinite[0].startswith(ENVIRONMENTS):
+        return Failure(update, _misbehaved(f"{nonfinite[0]} is NaN or infinite", update), True)
+    return Failure(update, _diverged(nonfinite[0], update), True)
 
 
 def _in_record(record: Record) -> Failure | None:
     """Looks for causes before their consequences."""
     update = record["update"]
     if record["nonfinite_observations"]:
-        text = f"{record['nonfinite_observations']} numbers in observations are NaN or infinite"
-        return Failure(update, f"error of the environment: {text} at update {update}; correct its step", True)
+        what = f"{record['nonfinite_observations']} numbers in observations are NaN or infinite"
+        return Failure(update, _misbehaved(what, update), True)
     if record["nonfinite_rewards"]:
-        text = f"{record['nonfinite_rewards']} rewards are NaN or infinite"
-        return Failure(update, f"error of the environment: {text} at update {update}; correct its step", True)
+        what = f"{record['nonfinite_rewards']} rewards are NaN or infinite"
+        return Failure(update, _misbehaved(what, update), True)
     if nonfinite := [name for name in ALWAYS_FINITE if record[name] is None]:
-        return Failure(update, _diverged(nonfinite, update), True)
+        return Failure(update, _diverged(nonfinite[0], update), True)
     if record["dead_ends"]:
         text = (
             f"error of the environment: it allowed no action in {record['dead_ends']} of the states of "
@@ -48,15 +69,9 @@ def _in_record(record: Record) -> Failure | None:
     return None
 
 
-def _in_state(chunk: Chunk) -> Failure | None:
-    """Looks for what no record shows yet: had it been there one update earlier, losses would."""
-    nonfinite = arrays.nonfinite(arrays.leaves(chunk.state))
-    update = chunk.records[-1]["update"]
-    return Failure(update, _diverged(nonfinite[:1], update), True) if nonfinite else None
+def _misbehaved(what: str, update: int) -> str:
+    return f"error of the environment: {what} at update {update}; correct its reset or step"
 
 
-def _diverged(names: list[str], update: int) -> str:
-    return (
-        f"diverged: {', '.join(names)} is not finite at update {update}; "
-        "lower --learning-rate or --max-grad-norm"
-    )
+def _diverged(name: str, update: int) -> str:
+    return f"diverged: {name} is not finite at update {update}; lower --learning-rate or --max-grad-norm"

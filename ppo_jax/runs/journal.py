@@ -6,7 +6,7 @@ from typing import IO, Any
 
 from ppo_jax.runs import records
 from ppo_jax.runs.directory import RunDirectory
-from ppo_jax.runs.evaluation import Result, describe
+from ppo_jax.runs.evaluation import Result, as_json, describe
 from ppo_jax.runs.failure import Failure
 from ppo_jax.runs.manifest import sync
 from ppo_jax.runs.program import Chunk
@@ -82,7 +82,7 @@ class Journal:
         """
         assert self.last is not None
         now = {name: self.last[name] for name in ("update", "env_steps")}
-        row: dict[str, Any] = {**now, **{kind: result._asdict() for kind, result in results.items()}}
+        row: dict[str, Any] = {**now, **{kind: as_json(result) for kind, result in results.items()}}
         with self.run.evaluations.open("a") as file:
             records.append(file, [row])
             os.fsync(file.fileno())

@@ -24,6 +24,7 @@ class Manifest(NamedTuple):
         schema: Version of this description.
         update: Updates done when the state was saved.
         return_window: Mean return of the last 100 episodes by then; None before there are 100.
+        rewinds: How often the training had gone back to a good state by then.
         run_digest: Of what the run was asked for (see `request.digest`).
         leaves: Shape and dtype of every array of the state, by its path.
         files: Size in bytes and SHA-256 of every other file of the checkpoint, by its path.
@@ -32,31 +33,33 @@ class Manifest(NamedTuple):
     schema: int
     update: int
     return_window: float | None
+    rewinds: int
     run_digest: str
     leaves: dict[str, dict[str, Any]]
     files: dict[str, dict[str, Any]]
 
 
-def seal(
-    checkpoint: Path,
-    update: int,
-    return_window: float | None,
-    run_digest: str,
-    leaves: dict[str, dict[str, Any]],
-) -> None:
+class Facts(NamedTuple):
+    """What a manifest says of a state beside its files; see `Manifest`."""
+
+    update: int
+    return_window: float | None
+    rewinds: int
+    run_digest: str
+    leaves: dict[str, dict[str, Any]]
+
+
+def seal(checkpoint: Path, facts: Facts) -> None:
     """Writes the manifest of a checkpoint whose other files are all there, and syncs it all to disk.
 
     Args:
         checkpoint: Its directory.
-        update: See `Manifest`, as for the others.
-        return_window: Finite, or None.
-        run_digest: Of the run.
-        leaves: By path.
+        facts: What it is to say.
     """
     files = {name: _describe(checkpoint / name) for name in _walk(checkpoint)}
     for name in files:
         sync(checkpoint / name)
-    manifest = Manifest(SCHEMA, update, return_window, run_digest, leaves, files)
+    manifest = Manifest(SCHEMA, *facts, files)
     with (checkpoint / NAME).open("xb") as file:
         file.write(_encode(manifest._asdict()))
     sync(checkpoint / NAME)
@@ -169,6 +172,7 @@ def _is_well_formed(manifest: Manifest) -> bool:
     return (
         isinstance(manifest.update, int)
         and isinstance(manifest.return_window, float | None)
+        and isinstance(manifest.rewinds, int)
         and isinstance(manifest.run_digest, str)
         and _is_table(manifest.leaves, {"shape": list, "dtype": str})
         and _is_table(manifest.files, {"size": int, "sha256": str})

@@ -10,6 +10,7 @@ import safetensors.numpy
 from ppo_jax.config import Config, config_from, validate
 from ppo_jax.errors import UsageError
 from ppo_jax.runs.directory import DRAFT, RunDirectory, read_json, write_json
+from ppo_jax.runs.manifest import sync
 
 FORMAT = "ppo_jax policy"
 VERSION = 2
@@ -24,7 +25,8 @@ def save(directory: RunDirectory, config: Config, tensors: dict[str, np.ndarray]
         tensors: By their path in the policy, such as "params/actor/params/Dense_0/kernel".
     """
     draft = directory.tensors.with_name(directory.tensors.name + DRAFT)
-    safetensors.numpy.save_file(tensors, draft)
+    draft.write_bytes(safetensors.numpy.save(tensors))
+    sync(draft)
     draft.replace(directory.tensors)
     description = {
         "format": FORMAT,

@@ -1,5 +1,8 @@
 """The metrics of a run: one record per update, as a dictionary in memory and a line on disk."""
 
+import os
+import time
+from collections.abc import Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -56,22 +59,27 @@ def append(file: IO[str], records: list[Record]) -> None:
     file.flush()
 
 
-def mend(path: Path, last_update: int) -> list[Record]:
+def mend(path: Path, last_update: int, names: Sequence[str] = ("update",)) -> list[Record]:
     """Cuts a file of records off after an update, and with it a line that was torn while being written.
 
     Args:
         path: The file; it need not exist.
         last_update: Number of the last update to keep.
+        names: What a record has to have.
 
     Returns:
-        The records that are kept; lines that cannot be read stay in the file.
+        The records that are kept. Where something else is wrong, these are the ones before it, and the
+        file as it was is kept beside the mended one.
     """
     if not path.exists():
         return []
-    with path.open("rb+") as file:
-        lines = list(takewhile(partial(_stays, last_update), file))
-        file.truncate(sum(map(len, lines)))
-    return [record for record in map(_parse_whole, lines) if record is not None]
+    lines = path.read_bytes().splitlines(keepends=True)
+    records = list(takewhile(partial(_stays, last_update), map(partial(_parse_whole, names), lines)))
+    rest = lines[len(records) :]
+    if any(line.endswith(b"\n") and not _is_later(last_update, line) for line in rest):
+        path.with_name(f"{path.name}.{time.time_ns()}.damaged").write_bytes(b"".join(lines))
+    os.truncate(path, sum(map(len, lines[: len(records)])))
+    return records
 
 
 def read(directory: RunDirectory) -> dict[str, np.ndarray]:
@@ -122,14 +130,19 @@ def _parse(path: Path, number: int, line: str) -> Record:
     return record
 
 
-def _stays(last_update: int, line: bytes) -> bool:
-    record = _parse_whole(line)
-    return line.endswith(b"\n") and (record is None or record["update"] <= last_update)
+def _stays(last_update: int, record: Record) -> bool:
+    return 0 < record["update"] <= last_update
 
 
-def _parse_whole(line: bytes) -> Record | None:
+def _is_later(last_update: int, line: bytes) -> bool:
+    return _parse_whole(("update",), line)["update"] > last_update
+
+
+def _parse_whole(names: Sequence[str], line: bytes) -> Record:
+    """Reads a line; what is not a whole record becomes one of update 0, which no update has."""
     try:
-        record = orjson.loads(line)
+        record = orjson.loads(line) if line.endswith(b"\n") else {}
     except ValueError:
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("update"), int) else None
+        record = {}
+    is_whole = isinstance(record, dict) and all(name in record for name in names)
+    return record if is_whole and isinstance(record["update"], int) else {"update": 0}

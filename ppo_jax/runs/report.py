@@ -39,6 +39,10 @@ VERDICTS = {
 ENDS = {"done": "Done", "interrupted": "Stopped early", "failed": "Failed"}
 POLICIES = ("greedy", "sampled")
 PICTURE = (5, 3)  # inches
+SAME = (
+    "On the same versions and kind of device it gives the same bits, unless the run was made longer on the "
+    "way, or had to go back."
+)
 NOTHING = "–"  # in place of a number
 
 
@@ -394,7 +398,7 @@ def _reproduction(found: Found) -> Markup:
         "section",
         element("h2", "The same again"),
         element("pre", element("code", command(found.asked, found.options)), class_="card", tabindex=0),
-        element("p", "The same command, versions and kind of device give the same bits."),
+        element("p", SAME),
         table(("what", "which"), rows),
         element(
             "details",
@@ -423,4 +427,4 @@ def _number(value: Any, form: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and abs(value) < math.inf

@@ -63,7 +63,7 @@ def check(request: Request) -> None:
 
 def seed_problems(seed: int) -> list[str]:
     """Says what is wrong with a seed; an empty list if nothing is."""
-    if 0 <= seed <= MAX_SEED:
+    if isinstance(seed, int) and 0 <= seed <= MAX_SEED:
         return []
     return [f"seed = {seed} is not between 0 and {MAX_SEED}; give one that is, such as 0"]
 

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -46,12 +46,16 @@ class Screen:
         self._last_return: float | None = None
 
     def say(self, text: str) -> None:
-        """Prints a line that stays."""
-        self.console.print(text, markup=False)
+        """Prints a line that stays; where it cannot be written, the training is worth more than its lines."""
+        try:
+            self.console.print(text, markup=False)
+        except OSError:
+            self.console.on_broken_pipe()
 
     def fail(self, text: str) -> None:
         """Prints what went wrong, whatever the screen."""
-        print(f"ppo-jax: {text}", file=sys.stderr)
+        with suppress(OSError):  # whoever read it may be gone
+            print(f"ppo-jax: {text}", file=sys.stderr)
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -181,7 +185,7 @@ def make_screen(quiet: bool, total_steps: int, solved_return: float | None) -> S
         total_steps: Environment steps of the whole training.
         solved_return: Mean return at which the task is solved, if there is such a mark.
     """
-    if quiet:
+    if quiet or sys.stdout is None:
         return QuietScreen(total_steps, solved_return)
     can_be_redrawn = sys.stdout.isatty() and not Console().is_dumb_terminal
     kind = LiveScreen if can_be_redrawn else Screen

@@ -23,6 +23,7 @@ from ppo_jax.runs import (
 )
 from ppo_jax.runs.arrays import SaveError
 from ppo_jax.runs.directory import RunDirectory
+from ppo_jax.runs.failure import Failure
 from ppo_jax.runs.journal import Journal
 from ppo_jax.runs.program import Program, Training
 from ppo_jax.runs.request import Request
@@ -31,8 +32,9 @@ from ppo_jax.runs.screen import Screen
 from ppo_jax.runs.stop import Stop
 from ppo_jax.runs.store import Store
 from ppo_jax.runs.trainer import Trainer
-from ppo_jax.train import TrainState, make_ppo
+from ppo_jax.train import make_ppo
 
+NEEDED = ("update", "env_steps", "seconds", "episodes", "return_window")  # of a record that is recalled
 DONE, FAILED = 0, 1  # exit statuses; of a run that was to stop: 128 + the number of the signal
 
 
@@ -78,15 +80,15 @@ def train(session: Session) -> int:
         status = _train(session._replace(git=system.git_commit(Path.cwd())))
     except (OSError, SaveError) as error:
         session.screen.fail(f"cannot write to '{session.run.path}': {error}; what was saved before is intact")
+        session.screen.say(f"to go on: ppo-jax resume {session.run.path}")
         status = FAILED
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         if not memory.is_exhausted(error):
             raise
         session.screen.fail(f"out of memory: {_describe_memory(session.asked)}")
         status = FAILED
-    if status == FAILED or session.stop.requested:
         session.screen.say(f"to go on: ppo-jax resume {session.run.path}")
-    return session.stop.status(otherwise=status)
+    return status if status == FAILED else session.stop.status(otherwise=status)
 
 
 def _train(session: Session) -> int:
@@ -117,27 +119,34 @@ def make_trainer(session: Session, compiled: Program, file: IO[str]) -> Trainer:
     Raises:
         DamageError: If there are checkpoints, but none can be loaded.
     """
-    asked, run = session.asked, session.run
+    asked, run, say = session.asked, session.run, session.screen.say
     checkpoints = Store(run.checkpoints, request.digest(asked), session.options.keep)
-    saved_update, state = _first_state(session, compiled, checkpoints)
-    past = records.mend(run.metrics, saved_update or 0)
-    records.mend(run.evaluations, saved_update or 0)
-    opened = sinks.open_sinks(session.options.log_to, run, asked, saved_update, session.screen.say)
+    found = store.load_newest(checkpoints, compiled.template, say)
+    progress, state = found or (None, program.begin(compiled, asked.config, asked.hyper, asked.seed))
+    update = progress.update if progress else 0
+    past = records.mend(run.metrics, update, NEEDED)
+    evaluations = records.mend(run.evaluations, update)
+    if progress:
+        say(f"resumed at update {update:,} of {asked.config.num_updates:,}")
+    if len(past) < update:
+        say(
+            f"{run.metrics.name} lacks updates {len(past) + 1:,} to {update:,}; what it had is kept beside it"
+        )
+    opened = sinks.open_sinks(session.options.log_to, run, asked, progress and update, say)
     journal = Journal(run, file, session.screen, opened, asked.solved_return)
     journal.recall(past)
-    training = Training(compiled, asked.config, asked.hyper, state, journal.seconds)
-    return Trainer(asked, session.options, training, checkpoints, journal, session.stop, saved_update)
-
-
-def _first_state(session: Session, compiled: Program, checkpoints: Store) -> tuple[int | None, TrainState]:
-    """Returns the newest good state with its number of updates, or else the state before the first one."""
-    asked = session.asked
-    found = store.load_newest(checkpoints, compiled.template, session.screen.say)
-    if found is None:
-        return None, program.begin(compiled, asked.config, asked.hyper, asked.seed)
-    update, state = found
-    session.screen.say(f"resumed at update {update:,} of {asked.config.num_updates:,}")
-    return update, state._replace(horizon=np.int32(asked.config.num_updates))
+    state = state._replace(horizon=np.int32(asked.config.num_updates))
+    return Trainer(
+        asked,
+        session.options,
+        Training(compiled, asked.config, asked.hyper, state, journal.seconds),
+        checkpoints,
+        journal,
+        session.stop,
+        saved_update=progress and update,
+        evaluated_update=evaluations[-1]["update"] if evaluations else None,
+        rewinds=progress.rewinds if progress else 0,
+    )
 
 
 def _finish(session: Session, trainer: Trainer) -> int:
@@ -185,7 +194,7 @@ def _summary(session: Session, trainer: Trainer, result: evaluation.Result | Non
         "return_window": journal.return_window,
         "failure": journal.failure and journal.failure.text,
         "rewinds": trainer.rewinds,
-        "evaluation": result and result._asdict(),
+        "evaluation": result and evaluation.as_json(result),
         "compile_seconds": round(training.program.seconds, 3),
         "train_seconds": round(training.seconds, 3),
         "steps_per_second": round(env_steps / training.seconds) if training.seconds else 0,
@@ -205,11 +214,10 @@ def _status(trainer: Trainer) -> str:
 def _say_goodbye(session: Session, trainer: Trainer, summary: dict[str, Any]) -> None:
     screen, journal, run = session.screen, trainer.journal, session.run
     if journal.failure:
-        screen.fail(
-            f"{journal.failure.text}; no policy was saved, but the state of update {trainer.saved_update}"
-        )
+        _explain(screen, trainer, journal.failure, run)
     elif not trainer.is_done:
         screen.say(f"stopped at update {summary['updates']:,}, which is saved; so is its policy")
+        screen.say(f"to go on: ppo-jax resume {run.path}")
     elif journal.solved is None and screen.solved_return is not None:
         screen.say(f"not solved: no 100 consecutive episodes reached a mean of {screen.solved_return:g}")
     screen.say(
@@ -217,3 +225,13 @@ def _say_goodbye(session: Session, trainer: Trainer, summary: dict[str, Any]) ->
         f"({summary['steps_per_second']:,} steps/s), compiled in {summary['compile_seconds']:.1f} s"
     )
     screen.say(f"wrote {run.path}: {', '.join(sorted(file.name for file in run.path.iterdir()))}")
+
+
+def _explain(screen: Screen, trainer: Trainer, failure: Failure, run: RunDirectory) -> None:
+    """Says what ended a training, and what can be done."""
+    if trainer.saved_update is None:
+        screen.fail(f"{failure.text}; there was no good state to save")
+        return
+    screen.fail(f"{failure.text}; its policy was not saved, but the state of update {trainer.saved_update:,}")
+    if failure.is_nonfinite:
+        screen.say(f"to go on with other random numbers: ppo-jax resume {run.path} --on-nonfinite rewind")

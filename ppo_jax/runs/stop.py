@@ -3,10 +3,10 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-SHOW_CURSOR = b"\x1b[?25h"
+SHOW_CURSOR = "\x1b[?25h"
 
 
 class Stop:
@@ -46,7 +46,13 @@ class Stop:
         """
         if self.signal is None:
             self.signal = number
-            os.write(2, b"\nppo-jax: stopping: saving first; Ctrl-C once more stops at once\n")
+            _write("stopping: saving first; Ctrl-C once more stops at once")
         elif number == signal.SIGINT:
-            os.write(2, SHOW_CURSOR * os.isatty(2) + b"\nppo-jax: stopped at once\n")
+            _write(f"stopped at once{SHOW_CURSOR if os.isatty(2) else ''}")
             os._exit(128 + number)
+
+
+def _write(text: str) -> None:
+    """Writes a line past all buffers; whoever read it may have ended at the same signal."""
+    with suppress(OSError):
+        os.write(2, f"\nppo-jax: {text}\n".encode())

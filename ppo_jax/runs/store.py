@@ -2,13 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ppo_jax.runs import arrays, checkpoints, manifest
 from ppo_jax.runs.arrays import SaveError
 from ppo_jax.runs.checkpoints import Checkpoint
-from ppo_jax.runs.manifest import DamageError
+from ppo_jax.runs.manifest import DamageError, Facts
 
 
 class Store(NamedTuple):
@@ -25,14 +26,27 @@ class Store(NamedTuple):
     keep: int
 
 
-def save(store: Store, state: Any, update: int, return_window: float | None) -> None:
+class Progress(NamedTuple):
+    """How far a training is, beside its state.
+
+    Attributes:
+        update: Updates done.
+        return_window: Mean return of the last 100 episodes, None before there are 100.
+        rewinds: How often it has gone back to a good state.
+    """
+
+    update: int
+    return_window: float | None
+    rewinds: int
+
+
+def save(store: Store, state: Any, progress: Progress) -> None:
     """Saves a state; once this returns, neither a crash nor a loss of power takes it away.
 
     Args:
         store: Where to.
         state: Of the training.
-        update: Updates done.
-        return_window: Mean return of the last 100 episodes, None before there are 100.
+        progress: How far it is.
 
     Raises:
         SaveError: If something in the state is not finite, or writing it fails; older checkpoints are
@@ -44,19 +58,21 @@ def save(store: Store, state: Any, update: int, return_window: float | None) -> 
         raise SaveError(f"{nonfinite[0]} is not finite")
     draft = store.path / checkpoints.SAVING
     store.path.mkdir(exist_ok=True)
+    manifest.sync(store.path.parent)
     shutil.rmtree(draft, ignore_errors=True)
     try:
         arrays.write(draft / checkpoints.ARRAYS, leaves)
-        manifest.seal(draft, update, return_window, store.run_digest, arrays.describe(leaves))
-        draft.rename(store.path / checkpoints.name_of(update))
+        manifest.seal(draft, Facts(*progress, store.run_digest, arrays.describe(leaves)))
+        draft.rename(store.path / checkpoints.name_of(progress.update))
     except (SaveError, OSError):
         shutil.rmtree(draft, ignore_errors=True)
         raise
     manifest.sync(store.path)
-    checkpoints.prune(store.path, store.keep)
+    with suppress(OSError):  # what is saved is saved; what is too old goes the next time
+        checkpoints.prune(store.path, store.keep)
 
 
-def load_newest(store: Store, template: Any, tell: Callable[[str], None]) -> tuple[int, Any] | None:
+def load_newest(store: Store, template: Any, tell: Callable[[str], None]) -> tuple[Progress, Any] | None:
     """Loads the newest checkpoint in which everything is as it was written.
 
     Args:
@@ -65,7 +81,7 @@ def load_newest(store: Store, template: Any, tell: Callable[[str], None]) -> tup
         tell: Is told of each newer one that is damaged; those are set aside under another name.
 
     Returns:
-        The updates it had done, and the state, on the host; None if there is no checkpoint at all.
+        How far it was, and the state, on the host; None if there is no checkpoint at all.
 
     Raises:
         DamageError: If there are some, but none can be loaded; all are left as they are.
@@ -73,14 +89,16 @@ def load_newest(store: Store, template: Any, tell: Callable[[str], None]) -> tup
     damaged: list[Path] = []
     for path in checkpoints.directories(store.path):
         try:
-            state = load(store, checkpoints.read(path), template)
+            checkpoint = checkpoints.read(path)
+            state = load(store, checkpoint, template)
         except DamageError as error:
             tell(f"checkpoint {path.name} is damaged and skipped: {error}")
             damaged.append(path)
             continue
         for other in damaged:
             checkpoints.set_aside(other)
-        return int(path.name), state
+        found = checkpoint.manifest
+        return Progress(found.update, found.return_window, found.rewinds), state
     if damaged:
         raise DamageError(f"none of the checkpoints in '{store.path}' can be loaded; nothing was changed")
     return None

@@ -12,7 +12,7 @@ from ppo_jax.runs.program import Chunk, Training
 from ppo_jax.runs.request import Request
 from ppo_jax.runs.run_options import RunOptions
 from ppo_jax.runs.stop import Stop
-from ppo_jax.runs.store import Store
+from ppo_jax.runs.store import Progress, Store
 from ppo_jax.train import TrainState
 
 CHECKPOINT_SECONDS = 60.0
@@ -31,6 +31,7 @@ class Trainer:
         journal: What has come out of it.
         stop: Whether to end early.
         saved_update: Updates done in the newest checkpoint; None while there is none.
+        evaluated_update: Updates done at the newest evaluation; None while there is none.
         rewinds: How often it has gone back to the last good state.
     """
 
@@ -40,7 +41,8 @@ class Trainer:
     store: Store
     journal: Journal
     stop: Stop
-    saved_update: int | None
+    saved_update: int | None = None
+    evaluated_update: int | None = None
     rewinds: int = 0
 
     def __post_init__(self):
@@ -53,6 +55,10 @@ class Trainer:
 
     def run(self) -> None:
         """Trains to the end, to a failure, or until it is to stop; the state it then has is saved."""
+        self.journal.failure = failure.in_state(self.training.state, self.training.update)
+        if self.journal.failure:
+            return
+        self._evaluate_if_due()
         with self.journal.screen.training():
             while not (self.is_done or self.stop.requested or self.journal.failure):
                 self.advance()
@@ -67,8 +73,9 @@ class Trainer:
             self._go_back(before, chunk, problem)
             return
         self.journal.take(chunk)
-        if self._is_halt(self.options.evaluate_every):
-            self._evaluate()
+        if self.stop.requested and not self.is_done:
+            return  # to be saved at once; what else is due is done when it goes on
+        self._evaluate_if_due()
         if self._is_halt(self.options.checkpoint_every) or self._is_time_to_save():
             self._save()
 
@@ -99,18 +106,23 @@ class Trainer:
             f"and on with other random numbers ({self.rewinds} of at most {MAX_REWINDS} times)"
         )
 
-    def _evaluate(self) -> None:
+    def _evaluate_if_due(self) -> None:
+        update = self.training.update
+        if update == self.evaluated_update or not update or not self._is_halt(self.options.evaluate_every):
+            return
         agent, asked = evaluation.agent_of(self.training.state), self.asked
         results = {
             kind: evaluation.run(asked.config, agent, evaluation.EPISODES, kind == "greedy", asked.seed)
             for kind in ("greedy", "sampled")
         }
         self.journal.take_evaluation(results)
+        self.evaluated_update = update
 
     def _save(self) -> None:
         """Saves the state, after all that has been written about the way to it."""
         if self.training.update == self.saved_update:
             return
         self.journal.sync()
-        store.save(self.store, self.training.state, self.training.update, self.journal.return_window)
+        progress = Progress(self.training.update, self.journal.return_window, self.rewinds)
+        store.save(self.store, self.training.state, progress)
         self.saved_update, self._saved_at = self.training.update, time.perf_counter()

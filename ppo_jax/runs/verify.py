@@ -50,7 +50,7 @@ def _files(run: RunDirectory) -> Iterator[Finding]:
         run.policy: _policy,
     }
     for path, check in checks.items():
-        if path.exists() or path == run.config:
+        if path.exists() or path in (run.config, run.metrics):
             yield _try(path, check, run)
 
 
@@ -72,6 +72,9 @@ def _metrics(run: RunDirectory) -> str:
     updates = [record.get("update") for record in records.load(run.metrics)]
     if updates != list(range(1, len(updates) + 1)):
         raise DamageError("its updates are not numbered one after the other from 1 on")
+    newest = next(checkpoints.readable(run.checkpoints), None)
+    if newest is not None and newest.manifest.update > len(updates):
+        raise DamageError(f"it ends at update {len(updates)}, before checkpoint {newest.path.name}")
     return f"{len(updates):,} updates"
 
 

@@ -40,7 +40,7 @@ def test_without_a_path_a_new_directory_is_named_after_the_label(tmp_path, monke
 
 
 def test_drafts_of_a_process_that_died_are_not_in_the_way(tmp_path):
-    (tmp_path / f".77{directory.DRAFT}").write_text("{")
+    (tmp_path / f"config.json{directory.DRAFT}").write_text("{")
     assert directory.is_free(tmp_path)
     directory.create(tmp_path, "label", {})
     assert not directory.is_free(tmp_path)

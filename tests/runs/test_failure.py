@@ -48,7 +48,15 @@ def test_a_state_that_no_metric_shows_to_be_broken_is_found():
     chunk = make_chunk(state={"optimizer": np.array([1.0, np.inf])}, entropy=np.ones(3))
     found = failure.find(chunk)
     assert (found.update, found.is_nonfinite) == (3, True)
-    assert "optimizer is not finite" in found.text
+    assert "diverged: optimizer is not finite" in found.text
+
+
+def test_a_broken_environment_is_not_blamed_on_the_learning_rate():
+    state = {"collector": {"observation": np.array([np.nan])}, "params": np.array([np.inf])}
+    found = failure.in_state(state, 0)
+    assert found.text.startswith(
+        "error of the environment: collector/observation is NaN or infinite at update 0"
+    )
 
 
 def test_a_training_that_is_well_has_no_failure():

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from ppo_jax.runs import manifest
-from ppo_jax.runs.manifest import DamageError, Manifest
+from ppo_jax.runs.manifest import DamageError, Facts, Manifest
 
 LEAVES = {"params/kernel": {"shape": [2, 3], "dtype": "float32"}}
 
@@ -18,7 +18,7 @@ def sealed(tmp_path):
     generator = random.Random(0)
     for name, size in (("state/_METADATA", 300), ("state/d/data", 2000), ("state/empty", 0)):
         (checkpoint / name).write_bytes(generator.randbytes(size))
-    manifest.seal(checkpoint, 7, 12.5, "digest", LEAVES)
+    manifest.seal(checkpoint, Facts(7, 12.5, 0, "digest", LEAVES))
     return checkpoint
 
 
@@ -39,7 +39,7 @@ def rewrite(checkpoint, **changes):
 
 def test_what_was_sealed_is_what_is_read(sealed):
     found = manifest.verify(sealed)
-    assert found[:5] == (1, 7, 12.5, "digest", LEAVES)
+    assert found[:6] == (1, 7, 12.5, 0, "digest", LEAVES)
     assert found.files.keys() == {"state/_METADATA", "state/d/data", "state/empty"}
     assert found.files["state/d/data"]["size"] == 2000
 
@@ -105,6 +105,7 @@ def test_links_and_pipes_are_refused_without_being_opened(sealed, name, make):
         {"update": "7"},
         {"return_window": [1]},
         {"run_digest": None},
+        {"rewinds": "none"},
         {"leaves": [1]},
         {"leaves": {"a": {"shape": 3, "dtype": "float32"}}},
         {"leaves": {"a": {"shape": [3]}}},
@@ -148,7 +149,7 @@ def test_the_manifest_is_the_last_file_and_everything_is_synced(tmp_path, monkey
     synced = []
     original = manifest.sync
     monkeypatch.setattr(manifest, "sync", lambda path: (synced.append(path.name), original(path)))
-    manifest.seal(tmp_path, 1, None, "digest", LEAVES)
+    manifest.seal(tmp_path, Facts(1, None, 0, "digest", LEAVES))
     assert synced == ["data", "manifest.json", tmp_path.name]
 
 

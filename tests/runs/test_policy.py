@@ -33,7 +33,7 @@ def copy(trained, tmp_path) -> RunDirectory:
 
 
 def _save(path, config, agent):
-    run = create(path, "label")
+    run = create(path, "label", {})
     policy.save(run, config, jax.device_get(evaluation.tensors(agent)))
     return run
 

@@ -51,14 +51,25 @@ def test_a_file_is_mended_up_to_an_update(tmp_path, tail, kept):
     path.write_bytes(b"".join(LINES) + tail)
     assert [record["update"] for record in records.mend(path, 2)] == [1, 2]
     assert path.read_bytes() == b"".join(LINES[:kept])
+    assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_line_that_cannot_be_read_stays_where_it_is(tmp_path):
+@pytest.mark.parametrize("damage", [b'{"update": 2, "a\n', b"\0\0\n", b'{"update": "2"}\n', b'{"b": 2}\n'])
+def test_before_a_line_that_cannot_be_read_the_file_is_cut_and_kept_as_it_was(tmp_path, damage):
     path = tmp_path / "metrics.jsonl"
-    damaged = LINES[0] + b'{"update": 2, "a\n' + LINES[2]
-    path.write_bytes(damaged + b'{"upd')
-    assert [record["update"] for record in records.mend(path, 3)] == [1, 3]
-    assert path.read_bytes() == damaged
+    damaged = LINES[0] + damage + LINES[2]
+    path.write_bytes(damaged)
+    assert [record["update"] for record in records.mend(path, 3)] == [1]
+    assert path.read_bytes() == LINES[0]
+    (kept,) = tmp_path.glob("metrics.jsonl.*.damaged")
+    assert kept.read_bytes() == damaged
+
+
+def test_a_record_has_to_have_what_it_is_read_for(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"".join(LINES))
+    assert len(records.mend(path, 3, ("update", "a"))) == 3
+    assert records.mend(path, 3, ("update", "b")) == []
 
 
 def test_where_there_is_no_file_there_is_nothing_to_mend(tmp_path):

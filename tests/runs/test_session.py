@@ -1,4 +1,6 @@
 import json
+import math
+import pathlib
 import shutil
 import signal
 import sys
@@ -182,6 +184,53 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_anew(tmp_path, t
     assert run_command("resume", run) == 2
     assert "0000000031: manifest.json is missing" in capsys.readouterr().err
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 31
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_started_anew(tmp_path, trained, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(trained.path, run)
+    shutil.rmtree(run / "checkpoints")
+    assert run_command("resume", run, "--total-timesteps", "8000") == 2
+    assert "has trained, but has no checkpoint to go on from" in capsys.readouterr().err
+    assert (run / "metrics.jsonl").read_bytes() == trained.metrics.read_bytes()
+
+
+def test_without_its_metrics_a_run_goes_on_and_says_what_is_missing(tmp_path, trained, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(trained.path, run)
+    (run / "metrics.jsonl").unlink()
+    assert run_command("verify", run) == 1
+    assert run_command("resume", run, "--total-timesteps", "5000") == 0
+    assert "metrics.jsonl lacks updates 1 to 31" in capsys.readouterr().out
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["update"] for line in lines] == list(range(32, 40))
+
+
+def test_a_disk_that_fills_up_at_the_end_is_told_from_a_mistake(tmp_path, monkeypatch, capsys):
+    def fail(self, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", fail)
+    run = tmp_path / "run"
+    assert run_command("train", *SMALL, "--run-dir", run, "--quiet") == 1
+    assert f"cannot write to '{run}'" in capsys.readouterr().err
+
+
+def test_a_policy_whose_evaluation_is_not_finite_still_ends_well(tmp_path, monkeypatch):
+    original = session.evaluation.run
+    monkeypatch.setattr(session.evaluation, "run", lambda *given: original(*given)._replace(mean=math.nan))
+    run = tmp_path / "run"
+    assert run_command("train", *SMALL, "--run-dir", run, "--quiet") == 0
+    assert directory.read_json(run / "summary.json")["evaluation"]["mean"] is None
+
+
+def test_where_saving_fails_a_signal_does_not_make_it_look_saved(tmp_path, monkeypatch):
+    def fail(*_):
+        signal.raise_signal(signal.SIGTERM)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(session.store, "save", fail)
+    assert run_command("train", *SMALL, "--run-dir", tmp_path / "run", "--quiet") == 1
 
 
 def test_a_configuration_that_was_altered_does_not_fit_its_checkpoints(tmp_path, trained, capsys):

@@ -10,7 +10,7 @@ import pytest
 from ppo_jax.runs import arrays, checkpoints, manifest, store
 from ppo_jax.runs.arrays import SaveError
 from ppo_jax.runs.manifest import DamageError
-from ppo_jax.runs.store import Store
+from ppo_jax.runs.store import Progress, Store
 
 
 def make_state(value):
@@ -37,14 +37,14 @@ def target(tmp_path):
 def filled(target):
     """Checkpoints of updates 1 and 2."""
     for update in (1, 2):
-        store.save(target, make_state(float(update)), update, None)
+        store.save(target, make_state(float(update)), Progress(update, None, 0))
     return target
 
 
 def load(target):
     told = []
     found = store.load_newest(target, TEMPLATE, told.append)
-    return None if found is None else (found[0], value_of(found[1])), told
+    return None if found is None else (found[0].update, value_of(found[1])), told
 
 
 def test_the_newest_is_loaded(filled):
@@ -60,7 +60,7 @@ def test_without_checkpoints_there_is_nothing_to_load(target):
 
 def test_the_newest_are_kept_and_the_best_beside_them(target):
     for update, value in enumerate([1.0, 9.0, 2.0, 3.0, 9.0, None, 4.0, 5.0], 1):
-        store.save(target, make_state(float(update)), update, value)
+        store.save(target, make_state(float(update)), Progress(update, value, 0))
     assert names(target) == ["0000000005", "0000000007", "0000000008"]
     best = checkpoints.best(list(checkpoints.readable(target.path)))
     assert (best.manifest.update, best.manifest.return_window) == (5, 9.0)
@@ -69,7 +69,7 @@ def test_the_newest_are_kept_and_the_best_beside_them(target):
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
 def test_what_is_not_finite_is_never_saved(filled, value):
     with pytest.raises(SaveError, match="params is not finite"):
-        store.save(filled, make_state(value), 3, None)
+        store.save(filled, make_state(value), Progress(3, None, 0))
     assert names(filled) == ["0000000001", "0000000002"]
 
 
@@ -132,7 +132,7 @@ def test_a_damaged_checkpoint_is_reported_set_aside_and_the_one_before_it_loaded
     assert_falls_back(filled, damage, random.Random(0))
     assert load(filled) == ((1, 1.0), [])
     assert any(name.endswith(".damaged1") for name in names(filled))
-    store.save(filled, make_state(4.0), 2, None)  # under the name that the damaged one had
+    store.save(filled, make_state(4.0), Progress(2, None, 0))  # under the name that the damaged one had
     assert load(filled) == ((2, 4.0), [])
 
 
@@ -160,7 +160,7 @@ def test_what_a_crash_left_behind_is_neither_loaded_nor_in_the_way(filled):
         shutil.copytree(filled.path / "0000000001", filled.path / name)
     (filled.path / "0000000007.orbax-checkpoint-tmp").mkdir()
     assert load(filled) == ((2, 2.0), [])
-    store.save(filled, make_state(3.0), 3, None)
+    store.save(filled, make_state(3.0), Progress(3, None, 0))
     assert load(filled) == ((3, 3.0), [])
     assert checkpoints.SAVING not in names(filled)
 
@@ -196,9 +196,9 @@ def test_a_save_that_fails_at_any_stage_leaves_the_older_ones_whole(filled, monk
     with monkeypatch.context() as patch:
         patch.setattr(*STAGES[stage], fail)
         with pytest.raises(OSError, match="No space left"):
-            store.save(filled, make_state(3.0), 3, None)
+            store.save(filled, make_state(3.0), Progress(3, None, 0))
     assert load(filled) == ((2, 2.0), [])
-    store.save(filled, make_state(3.0), 3, None)
+    store.save(filled, make_state(3.0), Progress(3, None, 0))
     assert load(filled) == ((3, 3.0), [])
 
 
@@ -209,7 +209,7 @@ def test_a_checkpoint_that_is_being_removed_is_never_half_there(filled, monkeypa
     monkeypatch.setattr(
         shutil, "rmtree", lambda path, **kw: (removed.append(path.name), original(path, **kw))
     )
-    store.save(filled, make_state(3.0), 3, None)
+    store.save(filled, make_state(3.0), Progress(3, None, 0))
     assert set(removed) == {checkpoints.SAVING, checkpoints.REMOVING}
     assert names(filled) == ["0000000002", "0000000003"]
 

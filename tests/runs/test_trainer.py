@@ -160,6 +160,24 @@ def test_evaluating_on_the_way_changes_no_bit_and_repeats_itself_after_a_resume(
     assert other.lines() == place.lines()
 
 
+def test_a_stop_where_an_evaluation_is_due_saves_first_and_evaluates_when_it_goes_on(whole, tmp_path):
+    place, _ = whole
+    options = RunOptions(evaluate_every=20)
+    other = place.elsewhere(tmp_path / "other", options=options)
+    other.train()
+    stopped = place.elsewhere(tmp_path / "stopped", options=options, stop=Stop())
+    with stopped.run.metrics.open("a") as file:
+        made = session.make_trainer(stopped.session, place.compiled, file)
+        while made.training.update < 20:
+            stopped.session.stop.signal = 15
+            made.advance()
+        made._save()
+    assert made.saved_update == 20
+    assert not stopped.run.evaluations.exists()
+    stopped._replace(session=stopped.session._replace(stop=Stop())).train()
+    assert stopped.run.evaluations.read_text() == other.run.evaluations.read_text()
+
+
 def test_more_steps_move_the_end_of_the_schedules(whole, tmp_path):
     place, _ = whole
     other = as_if_killed(place, tmp_path / "longer", 25)
@@ -350,6 +368,8 @@ def test_with_other_random_numbers_a_training_gets_past_what_chance_put_in_its_w
     assert made.journal.failure is None
     assert made.is_done
     assert 1 <= made.rewinds <= trainer.MAX_REWINDS
+    with place.run.metrics.open("a") as file:
+        assert session.make_trainer(place.session, place.compiled, file).rewinds == made.rewinds
     assert [line["update"] for line in place.lines()] == list(range(1, 51))
     assert "rewards are NaN" in place.session.screen.lines[0]
     assert f"(1 of at most {trainer.MAX_REWINDS} times)" in place.session.screen.lines[0]
@@ -361,6 +381,19 @@ def test_it_goes_back_a_few_times_only(fuse, tmp_path):
     assert made.rewinds == trainer.MAX_REWINDS
     assert made.journal.failure.update == 6
     assert made.saved_update <= 5
+
+
+@pytest.mark.parametrize("options", [RunOptions(), REWIND])
+def test_a_first_state_that_is_not_finite_is_named_and_nothing_is_saved(fuse, tmp_path, options):
+    def break_it(state):
+        broken = jnp.full_like(state.collector.observation, jnp.nan)
+        return state._replace(collector=state.collector._replace(observation=broken))
+
+    place = fuse.elsewhere(tmp_path / "run", options=options)
+    made = train_until(place, 0, break_it)
+    assert "collector/observation is NaN or infinite at update 0" in made.journal.failure.text
+    assert (made.saved_update, made.rewinds) == (None, 0)
+    assert not place.run.checkpoints.exists()
 
 
 LEARNER = [
@@ -376,7 +409,7 @@ def test_what_becomes_of_the_learner_is_caught_in_its_chunk(fuse, tmp_path, monk
     place = fuse.elsewhere(tmp_path / "run")
     made = train_until(place, 10, put(leaf_named(name), value))
     assert made.journal.failure.is_nonfinite
-    assert 10 < made.journal.failure.update <= 15
+    assert made.journal.failure.update == 10
     assert "diverged" in made.journal.failure.text
     state = trainer.store.load_newest(made.store, place.compiled.template, print)[1]
     assert made.saved_update == 10
