@@ -40,7 +40,7 @@ def kill_once(run, updates, cache, generator):
 @pytest.mark.parametrize("times", [3, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_training_that_is_killed_again_and_again_ends_with_the_same_bits(place, times):
     generator = random.Random(0)
-    run, updates, kills, kills_in_a_save = place / f"killed{times}", 12 * times, 0, 0
+    run, updates, kills, kills_in_a_save = place / f"killed{times}", 40 * times, 0, 0
     while kills < times and max(saved(run), default=0) < updates:
         kills_in_a_save += kill_once(run, updates, place / "cache", generator)
         kills += 1
