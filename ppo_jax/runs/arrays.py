@@ -95,7 +95,7 @@ def _last_line(error: Exception) -> str:
 def _orbax() -> Iterator[None]:
     """Makes Orbax fail at once rather than wait for directories, and leaves it to the caller to say so.
 
-    After a failure its threads go on complaining for a while, so that they are then left silent.
+    After a failure its threads go on complaining for a while, so that their logs are then left silent.
     """
     logs = [logging.getLogger(name) for name in ("absl", "asyncio", "concurrent.futures")]
     levels = [log.level for log in logs]
