@@ -21,17 +21,18 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from ppo_jax.actor_critic import Network, Params
+from ppo_jax.algorithm.estimate import successor_values
+from ppo_jax.algorithm.rollout import Trajectory
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.distributions import Categorical
 from ppo_jax.envs.gymnax import make_environment
-from ppo_jax.estimate import successor_values
-from ppo_jax.networks import make_network
-from ppo_jax.product import kernel_gradient, narrow_kernel_gradient
-from ppo_jax.rollout import Trajectory
-from ppo_jax.runs import parts, system
-from ppo_jax.runs.parts import Part
-from ppo_jax.shuffle import shuffle
+from ppo_jax.fast.matmul import kernel_gradient, narrow_kernel_gradient
+from ppo_jax.fast.shuffle import shuffle
+from ppo_jax.host.benchmark import parts
+from ppo_jax.host.benchmark.parts import Part
+from ppo_jax.host.programs import system
+from ppo_jax.networks.distributions import Categorical
+from ppo_jax.networks.flax import make_network
+from ppo_jax.networks.network import Network, Params
 
 LARGE = Config(num_envs=2048, num_steps=32, total_timesteps=2048 * 32)
 SHAPES = {

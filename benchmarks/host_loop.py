@@ -18,16 +18,18 @@ import tyro
 from rich.console import Console
 
 import ppo_jax
-from ppo_jax.runs import program, session, store, system
-from ppo_jax.runs.directory import RunDirectory
-from ppo_jax.runs.program import Program
-from ppo_jax.runs.request import Request
-from ppo_jax.runs.run_options import RunOptions
-from ppo_jax.runs.screen import QuietScreen
-from ppo_jax.runs.session import Session
-from ppo_jax.runs.stop import Stop
-from ppo_jax.runs.store import Progress
-from ppo_jax.runs.trainer import Trainer
+from ppo_jax.host.monitor.screen import QuietScreen
+from ppo_jax.host.programs import chunks, system
+from ppo_jax.host.programs.chunks import Program
+from ppo_jax.host.runs.checkpoints import store
+from ppo_jax.host.runs.checkpoints.store import Progress
+from ppo_jax.host.runs.directory import RunDirectory
+from ppo_jax.host.runs.options import RunOptions
+from ppo_jax.host.runs.request import Request
+from ppo_jax.host.training import session
+from ppo_jax.host.training.loop import Trainer
+from ppo_jax.host.training.session import Session
+from ppo_jax.host.training.signals import Stop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,7 @@ def main(options: Options) -> None:
     """Measures, prints, and writes the result."""
     config, hyper = ppo_jax.preset(options.preset)
     asked = Request(options.preset, config, hyper, 0)
-    compiled = program.compile_program(config, hyper)
+    compiled = chunks.compile_program(config, hyper)
     at_once, in_chunks, saving = [], [], []
     for _ in range(options.repeats + 1):
         at_once.append(_train_at_once(compiled, asked))
@@ -72,11 +74,11 @@ def main(options: Options) -> None:
 
 def _train_at_once(compiled: Program, asked: Request) -> float:
     """Runs all updates in calls as long as the program allows, and fetches the metrics."""
-    state = program.begin(compiled, asked.config, asked.hyper, asked.seed)
+    state = chunks.begin(compiled, asked.config, asked.hyper, asked.seed)
     jax.block_until_ready(state)
     start, left = time.perf_counter(), asked.config.num_updates
     while left:
-        size = min(left, program.CAPACITY)
+        size = min(left, chunks.CAPACITY)
         state, metrics = compiled.advance(asked.hyper, state, np.int32(size))
         jax.device_get(metrics)
         left -= size

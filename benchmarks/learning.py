@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 import ppo_jax
 from ppo_jax.config import Precision
 from ppo_jax.envs.registry import solved_return
-from ppo_jax.runs import system
-from ppo_jax.runs.aggregate import Interval, interval
-from ppo_jax.runs.style import COLORS, GUIDE, save
+from ppo_jax.host.diagnosis.intervals import Interval, interval
+from ppo_jax.host.pictures.style import COLORS, GUIDE, save
+from ppo_jax.host.programs import system
 
 EPISODES = 100
 POINTS = 100  # of a curve

@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 
 import ppo_jax
 from ppo_jax.config import Objective
-from ppo_jax.runs import system
-from ppo_jax.runs.style import COLORS, GUIDE, save
+from ppo_jax.host.pictures.style import COLORS, GUIDE, save
+from ppo_jax.host.programs import system
 
 
 class Setting(NamedTuple):

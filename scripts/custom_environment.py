@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 import ppo_jax
-from ppo_jax.envs.conformance import check
+from ppo_jax.conformance import check
 from ppo_jax.envs.environment import Dynamics, Observation, Transition, make_batched
-from ppo_jax.envs.spaces import Box, Discrete
+from ppo_jax.spaces import Box, Discrete
 
 LENGTH = 4
 FORWARD, LEFT, RIGHT = range(3)  # the actions

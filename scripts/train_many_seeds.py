@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import ppo_jax
 from ppo_jax.envs.registry import solved_return
-from ppo_jax.runs.style import COLORS, GUIDE, save
+from ppo_jax.host.pictures.style import COLORS, GUIDE, save
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 @pytest.fixture
 def seen(monkeypatch):
     """Every minibatch that the loss is given, in order."""
-    module, minibatches = importlib.import_module("ppo_jax.update"), []
+    module, minibatches = importlib.import_module("ppo_jax.algorithm.update"), []
     original = module.ppo_loss
 
     def note(minibatch):

@@ -16,15 +16,15 @@ import pytest
 from gymnax.environments import spaces as gymnax_spaces
 from gymnax.utils import load_mnist
 
+from ppo_jax.algorithm.train import train
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.envs.conformance import COMPILER_OPTIONS, check
+from ppo_jax.conformance import COMPILER_OPTIONS, check
 from ppo_jax.envs.environment import Dynamics, Observation, Transition, make_batched
 from ppo_jax.envs.gymnax import make_environment, wrap
 from ppo_jax.envs.registry import ENVIRONMENTS
-from ppo_jax.envs.spaces import Box, Discrete, MultiDiscrete
 from ppo_jax.errors import UsageError
-from ppo_jax.train import train
-from tests import probes
+from ppo_jax.spaces import Box, Discrete, MultiDiscrete
+from tests.support import probes
 
 CONFIG = Config(
     num_envs=4,

@@ -10,7 +10,7 @@ from peer import OURS
 from rich.console import Console
 from rich.table import Table
 
-from ppo_jax.runs import system
+from ppo_jax.host.programs import system
 
 HEADINGS = ("job", "peer", "version", "compile s", "steps/s", "slowest", "fastest", "ours/peer", "from", "to")
 WORDS = ("job", "peer", "version")

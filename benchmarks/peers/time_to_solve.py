@@ -21,7 +21,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from ppo_jax.runs import system
+from ppo_jax.host.programs import system
 
 COMMAND = Path(sys.executable).with_name("ppo-jax")
 SOLVED = "solved after"  # how the line begins

@@ -1,4 +1,8 @@
-"""Modules that are imported only once something of them is used."""
+"""Modules that are imported only when something in them is used.
+
+`importlib.util.LazyLoader` does not serve here: the `import` statement itself reads the `__spec__` of a module
+that is already in `sys.modules`, which makes a lazy module load at once (Python 3.11 and 3.12).
+"""
 
 import importlib
 import sys
@@ -9,7 +13,7 @@ from typing import Any
 
 
 class DeferredModule(ModuleType):
-    """Stands in for a module until the first use of one of its names, which imports it."""
+    """Stands in for a module until one of its names is used, which imports the module."""
 
     def __getattr__(self, name: str) -> Any:
         """Looks a name up in the module itself."""
@@ -19,7 +23,7 @@ class DeferredModule(ModuleType):
 
 @contextmanager
 def deferred(*names: str) -> Iterator[None]:
-    """Defers the import of modules by whatever is imported meanwhile; those already there are left alone."""
+    """Defers imports of these modules while it lasts; modules that are already there are left alone."""
     modules = [DeferredModule(name) for name in names if name not in sys.modules]
     sys.modules.update((module.__name__, module) for module in modules)
     try:

@@ -1,33 +1,31 @@
-"""The contract of an environment, and the way from one copy that ends to N copies that never do.
+"""The contract of an environment, and how one copy that ends becomes N copies that never do.
 
 A `Dynamics` is what an author writes: one copy, which says when an episode is over and is never asked
-to go on. An `Environment` is what the trainer uses: a batch of N copies that reset themselves.
-`make_batched` makes the one from the other, so auto-reset and the drawing of randomness are written once.
+to continue after that. An `Environment` is what the trainer uses: a batch of N copies that reset
+themselves. `make_batched` makes the one from the other, so auto-reset is written only once.
 """
 
 from collections.abc import Callable
-from functools import partial
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ppo_jax.envs.spaces import Space
+from ppo_jax.spaces import Space
 
 
 class Observation(NamedTuple):
-    """An observation with more to it than features; where there is no more, the bare array will do.
+    """An observation that is more than features. Where it is no more, a bare array will do.
 
-    What goes with an observation has to be there from the first one on, before any step, which is why
-    it is a part of it rather than of `TimeStep` alone.
+    These parts belong to the observation rather than to `TimeStep` because they are needed from the first
+    observation on, before there is any step.
 
     Attributes:
         features: What the actor sees, [...] float32.
-        legal_actions: Which actions are allowed, bool: [A] for Discrete actions, the same for each
-            component in a row for MultiDiscrete ones. None where all are, always.
-        privileged: What the critic sees in place of `features` (an asymmetric critic), [...] float32.
-            None where it sees what the actor sees.
+        legal_actions: Which actions are allowed, bool: [A] for Discrete actions; for MultiDiscrete ones
+            the masks of all components in a row. None if all actions are always allowed.
+        privileged: What the critic sees instead of `features` (an asymmetric critic), [...] float32.
+            None if it sees what the actor sees.
     """
 
     features: jax.Array
@@ -48,7 +46,7 @@ def critic_features(observation: Any) -> jax.Array:
 
 
 def legal_actions(observation: Any) -> jax.Array | None:
-    """Returns which actions an observation allows, None if all."""
+    """Returns which actions an observation allows; None if all are."""
     return observation.legal_actions if isinstance(observation, Observation) else None
 
 
@@ -56,10 +54,10 @@ class Transition(NamedTuple):
     """What one copy returns for one step, before any reset.
 
     Attributes:
-        observation: Of the successor state, [...]; an array or an `Observation`.
+        observation: The observation of the successor state, [...]; an array or an `Observation`.
         reward: [] float32.
         terminated: [] bool, the task ended here: there is no future to value.
-        truncated: [] bool, a time limit cut the episode: there was a future.
+        truncated: [] bool, a time limit cut the episode short: there was a future.
     """
 
     observation: Any
@@ -74,9 +72,9 @@ class Dynamics(NamedTuple):
     Attributes:
         reset: `reset(key) -> (state, observation)`.
         step: `step(key, state, action) -> (state, Transition)`.
-        observation_space: Of one observation, or of its `features`.
-        action_space: Of one action.
-        privileged_space: Of what only the critic sees, if there is something.
+        observation_space: The space of one observation, or of its `features`.
+        action_space: The space of one action.
+        privileged_space: The space of what only the critic sees, if there is something.
     """
 
     reset: Callable[[jax.Array], tuple[Any, Any]]
@@ -92,8 +90,8 @@ class TimeStep(NamedTuple):
     Where both flags are set, `terminated` wins: only it zeroes the bootstrap.
 
     Attributes:
-        observation: [N, ...], to act on next: after auto-reset. An array or an `Observation`.
-        final_observation: [N, ...], the true successor of the state acted in: before auto-reset.
+        observation: [N, ...], the observation to act on next, after auto-reset; an array or an `Observation`.
+        final_observation: [N, ...], the true successor of the state acted in, before auto-reset.
         reward: [N] float32.
         terminated: [N] bool.
         truncated: [N] bool.
@@ -107,7 +105,7 @@ class TimeStep(NamedTuple):
 
     @property
     def legal_actions(self) -> jax.Array | None:
-        """[N, A] bool, which actions may be taken next; None where all may, always."""
+        """[N, A] bool, which actions may be taken next; None if all always may."""
         return legal_actions(self.observation)
 
     @property
@@ -116,7 +114,8 @@ class TimeStep(NamedTuple):
         return self.terminated | self.truncated
 
 
-def _draw_keys(num_steps: int, num_envs: int, key: jax.Array) -> jax.Array:
+def draw_keys(num_steps: int, num_envs: int, key: jax.Array) -> jax.Array:
+    """Draws one key per step: the `Environment.draw` of an environment that needs nothing else."""
     return jax.random.split(key, num_steps)
 
 
@@ -125,13 +124,13 @@ class Environment(NamedTuple):
 
     Attributes:
         reset: `reset(num_envs, key) -> (state, observation [N, ...])`; `num_envs` is static.
-        step: `step(chance, state, action [N, ...]) -> (state, TimeStep)`, where `chance` is a key, or
-            what `draw` made for one step.
-        observation_space: Of one observation, or of its `features`.
-        action_space: Of one action; those of a Box arrive clipped to its bounds.
-        privileged_space: Of what only the critic sees, if there is something.
-        draw: `draw(num_steps, num_envs, key) -> chance [num_steps, ...]`, what can be drawn before the
-            state is known, for many steps at once; the numbers are static. By default a key per step.
+        step: `step(drawn, state, action [N, ...]) -> (state, TimeStep)`, where `drawn` is one step of what
+            `draw` returned.
+        observation_space: The space of one observation, or of its `features`.
+        action_space: The space of one action; actions of a Box arrive clipped to its bounds.
+        privileged_space: The space of what only the critic sees, if there is something.
+        draw: `draw(num_steps, num_envs, key) -> drawn [num_steps, ...]`, everything random in many steps,
+            drawn at once before any state is known; both numbers are static. By default a key per step.
     """
 
     reset: Callable[[int, jax.Array], tuple[Any, Any]]
@@ -139,16 +138,20 @@ class Environment(NamedTuple):
     observation_space: Space
     action_space: Space
     privileged_space: Space | None = None
-    draw: Callable[[int, int, jax.Array], Any] = _draw_keys
+    draw: Callable[[int, int, jax.Array], Any] = draw_keys
+
+    def draw_one(self, num_envs: int, key: jax.Array) -> Any:
+        """Draws everything random in a single step of N copies, as `step` takes it."""
+        return jax.tree.map(lambda x: x[0], self.draw(1, num_envs, key))
 
 
-class Chance(NamedTuple):
-    """What chance decides in one step of N copies, or in several, with an axis in front.
+class Drawn(NamedTuple):
+    """Everything random in one step of N copies, or in several with an axis in front.
 
     Attributes:
-        keys: For the transitions, [N].
-        state: Of a new episode, for the copies whose episode ends in this step, [N, ...].
-        observation: Of these states, [N, ...].
+        keys: The keys of the transitions, [N].
+        state: The first states of new episodes, for the copies whose episode ends in this step, [N, ...].
+        observation: The observations of these states, [N, ...].
     """
 
     keys: jax.Array
@@ -157,53 +160,60 @@ class Chance(NamedTuple):
 
 
 def make_batched(dynamics: Dynamics) -> Environment:
-    """Makes an environment of N self-resetting copies from the dynamics of one.
+    """Makes an environment of N copies that reset themselves from the dynamics of one copy.
 
     Args:
         dynamics: One copy.
 
     Returns:
-        The batched environment. Each copy draws its own keys for its step and its reset.
+        The batched environment. Each copy has its own key for each step and each reset.
     """
+
+    def reset(num_envs: int, key: jax.Array) -> tuple[Any, Any]:
+        return jax.vmap(dynamics.reset)(jax.random.split(key, num_envs))
+
+    def draw(num_steps: int, num_envs: int, key: jax.Array) -> Drawn:
+        # A first state for every copy and step, although only those that end an episode use it: drawing
+        # them all at once costs less than resetting inside the loop.
+        step_key, reset_key = jax.random.split(key)
+        state, observation = reset(num_steps * num_envs, reset_key)
+        keys = jax.random.split(step_key, num_steps * num_envs)
+        drawn = Drawn(keys=keys, state=state, observation=observation)
+        return jax.tree.map(lambda x: x.reshape(num_steps, num_envs, *x.shape[1:]), drawn)
+
+    def step(drawn: Drawn, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
+        state, transition = jax.vmap(dynamics.step)(drawn.keys, state, action)
+        done = transition.terminated | transition.truncated
+        time_step = TimeStep(
+            observation=choose(done, drawn.observation, transition.observation),
+            final_observation=transition.observation,
+            reward=transition.reward,
+            terminated=transition.terminated,
+            truncated=transition.truncated,
+        )
+        return choose(done, drawn.state, state), time_step
+
     return Environment(
-        reset=partial(_reset, dynamics),
-        step=partial(_step, dynamics),
+        reset=reset,
+        step=step,
         observation_space=dynamics.observation_space,
         action_space=dynamics.action_space,
         privileged_space=dynamics.privileged_space,
-        draw=partial(_draw, dynamics),
+        draw=draw,
     )
 
 
-def _reset(dynamics: Dynamics, num_envs: int, key: jax.Array) -> tuple[Any, Any]:
-    return jax.vmap(dynamics.reset)(jax.random.split(key, num_envs))
+def choose(mask: jax.Array, if_true: Any, if_false: Any) -> Any:
+    """Applies `jnp.where` along the first axis of all leaves, which may be of any rank, or typed keys.
 
+    Args:
+        mask: [N] bool.
+        if_true: A tree of arrays [N, ...].
+        if_false: A tree of the same structure.
+    """
 
-def _draw(dynamics: Dynamics, num_steps: int, num_envs: int, key: jax.Array) -> Chance:
-    """Draws a first state for each copy and step, of which only those that end an episode are used."""
-    step_key, reset_key = jax.random.split(key)
-    state, observation = _reset(dynamics, num_steps * num_envs, reset_key)
-    chance = Chance(jax.random.split(step_key, num_steps * num_envs), state, observation)
-    return jax.tree.map(lambda x: x.reshape(num_steps, num_envs, *x.shape[1:]), chance)
+    def choose_leaf(yes: jax.Array, no: jax.Array) -> jax.Array:
+        yes = jnp.asarray(yes)
+        return jnp.where(mask.reshape(mask.shape + (1,) * (yes.ndim - 1)), yes, no)
 
-
-def _step(dynamics: Dynamics, chance: Any, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
-    if not isinstance(chance, Chance):
-        chance = jax.tree.map(itemgetter(0), _draw(dynamics, 1, action.shape[0], chance))
-    stepped_state, transition = jax.vmap(dynamics.step)(chance.keys, state, action)
-    done = transition.terminated | transition.truncated
-    choose = partial(_choose, done)
-    return jax.tree.map(choose, chance.state, stepped_state), TimeStep(
-        observation=jax.tree.map(choose, chance.observation, transition.observation),
-        final_observation=transition.observation,
-        reward=transition.reward,
-        terminated=transition.terminated,
-        truncated=transition.truncated,
-    )
-
-
-def _choose(done: jax.Array, if_done: jax.Array, otherwise: jax.Array) -> jax.Array:
-    """`jnp.where` along the first axis, for leaves of any rank and for typed keys."""
-    if_done = jnp.asarray(if_done)
-    mask = done.reshape(done.shape + (1,) * (if_done.ndim - 1))
-    return jnp.where(mask, if_done, otherwise)
+    return jax.tree.map(choose_leaf, if_true, if_false)

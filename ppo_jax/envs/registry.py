@@ -1,27 +1,28 @@
-"""Which environments there are, known without importing the library that implements them.
+"""The known environments, without importing the libraries that implement them.
 
-Importing gymnax takes seconds; a mistyped name should not. `tests/envs/test_registry.py` holds this
-table against gymnax itself.
+Importing gymnax takes seconds; answering a mistyped name should not. `tests/envs/test_registry.py` compares
+this table with gymnax itself.
 """
 
 import sys
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from ppo_jax.errors import closest
 
 
 class EnvironmentInfo(NamedTuple):
-    """One line of the table of environments.
+    """One row of the table of environments.
 
     Attributes:
         solved_return: Mean return of 100 consecutive episodes at which the task counts as solved
-            (Gymnasium's `reward_threshold`), or None where no such mark is agreed on.
-        needs: What it needs beyond this package, in a few words; empty where it needs nothing.
+            (Gymnasium's `reward_threshold`), or None without an agreed mark.
+        needs: What it needs in addition to this package, in a few words; empty if nothing.
+        library: The library that implements it, a row of `envs.make.ADAPTERS`.
     """
 
     solved_return: float | None = None
     needs: str = ""
+    library: str = "gymnax"
 
 
 ENVIRONMENTS: dict[str, EnvironmentInfo] = {
@@ -54,23 +55,25 @@ ENVIRONMENTS: dict[str, EnvironmentInfo] = {
 }
 
 
+def info(name: str) -> EnvironmentInfo:
+    """Returns the row of an environment; an empty one for a name that the user registered with gymnax."""
+    return ENVIRONMENTS.get(name, EnvironmentInfo())
+
+
 def solved_return(name: str) -> float | None:
-    """Returns the mean return at which an environment counts as solved, None if there is no mark."""
-    return ENVIRONMENTS.get(name, EnvironmentInfo()).solved_return
+    """Returns the mean return at which an environment counts as solved; None without such a mark."""
+    return info(name).solved_return
 
 
 def problems(name: object) -> list[str]:
-    """Says why an environment cannot be trained on; an empty list if it can.
+    """Explains why an environment cannot be trained on; an empty list if it can.
 
     Args:
-        name: The `env` of a `Config`. Names that the user registered with gymnax are known too.
+        name: The `env` of a `Config`. Names that the user registered with gymnax are known, too.
     """
-    known = (*ENVIRONMENTS, *_registered_with_gymnax())
-    if name not in known:
-        return [f"env = {name!r} is not a known environment; {closest(str(name), known)}"]
-    return []
-
-
-def _registered_with_gymnax() -> Sequence[str]:
-    """The names gymnax knows, if the user imported it (there is no other way to register one)."""
-    return getattr(sys.modules.get("gymnax"), "registered_envs", ())
+    # A name can only have been registered with gymnax by someone who imported it.
+    registered = getattr(sys.modules.get("gymnax"), "registered_envs", ())
+    known = (*ENVIRONMENTS, *registered)
+    if name in known:
+        return []
+    return [f"env = {name!r} is not a known environment; {closest(str(name), known)}"]

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from ppo_jax.envs.environment import Dynamics, Transition, make_batched
-from ppo_jax.envs.spaces import Box, Discrete
+from ppo_jax.spaces import Box, Discrete
 
 N = 4
 

@@ -14,8 +14,8 @@ import pytest
 from matplotlib import pyplot
 
 from ppo_jax.envs.gymnax import make_dynamics, make_environment, make_visualizer
-from ppo_jax.envs.spaces import Box, Discrete
 from ppo_jax.errors import UsageError
+from ppo_jax.spaces import Box, Discrete
 
 N, T = 3, 60
 LEFT, RIGHT = 0, 1

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from ppo_jax.algorithm.train import train
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.distributions import make_distribution, num_outputs
 from ppo_jax.envs import registry
 from ppo_jax.envs.gymnax import make_environment
 from ppo_jax.envs.registry import ENVIRONMENTS
-from ppo_jax.envs.spaces import Box, Discrete
-from ppo_jax.train import train
+from ppo_jax.networks.distributions import make_distribution, num_outputs
+from ppo_jax.spaces import Box, Discrete
 
 # The others need more than this package: they are not made here.
 COMPLETE = [name for name, info in ENVIRONMENTS.items() if not info.needs]

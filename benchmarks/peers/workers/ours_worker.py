@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from protocol import Job, Ready, calibrate, serve, timed
 
+from ppo_jax.algorithm.train import PPO, advance, make_ppo
 from ppo_jax.config import MAX_TIMESTEPS, Config, Hyperparams
-from ppo_jax.runs.program import CAPACITY, compile_ahead
-from ppo_jax.train import PPO, advance, make_ppo
+from ppo_jax.host.programs.chunks import CAPACITY, compile_ahead
 
 
 def prepare(job: Job) -> Ready:

@@ -1,0 +1,1 @@
+"""Proximal Policy Optimization as pure functions, to be read beside the paper."""

@@ -1,0 +1,40 @@
+"""The agent: what acts, and all of it that is saved."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from ppo_jax.algorithm.normalization import normalize_observation
+from ppo_jax.networks.network import Memory, Network, Params, Prediction
+
+
+class Agent(NamedTuple):
+    """Everything that a trained policy consists of.
+
+    Attributes:
+        params: The parameters of the network.
+        statistics: The statistics that observations are normalized with; None if they are not.
+    """
+
+    params: Params
+    statistics: Any = None
+
+
+def act(
+    network: Network, agent: Agent, memory: Memory, observation: Any, start: jax.Array
+) -> tuple[Any, Prediction]:
+    """Decides what to do: normalizes the observations, and applies the network to them.
+
+    Args:
+        network: The network of the agent.
+        agent: The agent; its statistics are not changed.
+        memory: The memory before the observations, [N, H].
+        observation: The observations as the environment gave them, [N, ...].
+        start: [N] bool, an episode begins with the observation, and the memory is cleared.
+
+    Returns:
+        The observations as the network sees them, [N, ...], and what it makes of them: the distribution
+        over actions, the value, and the memory after them.
+    """
+    observation = normalize_observation(agent.statistics, observation)
+    return observation, network.apply(agent.params, memory, observation, start)

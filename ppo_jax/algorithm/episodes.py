@@ -1,0 +1,125 @@
+"""Statistics of finished episodes, exact and of fixed shape: masked sums instead of boolean indexing."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+WINDOW = 100  # episodes; classic control defines "solved" over as many
+
+
+class EpisodeState(NamedTuple):
+    """What episode statistics have to remember between steps.
+
+    Attributes:
+        running_return: [N] float32, the undiscounted return so far of the episode that each copy is in.
+        running_length: [N] int32, the steps so far of that episode.
+        window: [WINDOW] float32, returns of the last finished episodes, a ring.
+        finished: [] int32, episodes finished since training began.
+    """
+
+    running_return: jax.Array
+    running_length: jax.Array
+    window: jax.Array
+    finished: jax.Array
+
+
+class EndedEpisodes(NamedTuple):
+    """The episodes as of one step, or stacked over T of them; meaningful only where `done`.
+
+    Attributes:
+        episode_return: [..., N] float32.
+        episode_length: [..., N] int32.
+        done: [..., N] bool, the episode ended at this step.
+    """
+
+    episode_return: jax.Array
+    episode_length: jax.Array
+    done: jax.Array
+
+
+class EpisodeSummary(NamedTuple):
+    """One update's episodes as scalars.
+
+    Attributes:
+        num_ended: [] int32, episodes that ended in this update.
+        mean_return: [] float32, their mean return; NaN if none ended.
+        mean_length: [] float32, their mean length in steps; NaN if none ended.
+        window_return: [] float32, mean of the last WINDOW returns; NaN before there are as many.
+    """
+
+    num_ended: jax.Array
+    mean_return: jax.Array
+    mean_length: jax.Array
+    window_return: jax.Array
+
+
+def init_episodes(num_envs: int) -> EpisodeState:
+    """Returns the state before the first step of N copies."""
+    return EpisodeState(
+        running_return=jnp.zeros(num_envs, jnp.float32),
+        running_length=jnp.zeros(num_envs, jnp.int32),
+        window=jnp.zeros(WINDOW, jnp.float32),
+        finished=jnp.zeros((), jnp.int32),
+    )
+
+
+def record_step(
+    state: EpisodeState, reward: jax.Array, done: jax.Array
+) -> tuple[EpisodeState, EndedEpisodes]:
+    """Adds one step to the running episodes and starts anew where one ended.
+
+    Args:
+        state: The statistics before the step.
+        reward: [N] float32.
+        done: [N] bool.
+
+    Returns:
+        The state after the step, and the episodes as of this step.
+    """
+    ended = EndedEpisodes(
+        episode_return=state.running_return + reward,
+        episode_length=state.running_length + 1,
+        done=done,
+    )
+    state = state._replace(
+        running_return=jnp.where(done, 0.0, ended.episode_return),
+        running_length=jnp.where(done, 0, ended.episode_length),
+    )
+    return state, ended
+
+
+def summarize(state: EpisodeState, ended: EndedEpisodes) -> tuple[EpisodeState, EpisodeSummary]:
+    """Adds the finished episodes of an update to the window, and averages them.
+
+    Args:
+        state: The statistics after the last step of the update.
+        ended: The episodes as of each step, [T, N].
+
+    Returns:
+        The state with the window moved on (in the order of steps, then of copies), and the means.
+    """
+    num_ended = ended.done.sum(dtype=jnp.int32)
+    window = _push(state.window, state.finished, ended)
+    finished = state.finished + num_ended
+    summary = EpisodeSummary(
+        num_ended=num_ended,
+        mean_return=_masked_mean(ended.episode_return, ended.done),
+        mean_length=_masked_mean(ended.episode_length, ended.done),
+        window_return=jnp.where(finished >= WINDOW, window.mean(), jnp.nan),
+    )
+    return state._replace(window=window, finished=finished), summary
+
+
+def _push(window: jax.Array, finished: jax.Array, ended: EndedEpisodes) -> jax.Array:
+    """Writes the newest WINDOW of the ended episodes into the ring; slot = rank modulo WINDOW."""
+    done = ended.done.reshape(-1)  # [T * N], time-major: by step, then by copy
+    rank = jnp.cumsum(done, dtype=jnp.int32)  # of an ended episode within the update, from 1
+    newest = done & (rank > rank[-1] - WINDOW)
+    slot = jnp.where(newest, (finished + rank - 1) % WINDOW, WINDOW)  # WINDOW is out of range
+    return window.at[slot].set(ended.episode_return.reshape(-1), mode="drop")
+
+
+def _masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
+    total = jnp.where(mask, values, 0).sum(dtype=jnp.float32)
+    return total / mask.sum(dtype=jnp.float32)  # 0 / 0 is NaN: no episodes, no mean

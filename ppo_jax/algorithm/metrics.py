@@ -1,0 +1,137 @@
+"""What each update reports about itself: the diagnostics that tell whether training is healthy."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ppo_jax.algorithm.episodes import EpisodeSummary
+from ppo_jax.algorithm.rollout import Trajectory
+from ppo_jax.algorithm.update import UpdateInfo
+from ppo_jax.config import Hyperparams
+from ppo_jax.envs.environment import legal_actions
+from ppo_jax.networks.distributions import dead_ends
+from ppo_jax.spaces import Space
+
+
+class Metrics(NamedTuple):
+    """The report of one update: scalars, float32 unless a line says int32.
+
+    Losses and step sizes are means over all gradient steps of the update.
+
+    Attributes:
+        env_steps: int32, environment steps since training began.
+        episodes: int32, episodes that ended in this update.
+        episode_return: Mean undiscounted return of those episodes; NaN if there were none.
+        episode_length: Mean length of those episodes in steps; NaN if there were none.
+        return_window: Mean return of the last 100 finished episodes; NaN before there are 100.
+        dead_ends: int32, states in which the environment allowed no action; 0 unless it has an error.
+        nonfinite_observations: int32, numbers in observations and successors that are NaN or infinite.
+        nonfinite_rewards: int32, rewards that are NaN or infinite.
+        policy_loss: -L^CLIP, or the negative of whichever objective is configured.
+        value_loss: L^VF, the mean squared value error.
+        entropy: Mean entropy of the policy in nats.
+        approx_kl: KL(pi_old || pi) in nats, estimator k3 (see `loss.approximate_kl`).
+        clip_fraction: Share of samples with the ratio outside the clip range; 0.05 to 0.3 is healthy.
+        clamp_fraction: Share of samples whose log-ratio was clamped to +-20; 0 is healthy.
+        explained_variance: 1 - Var(target - V) / Var(target) before the update; 1 is perfect, 0 or
+            less is no better than a constant, NaN if the targets do not vary.
+        grad_norm: Global norm of the gradient before it was scaled down.
+        num_epochs: int32, the number of epochs: K, or fewer if the KL exceeded `target_kl`.
+        learning_rate: The learning rate of this update.
+        clip_epsilon: The clip range of this update.
+        entropy_coefficient: The entropy coefficient of this update.
+        kl_coefficient: beta of this update; without meaning unless the objective has a KL penalty.
+    """
+
+    env_steps: jax.Array
+    episodes: jax.Array
+    episode_return: jax.Array
+    episode_length: jax.Array
+    return_window: jax.Array
+    dead_ends: jax.Array
+    nonfinite_observations: jax.Array
+    nonfinite_rewards: jax.Array
+    policy_loss: jax.Array
+    value_loss: jax.Array
+    entropy: jax.Array
+    approx_kl: jax.Array
+    clip_fraction: jax.Array
+    clamp_fraction: jax.Array
+    explained_variance: jax.Array
+    grad_norm: jax.Array
+    num_epochs: jax.Array
+    learning_rate: jax.Array
+    clip_epsilon: jax.Array
+    entropy_coefficient: jax.Array
+    kl_coefficient: jax.Array
+
+
+ALARMS = ("dead_ends", "nonfinite_observations", "nonfinite_rewards")  # 0 in a healthy run
+COUNTS = ("env_steps", "episodes", "num_epochs", *ALARMS)  # the metrics that are int32
+
+
+def make_metrics(
+    action_space: Space,
+    hyper: Hyperparams,
+    env_steps: jax.Array,
+    trajectory: Trajectory,
+    episodes: EpisodeSummary,
+    info: UpdateInfo,
+    explained_variance: jax.Array,
+) -> Metrics:
+    """Puts the report of one update together.
+
+    Args:
+        action_space: The space of the actions, to recognize states without any.
+        hyper: The hyperparameters of this update.
+        env_steps: Environment steps since training began, [] int32.
+        trajectory: What was collected, [T, N, ...].
+        episodes: The episodes that ended.
+        info: The means over the gradient steps.
+        explained_variance: The share of the targets' variance that the old values explain, [].
+    """
+    observations = (trajectory.observation, trajectory.final_observation)
+    return Metrics(
+        env_steps=env_steps,
+        episodes=episodes.num_ended,
+        episode_return=episodes.mean_return,
+        episode_length=episodes.mean_length,
+        return_window=episodes.window_return,
+        dead_ends=_count_dead_ends(action_space, trajectory.observation),
+        nonfinite_observations=_count_nonfinite(observations),
+        nonfinite_rewards=_count_nonfinite(trajectory.reward),
+        policy_loss=info.loss.policy_loss,
+        value_loss=info.loss.value_loss,
+        entropy=info.loss.entropy,
+        approx_kl=info.loss.approx_kl,
+        clip_fraction=info.loss.clip_fraction,
+        clamp_fraction=info.loss.clamp_fraction,
+        explained_variance=explained_variance,
+        grad_norm=info.grad_norm,
+        num_epochs=info.num_epochs,
+        learning_rate=jnp.asarray(hyper.learning_rate),
+        clip_epsilon=jnp.asarray(hyper.clip_epsilon),
+        entropy_coefficient=jnp.asarray(hyper.entropy_coefficient),
+        kl_coefficient=jnp.asarray(hyper.kl_coefficient),
+    )
+
+
+def make_room(capacity: int) -> Metrics:
+    """Makes room for the metrics of several updates, [capacity] zeros of each."""
+    columns = {
+        name: jnp.zeros(capacity, jnp.int32 if name in COUNTS else jnp.float32) for name in Metrics._fields
+    }
+    return Metrics(**columns)
+
+
+def _count_nonfinite(tree: Any) -> jax.Array:
+    counts = [(~jnp.isfinite(x)).sum(dtype=jnp.int32) for x in jax.tree.leaves(tree)]
+    return jnp.stack(counts).sum(dtype=jnp.int32)
+
+
+def _count_dead_ends(action_space: Space, observation: Any) -> jax.Array:
+    legal = legal_actions(observation)
+    if legal is None:
+        return jnp.zeros((), jnp.int32)
+    return dead_ends(action_space, legal).sum(dtype=jnp.int32)

@@ -1,0 +1,138 @@
+"""Normalizing observations and scaling rewards, by statistics of everything seen so far.
+
+The statistics belong to the train state: they change while experience is collected, and are frozen and
+saved with the policy that was trained on them.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+CLIP = 10.0  # normalized observations and scaled rewards are clipped to +-10, as is customary
+EPSILON = 1e-8  # added to a variance, so that what never varies becomes 0
+
+
+class Statistics(NamedTuple):
+    """The mean and the variance of everything merged so far.
+
+    Attributes:
+        num_samples: The number of samples, [] uint32.
+        mean: [...] float32.
+        variance: The population variance, [...] float32.
+    """
+
+    num_samples: jax.Array
+    mean: jax.Array
+    variance: jax.Array
+
+
+class RewardScaler(NamedTuple):
+    """What reward scaling has to remember.
+
+    Attributes:
+        discounted: The discounted sum of the rewards of each running episode so far, [N] float32.
+        statistics: The statistics of all those sums.
+    """
+
+    discounted: jax.Array
+    statistics: Statistics
+
+
+def init_statistics(shape: tuple[int, ...]) -> Statistics:
+    """Returns the statistics of no samples, which leave what they normalize as it is."""
+    return Statistics(num_samples=jnp.zeros((), jnp.uint32), mean=jnp.zeros(shape), variance=jnp.ones(shape))
+
+
+def merge(statistics: Statistics, samples: jax.Array) -> Statistics:
+    """Adds samples to statistics.
+
+    With n new samples among m in all, and w = n / m:
+
+        delta    = mean(samples) - mean
+        mean     = mean + w delta
+        variance = variance + w (var(samples) - variance + (1 - w) delta^2)
+
+    Source: Chan, Golub and LeVeque 1983, rearranged so that only differences and weights up to 1 are
+    multiplied: sums of squares, which lose all digits of a small variance, are never formed. The moments
+    of the samples are taken relative to the first of them, so that those of a constant are exact.
+
+    Args:
+        statistics: The statistics before.
+        samples: [n, ...].
+    """
+    count = statistics.num_samples + jnp.uint32(samples.shape[0])
+    weight = samples.shape[0] / count.astype(jnp.float32)
+    shifted = samples - samples[:1]
+    delta = samples[0] - statistics.mean + shifted.mean(axis=0)
+    spread = shifted.var(axis=0) - statistics.variance
+    return Statistics(
+        num_samples=count,
+        mean=statistics.mean + weight * delta,
+        variance=statistics.variance + weight * (spread + (1 - weight) * delta**2),
+    )
+
+
+def normalize(statistics: Statistics, x: jax.Array) -> jax.Array:
+    """Shifts and scales to mean 0 and standard deviation 1, and clips the result to +-CLIP.
+
+    What is infinite becomes NaN, so that it is found rather than taken for CLIP.
+
+    Args:
+        statistics: The statistics of arrays [...].
+        x: [..., *D], any batch of such arrays.
+    """
+    axes = tuple(range(x.ndim - statistics.mean.ndim))
+    mean, variance = (jnp.expand_dims(moment, axes) for moment in statistics[1:])
+    scaled = (x - mean) * jax.lax.rsqrt(variance + EPSILON)
+    return jnp.where(jnp.isfinite(x), jnp.clip(scaled, -CLIP, CLIP), jnp.nan)
+
+
+def init_observation_statistics(observation: Any) -> Any:
+    """Returns statistics for each array of floats in observations [N, ...]; masks have none."""
+    return jax.tree.map(lambda x: None if x.dtype == bool else init_statistics(x.shape[1:]), observation)
+
+
+def merge_observation(statistics: Any, observation: Any) -> Any:
+    """Adds observations [N, ...] to their statistics; without statistics it returns None."""
+    if statistics is None:
+        return None
+    return jax.tree.map(lambda x, of_x: None if x.dtype == bool else merge(of_x, x), observation, statistics)
+
+
+def normalize_observation(statistics: Any, observation: Any) -> Any:
+    """Normalizes observations; masks are left as they are, and without statistics so is everything."""
+    if statistics is None:
+        return observation
+    return jax.tree.map(lambda x, of_x: x if x.dtype == bool else normalize(of_x, x), observation, statistics)
+
+
+def init_reward_scaler(num_envs: int) -> RewardScaler:
+    """Returns the scaler before the first reward of N environments."""
+    return RewardScaler(discounted=jnp.zeros(num_envs), statistics=init_statistics(()))
+
+
+def scale_rewards(
+    scaler: RewardScaler, reward: jax.Array, done: jax.Array, gamma: jax.Array | float
+) -> tuple[RewardScaler, jax.Array]:
+    """Divides rewards by the standard deviation of the discounted sums of rewards, and clips them to +-CLIP.
+
+    The sum runs forward through an episode, G_t = gamma G_{t-1} + r_t. The mean is not subtracted: that
+    would change which behaviour is best. The statistics include the rewards that they scale.
+
+    Args:
+        scaler: The scaler before.
+        reward: [T, N].
+        done: [T, N] bool.
+        gamma: The discount.
+    """
+
+    def discount(discounted: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        reward, done = step
+        total = gamma * discounted + reward
+        return jnp.where(done, 0.0, total), total
+
+    discounted, sums = jax.lax.scan(discount, scaler.discounted, (reward, done))
+    statistics = merge(scaler.statistics, sums.reshape(-1))
+    scaled = jnp.clip(reward * jax.lax.rsqrt(statistics.variance + EPSILON), -CLIP, CLIP)
+    return RewardScaler(discounted=discounted, statistics=statistics), scaled

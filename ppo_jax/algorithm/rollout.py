@@ -1,0 +1,197 @@
+"""Collecting experience: T steps of N environments under the current policy."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ppo_jax import spaces
+from ppo_jax.algorithm.agent import Agent, act
+from ppo_jax.algorithm.episodes import (
+    EndedEpisodes,
+    EpisodeState,
+    EpisodeSummary,
+    init_episodes,
+    record_step,
+    summarize,
+)
+from ppo_jax.algorithm.normalization import (
+    RewardScaler,
+    init_observation_statistics,
+    init_reward_scaler,
+    merge_observation,
+    normalize_observation,
+    scale_rewards,
+)
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.envs.environment import Environment
+from ppo_jax.fast.loops import scan_drawn
+from ppo_jax.networks.distributions import Distribution, draw_noise
+from ppo_jax.networks.network import Memory, Network, Params
+
+FEW_ENVS = 64  # up to this many, a step costs little more than launching and copying
+
+
+class Collector(NamedTuple):
+    """Where the environments stand between two rollouts.
+
+    Attributes:
+        environment: The state of the N environments.
+        observation: The observations to act on next, as the environment gave them, [N, ...].
+        start: [N] bool, an episode begins with them.
+        memory: The memory of the network before them.
+        episodes: Statistics of the running and the finished episodes.
+        statistics: Statistics of all observations acted on; None if they are not normalized.
+        reward_scaler: What scaling rewards has to remember; None if they are not scaled.
+    """
+
+    environment: Any
+    observation: Any
+    start: jax.Array
+    memory: Memory
+    episodes: EpisodeState
+    statistics: Any
+    reward_scaler: RewardScaler | None
+
+
+class Trajectory(NamedTuple):
+    """What happened, time-major; observations and rewards as the learner sees them, normalized or not.
+
+    Attributes:
+        observation: s_t, [T, N, ...].
+        action: a_t as it was sampled, before it was clipped to any bounds, [T, N, ...].
+        policy: pi_old(. | s_t), distributions [T, N].
+        final_observation: The true successor of s_t, before auto-reset, [T, N, ...].
+        reward: r_t, [T, N].
+        terminated: [T, N] bool, the task ended: there is no future to value.
+        done: [T, N] bool, the episode ended, terminated or truncated.
+        start: [T, N] bool, an episode began with s_t.
+        memory: The memory of the network before s_t, [T, N, H]; without leaves if it has none.
+    """
+
+    observation: Any
+    action: jax.Array
+    policy: Distribution
+    final_observation: Any
+    reward: jax.Array
+    terminated: jax.Array
+    done: jax.Array
+    start: jax.Array
+    memory: Memory
+
+    @property
+    def log_prob(self) -> jax.Array:
+        """Log pi_old(a_t | s_t), [T, N]; computed for all steps at once."""
+        return self.policy.log_prob(self.action)
+
+
+class _Drawn(NamedTuple):
+    """Everything random in one step, or in several with an axis in front."""
+
+    noise: jax.Array  # of the actions, [N, ...]
+    environment: Any  # of the transitions and resets, [N, ...]
+
+
+def collect(
+    config: Config,
+    environment: Environment,
+    network: Network,
+    hyper: Hyperparams,
+    key: jax.Array,
+    params: Params,
+    collector: Collector,
+) -> tuple[Collector, Trajectory, EpisodeSummary]:
+    """Runs the policy for T steps (Algorithm 1, the inner loop over actors).
+
+    Args:
+        config: The static part of the run; N and T count here.
+        environment: The environment.
+        network: The network whose policy acts; its critic is needed only for what it remembers.
+        hyper: The hyperparameters; gamma scales the rewards.
+        key: The source of actions, transitions and resets.
+        params: The parameters of the acting policy.
+        collector: Where the environments stand.
+
+    Returns:
+        Where they stand afterwards, the trajectory [T, N, ...], and the episodes that ended in it.
+    """
+    num_envs = config.num_envs
+
+    def draw(num_steps: int, keys: jax.Array) -> _Drawn:
+        action_key, environment_key = keys
+        noise = draw_noise(environment.action_space, action_key, num_steps * num_envs)
+        return _Drawn(
+            noise=noise.reshape(num_steps, num_envs, *noise.shape[1:]),
+            environment=environment.draw(num_steps, num_envs, environment_key),
+        )
+
+    def step(collector: Collector, drawn: _Drawn) -> tuple[Collector, tuple[Trajectory, EndedEpisodes]]:
+        # An observation is normalized by statistics that include it.
+        statistics = merge_observation(collector.statistics, collector.observation)
+        agent = Agent(params=params, statistics=statistics)
+        observation, prediction = act(
+            network, agent, collector.memory, collector.observation, collector.start
+        )
+        action = prediction.policy.from_noise(drawn.noise)
+        clipped = spaces.clip(environment.action_space, action)
+        state, time_step = environment.step(drawn.environment, collector.environment, clipped)
+        episodes, ended = record_step(collector.episodes, time_step.reward, time_step.done)
+        experience = Trajectory(
+            observation=observation,
+            action=action,
+            policy=prediction.policy,
+            final_observation=normalize_observation(statistics, time_step.final_observation),
+            reward=time_step.reward,
+            terminated=time_step.terminated,
+            done=time_step.done,
+            start=collector.start,
+            memory=collector.memory,
+        )
+        collector = collector._replace(
+            environment=state,
+            observation=time_step.observation,
+            start=time_step.done,
+            memory=prediction.memory,
+            episodes=episodes,
+            statistics=statistics,
+        )
+        return collector, (experience, ended)
+
+    collector, (trajectory, ended) = scan_drawn(
+        draw, step, collector, key, config.num_steps, unroll=steps_per_turn(config)
+    )
+    episodes, summary = summarize(collector.episodes, ended)
+    collector = collector._replace(episodes=episodes)
+    if collector.reward_scaler is not None:
+        scaler, reward = scale_rewards(
+            collector.reward_scaler, trajectory.reward, trajectory.done, hyper.gamma
+        )
+        collector, trajectory = collector._replace(reward_scaler=scaler), trajectory._replace(reward=reward)
+    return collector, trajectory, summary
+
+
+def steps_per_turn(config: Config) -> int:
+    """Returns how many steps one turn of the loop takes: with 2, half as much is copied between turns."""
+    return 2 if config.num_envs <= FEW_ENVS else 1
+
+
+def init_collector(config: Config, environment: Environment, network: Network, key: jax.Array) -> Collector:
+    """Resets N environments.
+
+    Args:
+        config: The static part of the run; N and what is normalized count here.
+        environment: The environment.
+        network: The network, for its memory.
+        key: The source of the first states.
+    """
+    num_envs = config.num_envs
+    state, observation = environment.reset(num_envs, key)
+    return Collector(
+        environment=state,
+        observation=observation,
+        start=jnp.ones(num_envs, bool),
+        memory=network.init_memory(num_envs),
+        episodes=init_episodes(num_envs),
+        statistics=init_observation_statistics(observation) if config.normalize_observations else None,
+        reward_scaler=init_reward_scaler(num_envs) if config.normalize_rewards else None,
+    )

@@ -1,0 +1,221 @@
+"""Proximal Policy Optimization: Algorithm 1 of Schulman et al. 2017, and the loop around it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from ppo_jax.algorithm.agent import Agent
+from ppo_jax.algorithm.estimate import estimate, explained_variance
+from ppo_jax.algorithm.metrics import Metrics, make_metrics, make_room
+from ppo_jax.algorithm.rollout import Collector, Trajectory, collect, init_collector
+from ppo_jax.algorithm.schedules import at_update
+from ppo_jax.algorithm.update import Learner, UpdateInfo, improve, init_learner
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.envs.environment import Environment
+from ppo_jax.envs.make import make_environment
+from ppo_jax.errors import UsageError
+from ppo_jax.networks.flax import make_network
+from ppo_jax.networks.network import MakeNetwork, Network, network_for
+from ppo_jax.validation import division_problems, validate
+
+
+class TrainState(NamedTuple):
+    """Everything the next iteration depends on. A run that is restored from it continues to the same bits.
+
+    Attributes:
+        learner: Parameters and optimizer.
+        collector: Environments, last observations, episode statistics.
+        key: The source of all further randomness.
+        num_updates: Iterations done, [] int32.
+        horizon: Iterations of the whole run, which schedules are stretched over, [] int32. It is a value
+            rather than a constant, so that runs of any length share one compilation.
+    """
+
+    learner: Learner
+    collector: Collector
+    key: jax.Array
+    num_updates: jax.Array
+    horizon: jax.Array
+
+
+def iterate(
+    config: Config, environment: Environment, network: Network, hyper: Hyperparams, state: TrainState
+) -> tuple[TrainState, Metrics]:
+    """One iteration of Algorithm 1: collect experience, then learn from it.
+
+    Args:
+        config: The static part of the run.
+        environment: The environment to collect from.
+        network: The policy and the value function.
+        hyper: The traced part of the run.
+        state: Everything the iteration depends on.
+
+    Returns:
+        The state after the iteration, and its report.
+    """
+    key, collect_key, learn_key = jax.random.split(state.key, 3)
+    # Behind the barrier XLA does not know the horizon even where it is a constant, so it cannot compute the
+    # division in a way of its own there, and every program of this training gives the same bits.
+    progress = state.num_updates / jax.lax.optimization_barrier(state.horizon)
+    hyper = at_update(config, hyper, state.learner.steering, progress)
+
+    params = state.learner.params
+    collector, trajectory, episodes = collect(
+        config, environment, network, hyper, collect_key, params, state.collector
+    )
+    learner, info, explained = learn(config, network, hyper, learn_key, state.learner, trajectory)
+
+    num_updates = state.num_updates + 1
+    env_steps = num_updates * config.batch_size
+    metrics = make_metrics(environment.action_space, hyper, env_steps, trajectory, episodes, info, explained)
+    state = TrainState(
+        learner=learner, collector=collector, key=key, num_updates=num_updates, horizon=state.horizon
+    )
+    return state, metrics
+
+
+def learn(
+    config: Config,
+    network: Network,
+    hyper: Hyperparams,
+    key: jax.Array,
+    learner: Learner,
+    trajectory: Trajectory,
+) -> tuple[Learner, UpdateInfo, jax.Array]:
+    """The second half of Algorithm 1, whoever collected: estimate advantages, then improve the policy.
+
+    Args:
+        config: The static part of the run.
+        network: The policy and the value function.
+        hyper: The hyperparameters of this update (see `schedules.at_update`).
+        key: The source of the order of the samples.
+        learner: Parameters and optimizer; the trajectory was collected with these parameters.
+        trajectory: The experience, [T, N, ...].
+
+    Returns:
+        The learner after the update, means over its gradient steps, and the explained variance before it.
+    """
+    batch = estimate(config, network, hyper, learner.params, trajectory)
+    learner, info = improve(config, network, hyper, key, learner, batch)
+    return learner, info, explained_variance(batch)
+
+
+class PPO(NamedTuple):
+    """The algorithm as two pure functions.
+
+    Attributes:
+        init: `init(hyper, key) -> TrainState`.
+        step: `step(hyper, state) -> (TrainState, Metrics)`, one iteration.
+    """
+
+    init: Callable[[Hyperparams, jax.Array], TrainState]
+    step: Callable[[Hyperparams, TrainState], tuple[TrainState, Metrics]]
+
+
+def make_ppo(
+    config: Config, environment: Environment | None = None, make_network: MakeNetwork = make_network
+) -> PPO:
+    """Makes the algorithm for a configuration.
+
+    Args:
+        config: The static part of the run.
+        environment: The caller's own environment; by default the one that `config.env` names.
+        make_network: The caller's own function in place of `networks.flax.make_network`.
+
+    Returns:
+        Pure functions to jit, vmap and scan.
+
+    Raises:
+        UsageError: With every mistake in the configuration.
+    """
+    validate(config, environment=environment)
+    environment = environment or make_environment(config.env)
+    network = network_for(config, environment, make_network)
+    problems = division_problems(config, network.remembers)
+    if problems:
+        raise UsageError(problems)
+
+    def init(hyper: Hyperparams, key: jax.Array) -> TrainState:
+        network_key, environment_key, key = jax.random.split(key, 3)
+        return TrainState(
+            learner=init_learner(network, hyper, network_key),
+            collector=init_collector(config, environment, network, environment_key),
+            key=key,
+            num_updates=jnp.zeros((), jnp.int32),
+            horizon=jnp.asarray(config.num_updates, jnp.int32),
+        )
+
+    def step(hyper: Hyperparams, state: TrainState) -> tuple[TrainState, Metrics]:
+        return iterate(config, environment, network, hyper, state)
+
+    return PPO(init=init, step=step)
+
+
+def train(
+    config: Config,
+    hyper: Hyperparams,
+    key: jax.Array,
+    environment: Environment | None = None,
+    make_network: MakeNetwork = make_network,
+) -> tuple[TrainState, Metrics]:
+    """Trains from scratch for all of `config.num_updates` iterations.
+
+    Args:
+        config: The static part of the run (`static_argnums=0` under `jax.jit`).
+        hyper: The traced part.
+        key: A key of `jax.random.key`; the result depends on the arguments alone.
+        environment: The caller's own environment; by default the one that `config.env` names.
+        make_network: The caller's own function in place of `networks.flax.make_network`.
+
+    Returns:
+        The final state, and the metrics stacked over updates, each [U].
+
+    Raises:
+        UsageError: With every mistake in the configuration. Hyperparameters that are being traced
+            have no values to check: under `jax.jit`, call `validate(config, hyper)` before.
+    """
+    known = {name: x for name, x in hyper._asdict().items() if not isinstance(x, Tracer)}
+    validate(config, Hyperparams(**known), environment)
+    ppo = make_ppo(config, environment, make_network)
+    return advance(ppo, config.num_updates, hyper, ppo.init(hyper, key))
+
+
+def advance(
+    ppo: PPO,
+    capacity: int,
+    hyper: Hyperparams,
+    state: TrainState,
+    num_updates: jax.Array | int | None = None,
+) -> tuple[TrainState, Metrics]:
+    """Runs several iterations in one compiled loop, the only such loop there is.
+
+    To advance several members at once, in lanes, `jax.vmap` it over `hyper` and `state`, and leave
+    `num_updates` as it is: the loop then stays one loop, of the same length for all lanes.
+
+    Args:
+        ppo: The algorithm.
+        capacity: Room for metrics, the most updates that can be asked for; static.
+        hyper: The traced part of the run.
+        state: The state to continue from.
+        num_updates: How many updates, up to `capacity` (the default). May be traced: any number of
+            updates then shares one compilation.
+
+    Returns:
+        The state after them, and metrics [capacity], zero beyond `num_updates`.
+    """
+
+    def body(index: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+        state, history = carry
+        state, metrics = ppo.step(hyper, state)
+        return state, jax.tree.map(lambda rows, row: rows.at[index].set(row), history, metrics)
+
+    num_updates = capacity if num_updates is None else num_updates
+    return jax.lax.fori_loop(0, num_updates, body, (state, make_room(capacity)))
+
+
+def agent_of(state: TrainState) -> Agent:
+    """Returns the agent that a training has brought about."""
+    return Agent(params=state.learner.params, statistics=state.collector.statistics)

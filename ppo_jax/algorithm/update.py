@@ -1,0 +1,132 @@
+"""Learning from one batch: K epochs of shuffled minibatches, one Adam step each (Algorithm 1)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from ppo_jax.algorithm.loss import LossInfo, Samples, ppo_loss
+from ppo_jax.algorithm.schedules import Steering, init_steering, steer
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.fast.loops import scan_until
+from ppo_jax.fast.shuffle import shuffle
+from ppo_jax.networks.network import Network, Params
+
+# Stands in for a bound of inf: optax scales by bound / norm, and inf / inf would be NaN.
+MAX_FLOAT = jnp.finfo(jnp.float32).max
+
+
+class Learner(NamedTuple):
+    """What learning changes.
+
+    Attributes:
+        params: theta, the parameters of the policy and the value function.
+        optimizer: The state of Adam: its count, and its moments of all parameters in one vector.
+        steering: What adapts to the KL of the updates.
+    """
+
+    params: Params
+    optimizer: optax.OptState
+    steering: Steering
+
+
+class UpdateInfo(NamedTuple):
+    """Means over all gradient steps of an update.
+
+    Attributes:
+        loss: The parts of the loss, and diagnostics.
+        grad_norm: Global norm of the gradient before it was scaled down.
+        num_epochs: The number of epochs, [] int32: K, or fewer if the KL exceeded `target_kl`.
+    """
+
+    loss: LossInfo
+    grad_norm: jax.Array
+    num_epochs: jax.Array
+
+
+def improve(
+    config: Config, network: Network, hyper: Hyperparams, key: jax.Array, learner: Learner, batch: Samples
+) -> tuple[Learner, UpdateInfo]:
+    """Optimizes the loss over a batch for K epochs; each epoch uses every sample exactly once.
+
+    Departure from the paper, off by default (`target_kl` = None): once the mean KL of an epoch exceeds
+    `target_kl`, the remaining epochs are skipped.
+
+    Args:
+        config: The static part of the run; K and the number of minibatches count here.
+        network: The policy and the value function.
+        hyper: The hyperparameters of this update (see `schedules.at_update`).
+        key: The source of the order of the samples, drawn anew in each epoch.
+        learner: The learner before the update.
+        batch: The samples, [T, N, ...].
+
+    Returns:
+        The learner after the update, and means over all its gradient steps.
+    """
+    if network.remembers:  # sequences stay whole: [T, N, ...] to [N, T, ...]
+        units, num_units = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch), config.num_envs
+    else:  # [T, N, ...] to [B, ...]
+        units, num_units = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), batch), config.batch_size
+
+    def draw_order(key: jax.Array) -> jax.Array:
+        return shuffle(key, num_units).reshape(config.num_minibatches, -1)
+
+    def gradient_step(learner: Learner, minibatch: Samples) -> tuple[Learner, UpdateInfo]:
+        def loss(params: Params) -> tuple[jax.Array, LossInfo]:
+            return ppo_loss(config, network, hyper, params, minibatch)
+
+        grads, info = jax.grad(loss, has_aux=True)(learner.params)
+        gradient, unravel = ravel_pytree(grads)  # one vector: few large operations instead of many small
+        step, optimizer = make_optimizer(hyper).update(gradient, learner.optimizer)
+        params = jax.tree.map(jnp.add, learner.params, unravel(step))  # pyright: ignore
+        norm = optax.tree.norm(gradient)
+        info = UpdateInfo(loss=info, grad_norm=norm, num_epochs=jnp.zeros((), jnp.int32))
+        return learner._replace(params=params, optimizer=optimizer), info
+
+    def epoch(learner: Learner, order: jax.Array) -> tuple[Learner, UpdateInfo]:
+        # All minibatches are gathered at once, [num_minibatches, M, ...] or [num_minibatches, n, T, ...].
+        minibatches = jax.tree.map(lambda x: jnp.take(x, order, axis=0), units)
+        learner, info = jax.lax.scan(gradient_step, learner, minibatches)
+        return learner, jax.tree.map(jnp.mean, info)._replace(num_epochs=jnp.ones((), jnp.int32))
+
+    def kl_exceeds_limit(info: UpdateInfo) -> jax.Array:
+        return info.loss.approx_kl > hyper.target_kl
+
+    orders = jax.vmap(draw_order)(jax.random.split(key, config.num_epochs))  # [K, num_minibatches, ...]
+    if hyper.target_kl is None:  # without the early stop, whose `cond` would slow down a vmapped training
+        learner, info = jax.lax.scan(epoch, learner, orders)
+    else:
+        learner, info = scan_until(kl_exceeds_limit, epoch, learner, orders)
+
+    if config.measures_kl:
+        policy = network.unroll(learner.params, units.memory, units.observation, units.start).policy
+        kl = units.policy.kl(policy).mean()
+        learner = learner._replace(steering=steer(config, hyper, learner.steering, kl))
+    # The mean over the epochs that were done: those that were skipped are all zero. [K] to []
+    num_epochs = info.num_epochs.sum()
+    return learner, jax.tree.map(lambda x: x.sum() / num_epochs, info)._replace(num_epochs=num_epochs)
+
+
+def init_learner(network: Network, hyper: Hyperparams, key: jax.Array) -> Learner:
+    """Draws the first parameters and starts the optimizer.
+
+    Args:
+        network: The network to initialize.
+        hyper: The hyperparameters of the optimizer.
+        key: The source of the parameters.
+    """
+    params = network.init(key)
+    vector, _ = ravel_pytree(params)
+    optimizer = make_optimizer(hyper).init(vector)
+    return Learner(params=params, optimizer=optimizer, steering=init_steering())
+
+
+def make_optimizer(hyper: Hyperparams) -> optax.GradientTransformation:
+    """Makes Adam behind a bound on the global norm; made inside the trace, so that every number is traced."""
+    return optax.chain(
+        optax.clip_by_global_norm(jnp.minimum(hyper.max_grad_norm, MAX_FLOAT)),
+        optax.scale_by_adam(eps=hyper.adam_epsilon),
+        optax.scale_by_learning_rate(hyper.learning_rate),
+    )

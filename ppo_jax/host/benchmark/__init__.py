@@ -1,0 +1,1 @@
+"""Measuring speed: whole training, its parts, and the limits of the device."""

@@ -1,0 +1,1 @@
+"""Compiled programs: a chunk of updates, an evaluation, one played episode."""

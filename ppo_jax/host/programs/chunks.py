@@ -1,0 +1,209 @@
+"""A compiled training, run a chunk of updates at a time so that the host hears of it."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ppo_jax.algorithm.metrics import Metrics
+from ppo_jax.algorithm.train import TrainState, advance, make_ppo
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.host.programs import footprint
+
+CAPACITY = 1024  # most updates of one chunk; a longer one would not save the host any more time
+CHUNK_SECONDS = 0.25  # how long a chunk should take, so that the screen keeps moving
+# Options of XLA for a CPU. Level 1 compiles in three quarters of the time of level 3, and the programs are as
+# fast; on its own XLA uses only half the width of AVX-512. docs/performance.md says what they gain.
+CPU_OPTIONS: dict[str, str | bool] = {
+    "xla_backend_optimization_level": "1",
+    "xla_cpu_prefer_vector_width": "512",
+}
+
+
+class Program(NamedTuple):
+    """A compiled training.
+
+    Attributes:
+        init: `init(hyper, key) -> (TrainState, finite)`.
+        advance: `advance(hyper, state, num_updates) -> (TrainState, Metrics [CAPACITY], finite)`; `finite`
+            says of every array of floats in the state whether all its numbers are finite, [F] bool.
+        names: The paths of those arrays, such as "learner/params/actor/kernel".
+        template: Shapes and dtypes of a TrainState.
+        seconds: How long tracing and compiling took.
+    """
+
+    init: Any
+    advance: Any
+    names: tuple[str, ...]
+    template: TrainState
+    seconds: float
+
+
+class Chunk(NamedTuple):
+    """Several updates in a row.
+
+    Attributes:
+        state: The state after them, on the device.
+        metrics: Their metrics on the host, [CAPACITY], of which the first `num_updates` rows count.
+        num_updates: How many updates.
+        first_update: The number of the first update, counted from 1.
+        start: Seconds of training before them.
+        end: Seconds of training after them.
+        nonfinite: The paths of the arrays in the state that are NaN or infinite somewhere.
+    """
+
+    state: TrainState
+    metrics: Metrics
+    num_updates: int
+    first_update: int
+    start: float
+    end: float
+    nonfinite: list[str]
+
+
+def compile_program(config: Config, hyper: Hyperparams) -> Program:
+    """Traces and compiles a training ahead of its start.
+
+    Args:
+        config: The static part. Its `total_timesteps` does not enter the program.
+        hyper: The traced part; its values do not matter here.
+
+    Raises:
+        UsageError: If the environment cannot be made, does not fit the configuration, or there is not
+            enough memory.
+    """
+    start = time.perf_counter()
+    ppo = make_ppo(dataclasses.replace(config, total_timesteps=config.batch_size))
+
+    def init(hyper: Hyperparams, key: jax.Array) -> tuple[TrainState, jax.Array]:
+        state = ppo.init(hyper, key)
+        return state, are_finite(state)
+
+    def run_chunk(
+        hyper: Hyperparams, state: TrainState, num_updates: jax.Array
+    ) -> tuple[TrainState, Metrics, jax.Array]:
+        state, metrics = advance(ppo, CAPACITY, hyper, state, num_updates)
+        return state, metrics, are_finite(state)
+
+    key = jax.random.key(0)
+    template = jax.eval_shape(ppo.init, hyper, key)
+    footprint.check(footprint.estimate(config, template))
+    with ThreadPoolExecutor() as pool:  # both at the same time
+        compiled_init = pool.submit(compile_ahead, init, hyper, key)
+        compiled_advance = pool.submit(compile_ahead, run_chunk, hyper, template, np.int32(0))
+    return Program(
+        init=compiled_init.result(),
+        advance=compiled_advance.result(),
+        names=tuple(float_arrays(template)),
+        template=template,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def float_arrays(state: Any) -> dict[str, Any]:
+    """Returns the arrays of a state that hold floats, by their paths."""
+    leaves = jax.tree.leaves_with_path(state)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in leaves
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    }
+
+
+def are_finite(state: Any) -> jax.Array:
+    """Computes of each of `float_arrays` whether all its numbers are finite, [F] bool."""
+    return jnp.stack([jnp.isfinite(array).all() for array in float_arrays(state).values()])
+
+
+def compile_ahead(function: Callable, *arguments: Any) -> Any:
+    """Compiles a function for arguments of these shapes, with the options that suit the device."""
+    return jax.jit(function).lower(*arguments).compile(compiler_options=compiler_options())
+
+
+def compiler_options() -> dict[str, str | bool] | None:
+    """Returns the options of XLA that suit the device."""
+    return CPU_OPTIONS if jax.default_backend() == "cpu" else None
+
+
+def keep_compiled(directory: Path) -> None:
+    """Makes JAX keep whatever it compiles in a directory, so that another process need not compile it again."""
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@dataclasses.dataclass
+class Training:
+    """A compiled training under way.
+
+    Attributes:
+        program: The program, compiled for the configuration.
+        config: The static part.
+        hyper: The traced part.
+        state: Where the training stands.
+        update: Updates done.
+        seconds: How long it has taken so far, including what was done between chunks.
+    """
+
+    program: Program
+    config: Config
+    hyper: Hyperparams
+    state: TrainState
+    update: int = 0
+    seconds: float = 0.0
+
+    def __post_init__(self):
+        # A program is compiled for runs of any length: the schedules read the length from the state.
+        self.state = self.state._replace(horizon=np.int32(self.config.num_updates))
+        self._began = time.perf_counter() - self.seconds
+        self._size = 1  # of the next chunk
+
+    def advance(self, until: int) -> Chunk:
+        """Runs the next chunk, of about CHUNK_SECONDS; the length of chunks does not change the result.
+
+        Args:
+            until: The update not to go beyond.
+        """
+        size = min(self._size, until - self.update)
+        start = time.perf_counter() - self._began
+        self.state, metrics, finite = self.program.advance(self.hyper, self.state, np.int32(size))
+        metrics, finite = jax.device_get((metrics, finite))  # waits for the device
+        self.seconds = time.perf_counter() - self._began
+        self._size = next_size(size, self.seconds - start)
+        first_update = self.update + 1
+        self.update += size
+        return Chunk(
+            state=self.state,
+            metrics=metrics,
+            num_updates=size,
+            first_update=first_update,
+            start=start,
+            end=self.seconds,
+            nonfinite=names_of_nonfinite(self.program, finite),
+        )
+
+
+def begin(program: Program, hyper: Hyperparams, seed: int) -> tuple[TrainState, list[str]]:
+    """Makes the first state of a training.
+
+    Returns:
+        The state, and the paths of its arrays that are NaN or infinite somewhere.
+    """
+    state, finite = program.init(hyper, jax.random.key(seed))
+    return state, names_of_nonfinite(program, finite)
+
+
+def names_of_nonfinite(program: Program, finite: Any) -> list[str]:
+    """Returns the paths of the arrays of which `finite`, [F] bool, is False."""
+    return [name for name, is_finite in zip(program.names, np.asarray(finite), strict=True) if not is_finite]
+
+
+def next_size(size: int, seconds: float) -> int:
+    """Returns how many updates fit into CHUNK_SECONDS; it grows gently, because first chunks mislead."""
+    return max(1, min(int(size * CHUNK_SECONDS / seconds), 4 * size, CAPACITY))

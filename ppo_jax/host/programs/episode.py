@@ -1,0 +1,103 @@
+"""One episode of an agent, state by state, to be drawn."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ppo_jax.algorithm.agent import Agent
+from ppo_jax.algorithm.evaluate import Play, begin_play, play_step
+from ppo_jax.config import Config
+from ppo_jax.envs.environment import Drawn, Dynamics, Environment, TimeStep, make_batched
+from ppo_jax.envs.make import make_dynamics
+from ppo_jax.errors import UsageError
+from ppo_jax.host.programs.chunks import compile_ahead
+from ppo_jax.networks.flax import make_network
+from ppo_jax.networks.network import network_for
+
+MAX_STEPS = 3_000  # by default; no environment that can be drawn has a longer time limit
+LONGEST = 100_000  # every state is kept until it is drawn
+
+
+class Episode(NamedTuple):
+    """One episode of T steps.
+
+    Attributes:
+        env: The name of the environment.
+        states: A PyTree of [T + 1, ...], from the first state to the one that the last step led to.
+        returns: [T + 1] float32, the undiscounted reward up to each state.
+        finished: False if the episode was cut off.
+    """
+
+    env: str
+    states: Any
+    returns: np.ndarray
+    finished: bool
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.returns) - 1
+
+
+def play(config: Config, agent: Agent, seed: int, greedy: bool = True, max_steps: int = MAX_STEPS) -> Episode:
+    """Plays one episode, the one that an evaluation of a single episode with this seed plays.
+
+    Args:
+        config: The configuration of the run that the agent comes from.
+        agent: The agent.
+        seed: The same seed gives the same episode.
+        greedy: Whether to take the most probable action rather than sample one.
+        max_steps: Where an episode that has not ended is cut off.
+
+    Raises:
+        UsageError: If the number of steps makes no sense.
+    """
+    if not 1 <= max_steps <= LONGEST:
+        raise UsageError(
+            f"max_steps = {max_steps} is not between 1 and {LONGEST}; give one such as {MAX_STEPS}"
+        )
+
+    def program(key: jax.Array, agent: Agent) -> tuple[Any, jax.Array, jax.Array]:
+        environment = _without_reset(make_dynamics(config.env))
+        network = network_for(config, environment, make_network)
+
+        def step(play: Play, _: None) -> tuple[Play, tuple[Any, jax.Array, jax.Array]]:
+            play, time_step = play_step(environment, network, agent, greedy, play)
+            return play, (play.state, time_step.reward, time_step.done)
+
+        start = begin_play(environment, network, 1, key)
+        _, (later, reward, done) = jax.lax.scan(step, start, length=max_steps)  # [max_steps, 1, ...]
+        states = jax.tree.map(lambda x, xs: jnp.concatenate([x, xs[:, 0]]), start.state, later)
+        return states, reward[:, 0], done[:, 0]
+
+    # Folded as in `evaluation.run`, whose episode this is.
+    key = jax.random.fold_in(jax.random.key(seed), 1)
+    states, reward, done = jax.device_get(compile_ahead(program, key, agent)(key, agent))
+    steps = int(done.argmax()) + 1 if done.any() else max_steps
+    return Episode(
+        env=config.env,
+        states=jax.tree.map(lambda x: x[: steps + 1], states),
+        returns=np.concatenate([[np.float32(0)], np.cumsum(reward[:steps], dtype=np.float32)]),
+        finished=bool(done.any()),
+    )
+
+
+def _without_reset(dynamics: Dynamics) -> Environment:
+    """Makes the environment of `make_batched`, except that it stays in the last state of an episode.
+
+    What it does after that has no meaning, but the last state is there to be drawn.
+    """
+
+    def step(drawn: Drawn, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
+        state, transition = jax.vmap(dynamics.step)(drawn.keys, state, action)
+        return state, TimeStep(
+            observation=transition.observation,
+            final_observation=transition.observation,
+            reward=transition.reward,
+            terminated=transition.terminated,
+            truncated=transition.truncated,
+        )
+
+    return make_batched(dynamics)._replace(step=step)

@@ -1,0 +1,96 @@
+"""Evaluating an agent on the host: compile, run, sum up in a few numbers."""
+
+import math
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ppo_jax.algorithm.agent import Agent
+from ppo_jax.algorithm.evaluate import MAX_STEPS, Episodes, evaluate
+from ppo_jax.config import Config
+from ppo_jax.host.programs.chunks import compiler_options
+
+EPISODES = 100  # of an evaluation during a training or after it
+
+
+class Result(NamedTuple):
+    """The returns of the episodes of one evaluation, summed up.
+
+    Attributes:
+        episodes: The number of episodes.
+        greedy: Whether the most probable action was taken, rather than one sampled.
+        seed: The seed of the evaluation.
+        mean: The mean return.
+        std: The standard deviation of the returns (of the sample, not of the mean).
+        median: The median return.
+        min: The least return.
+        max: The largest return.
+        mean_length: The mean length in steps.
+        unfinished: Episodes cut off because they did not end within MAX_STEPS.
+    """
+
+    episodes: int
+    greedy: bool
+    seed: int
+    mean: float
+    std: float
+    median: float
+    min: float
+    max: float
+    mean_length: float
+    unfinished: int
+
+
+def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int) -> Result:
+    """Evaluates an agent on fresh episodes.
+
+    Args:
+        config: The configuration of the run that the agent comes from.
+        agent: The agent.
+        num_episodes: The number of whole episodes.
+        greedy: Whether to take the most probable action rather than sample one.
+        seed: The same seed gives the same episodes.
+    """
+    # Folded, so that no evaluation repeats the states that a training with the same seed began in.
+    key = jax.random.fold_in(jax.random.key(seed), 1)
+    episodes = jax.device_get(_make_program(config, num_episodes, greedy)(key, agent))
+    returns = episodes.episode_return.astype(float)
+    return Result(
+        episodes=num_episodes,
+        greedy=greedy,
+        seed=seed,
+        mean=float(returns.mean()),
+        std=float(returns.std()),
+        median=float(np.median(returns)),
+        min=float(returns.min()),
+        max=float(returns.max()),
+        mean_length=float(episodes.episode_length.mean()),
+        unfinished=int((~episodes.finished).sum()),
+    )
+
+
+@cache
+def _make_program(config: Config, num_episodes: int, greedy: bool) -> Any:
+    """Makes the program of an evaluation, which is compiled when it is first called."""
+
+    def program(key: jax.Array, agent: Agent) -> Episodes:
+        return evaluate(config, key, agent.params, num_episodes, greedy, statistics=agent.statistics)
+
+    return jax.jit(program, compiler_options=compiler_options())
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """Returns a result as JSON can hold it: None where a number is NaN or infinite."""
+    return {name: value if math.isfinite(value) else None for name, value in result._asdict().items()}
+
+
+def describe(result: Result) -> str:
+    """Describes a result in one line."""
+    kind = "greedy" if result.greedy else "sampled"
+    cut = f"; {result.unfinished} cut off after {MAX_STEPS:,} steps" if result.unfinished else ""
+    return (
+        f"{result.episodes} {kind} episodes: mean return {result.mean:.2f}, deviation {result.std:.2f}, "
+        f"median {result.median:.2f}, min {result.min:.2f}, max {result.max:.2f}{cut}"
+    )

@@ -1,0 +1,80 @@
+"""Agents on disk: out of a saved policy or a checkpoint, and into a policy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from ppo_jax.algorithm.agent import Agent
+from ppo_jax.algorithm.train import agent_of, make_ppo
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.errors import UsageError
+from ppo_jax.host.runs import policy, request
+from ppo_jax.host.runs.checkpoints import directories, store
+from ppo_jax.host.runs.checkpoints.manifest import DamageError
+from ppo_jax.host.runs.checkpoints.store import Store
+from ppo_jax.host.runs.directory import RunDirectory
+
+
+def save(run: RunDirectory, config: Config, agent: Agent) -> None:
+    """Saves an agent as the policy of a run."""
+    policy.save(run, config, jax.device_get(tensors(agent)))
+
+
+def load(run: RunDirectory, best: bool = False) -> tuple[Config, Agent]:
+    """Loads the agent of a run.
+
+    Args:
+        run: The run directory.
+        best: Whether to take the checkpoint with the best return, rather than the agent as it was at
+            the end.
+
+    Returns:
+        The configuration of the run, and the agent.
+
+    Raises:
+        UsageError: If there is no such agent, or its files are damaged.
+        DamageError: If the checkpoint is damaged.
+    """
+    if not best:
+        config, arrays = policy.load(run)
+        return config, restore(config, arrays)
+    asked = request.read(run)
+    checkpoint = directories.find_best(run.checkpoints)
+    template = jax.eval_shape(make_ppo(asked.config).init, asked.hyper, jax.random.key(0))
+    place = Store(run.checkpoints, request.digest(asked), keep=1)
+    try:
+        return asked.config, agent_of(store.load(place, checkpoint, template))
+    except DamageError as error:
+        raise DamageError(f"checkpoint '{checkpoint.path}' is damaged: {error}") from error
+
+
+def tensors(agent: Agent) -> dict[str, Any]:
+    """Names every array of an agent by its path, such as "params/actor/params/Dense_0/kernel"."""
+    leaves = jax.tree.leaves_with_path(agent)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def restore(config: Config, given: Mapping[str, Any]) -> Agent:
+    """Makes an agent of the tensors of a saved policy.
+
+    Args:
+        config: The configuration, which says which network they belong to.
+        given: The tensors by their path in the agent.
+
+    Raises:
+        UsageError: If they are not those of that network.
+    """
+
+    def describe(arrays: Mapping[str, Any]) -> dict[str, str]:
+        return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
+
+    state = jax.eval_shape(make_ppo(config).init, Hyperparams(), jax.random.key(0))
+    template = agent_of(state)
+    found, expected = describe(given), describe(tensors(template))
+    if found != expected:
+        raise UsageError(
+            "the policy's tensors are not those of the network that its config describes: "
+            f"given {found}, expected {expected}; the files are damaged"
+        )
+    return jax.tree.unflatten(jax.tree.structure(template), [given[name] for name in expected])

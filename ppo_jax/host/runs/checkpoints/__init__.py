@@ -1,0 +1,1 @@
+"""Checkpoints: whole, verified to the byte, or not loaded at all."""

@@ -1,0 +1,147 @@
+"""The arrays of a training state on disk, through Orbax. The only file that knows Orbax."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint.experimental.v1 as ocp
+
+from ppo_jax.host.runs.checkpoints.manifest import DamageError
+
+Leaves = dict[str, np.ndarray]  # by their path in the state, such as "learner/params/actor/kernel"
+
+
+class SaveError(Exception):
+    """A state could not be saved; the message says why."""
+
+
+def leaves(state: Any) -> Leaves:
+    """Copies a state to the host, flat; typed keys become the numbers they are made of."""
+    return {name: np.asarray(leaf) for name, leaf in jax.device_get(_without_keys(_named(state))).items()}
+
+
+def describe(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns the shape and dtype of each array, as JSON can hold them."""
+    return {name: {"shape": list(x.shape), "dtype": str(x.dtype)} for name, x in arrays.items()}
+
+
+def expected(template: Any) -> dict[str, dict[str, Any]]:
+    """Describes the leaves of a state of which only the shapes are known (see `jax.eval_shape`)."""
+    return describe(jax.eval_shape(_without_keys, _named(template)))
+
+
+def nonfinite(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Names the arrays in which a number is NaN or infinite."""
+    return [name for name, x in arrays.items() if not np.isfinite(x).all()]
+
+
+def write(path: Path, arrays: Leaves) -> None:
+    """Saves arrays into a directory, which Orbax makes.
+
+    Args:
+        path: The directory.
+        arrays: The arrays by their paths in the state.
+
+    Raises:
+        SaveError: If it fails for any reason, such as a full disk.
+    """
+    # Orbax refuses arrays without elements; they are made again from their shapes.
+    present = {name: x for name, x in arrays.items() if x.size}
+    try:
+        with _orbax():
+            ocp.save(str(path.absolute()), present)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the storage underneath raises
+        raise SaveError(_last_line(error)) from error
+
+
+def read(path: Path, template: Any) -> Any:
+    """Restores a state whose leaves `write` saved.
+
+    Args:
+        path: The directory that `write` made.
+        template: Shapes and dtypes of the state, from `jax.eval_shape`.
+
+    Returns:
+        The state, on the host.
+
+    Raises:
+        DamageError: If it cannot be read, or holds other arrays; nothing larger is read.
+    """
+    wanted = expected(template)
+    present = {name: row for name, row in wanted.items() if 0 not in row["shape"]}
+    try:
+        with _orbax():
+            arrays = _load(path, present)
+    except (DamageError, MemoryError):
+        raise
+    except Exception as error:  # whatever the storage underneath raises
+        raise DamageError(_last_line(error)) from error
+    for name, row in wanted.items():
+        arrays.setdefault(name, np.zeros(row["shape"], row["dtype"]))
+    restored = [_with_key(leaf, arrays[name]) for name, leaf in _named(template).items()]
+    return jax.tree.unflatten(jax.tree.structure(template), restored)
+
+
+def _load(path: Path, expected: dict[str, dict[str, Any]]) -> Leaves:
+    """Loads arrays as they are expected to be; on its own, Orbax would convert or unpack whatever it finds."""
+    stored = ocp.metadata(str(path.absolute())).metadata
+    # `write` stores each array in one piece; a larger piece would be unpacked into memory.
+    in_one_piece = [tuple(x.storage_metadata.chunk_shape) == tuple(x.shape) for x in stored.values()]
+    if describe(stored) != expected or not all(in_one_piece):
+        raise DamageError("its arrays are not those of this run")
+    arrays: Leaves = ocp.load(str(path.absolute()))
+    if describe(arrays) != expected:
+        raise DamageError("its arrays are not those of this run")
+    return dict(arrays)
+
+
+@contextmanager
+def _orbax() -> Iterator[None]:
+    """Makes Orbax fail at once rather than wait for directories, and leaves the reporting to the caller.
+
+    After a failure its threads continue to complain for a while, so their logs then stay silent.
+    """
+    logs = [logging.getLogger(name) for name in ("absl", "asyncio", "concurrent.futures")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
+    context = ocp.Context()
+    context.asynchronous.create_directories_asynchronously = False
+    with context:
+        yield
+    for log, level in zip(logs, levels, strict=True):
+        log.setLevel(level)
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    named = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in named}
+
+
+def _without_keys(tree: Any) -> Any:
+    """Replaces typed keys by the numbers they are made of."""
+
+    def untyped(leaf: Any) -> Any:
+        return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+    return jax.tree.map(untyped, tree)
+
+
+def _with_key(like: Any, array: np.ndarray) -> Any:
+    """Makes a typed key of its numbers where the template has one."""
+    if not jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return array
+    if like.dtype != jax.random.key(0).dtype:
+        raise DamageError(f"its keys are {like.dtype}, not those of jax_default_prng_impl")
+    return jax.random.wrap_key_data(jnp.asarray(array))

@@ -1,0 +1,118 @@
+"""Saving the state of a run, and getting the newest good state back."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ppo_jax.host.runs.checkpoints import arrays, directories, manifest
+from ppo_jax.host.runs.checkpoints.arrays import SaveError
+from ppo_jax.host.runs.checkpoints.directories import Checkpoint
+from ppo_jax.host.runs.checkpoints.manifest import DamageError, Facts
+from ppo_jax.host.runs.files import sync
+
+
+class Store(NamedTuple):
+    """The place where a run keeps its checkpoints.
+
+    Attributes:
+        path: The directory of all checkpoints, which need not exist.
+        run_digest: Digest of the run's request; a checkpoint of any other run is not loaded.
+        keep: How many of the newest to keep, in addition to the one with the best return.
+    """
+
+    path: Path
+    run_digest: str
+    keep: int
+
+
+class Progress(NamedTuple):
+    """How far a run is, in addition to its state.
+
+    Attributes:
+        update: Updates done.
+        return_window: Mean return of the last 100 episodes; None before there are 100.
+        rewinds: How often the run has gone back to a good state.
+    """
+
+    update: int
+    return_window: float | None
+    rewinds: int
+
+
+def save(store: Store, state: Any, progress: Progress) -> None:
+    """Saves a state. Once this returns, neither a crash nor a loss of power takes it away.
+
+    Args:
+        store: The place to save to.
+        state: The state of the training.
+        progress: How far the run is.
+
+    Raises:
+        SaveError: If something in the state is not finite, or writing fails; older checkpoints are
+            as they were.
+        OSError: Likewise.
+    """
+    leaves = arrays.leaves(state)
+    if nonfinite := arrays.nonfinite(leaves):
+        raise SaveError(f"{nonfinite[0]} is not finite")
+    draft = store.path / directories.SAVING
+    store.path.mkdir(exist_ok=True)
+    sync(store.path.parent)
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        arrays.write(draft / directories.ARRAYS, leaves)
+        manifest.seal(draft, Facts(*progress, store.run_digest, arrays.describe(leaves)))
+        draft.rename(store.path / directories.name_of(progress.update))
+    except (SaveError, OSError):
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    sync(store.path)
+    with suppress(OSError):  # the state is saved; what is too old is removed the next time
+        directories.prune(store.path, store.keep)
+
+
+def load_newest(store: Store, template: Any, tell: Callable[[str], None]) -> tuple[Progress, Any] | None:
+    """Loads the newest checkpoint in which everything is as it was written.
+
+    Args:
+        store: The place to load from.
+        template: Shapes and dtypes of the state, from `jax.eval_shape`.
+        tell: Called with a sentence about each newer checkpoint that is damaged; those are set aside
+            under another name.
+
+    Returns:
+        How far the run was, and its state, on the host; None if there is no checkpoint at all.
+
+    Raises:
+        DamageError: If there are checkpoints but none can be loaded; all are left as they are.
+    """
+    damaged: list[Path] = []
+    for path in directories.newest_first(store.path):
+        try:
+            checkpoint = directories.read(path)
+            state = load(store, checkpoint, template)
+        except DamageError as error:
+            tell(f"checkpoint {path.name} is damaged and skipped: {error}")
+            damaged.append(path)
+            continue
+        for other in damaged:
+            directories.set_aside(other)
+        found = checkpoint.manifest
+        return Progress(found.update, found.return_window, found.rewinds), state
+    if damaged:
+        raise DamageError(f"none of the checkpoints in '{store.path}' can be loaded; nothing was changed")
+    return None
+
+
+def load(store: Store, checkpoint: Checkpoint, template: Any) -> Any:
+    """Loads a checkpoint, after the checks that cost nothing.
+
+    Raises:
+        DamageError: If anything in it is not as it was written, or it belongs to another run.
+    """
+    if checkpoint.manifest.leaves != arrays.expected(template):
+        raise DamageError("its arrays are not those of this run")
+    directories.check(checkpoint, store.run_digest)
+    return arrays.read(checkpoint.path / directories.ARRAYS, template)

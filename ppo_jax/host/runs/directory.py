@@ -1,0 +1,141 @@
+"""The directory of a run: where each file is, who may write, and how a new directory is claimed."""
+
+import fcntl
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ppo_jax.errors import UsageError
+from ppo_jax.host.runs.files import DRAFT, read_json, write_json
+
+
+class RunDirectory(NamedTuple):
+    """The paths in a run directory.
+
+    Attributes:
+        path: The directory itself.
+        config: What was asked for (see `request`).
+        metrics: One line of JSON per update.
+        evaluations: One line of JSON per evaluation during training.
+        checkpoints: The directory of the checkpoints.
+        summary: The result, for machines.
+        policy: The description of the saved policy.
+        tensors: The tensors of the saved policy.
+        diagnostics: The picture of the run.
+    """
+
+    path: Path
+
+    config = property(lambda run: run.path / "config.json")
+    metrics = property(lambda run: run.path / "metrics.jsonl")
+    evaluations = property(lambda run: run.path / "evaluations.jsonl")
+    checkpoints = property(lambda run: run.path / "checkpoints")
+    summary = property(lambda run: run.path / "summary.json")
+    policy = property(lambda run: run.path / "policy.json")
+    tensors = property(lambda run: run.path / "policy.safetensors")
+    diagnostics = property(lambda run: run.path / "diagnostics.png")
+
+
+def create(path: Path | None, label: str, content: dict[str, Any]) -> RunDirectory:
+    """Makes a new run directory. A directory that holds anything is never touched.
+
+    Args:
+        path: Where to make it; None makes a new one under `runs/`, named after the label and the time.
+        label: The preset or environment, and the seed.
+        content: What to write into `config.json`, the file that claims the directory for this run.
+
+    Raises:
+        UsageError: If the directory holds something already, or cannot be made or written to.
+    """
+    if path is None:
+        first = Path("runs") / f"{label}-{time.strftime('%Y%m%d-%H%M%S')}"
+        numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+        path = next(path for path in itertools.chain([first], numbered) if not path.exists())
+    run = RunDirectory(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with locked(run):  # of several processes that want this directory, only one finds it free
+            if not is_free(path):
+                raise FileExistsError
+            write_json(run.config, content)
+    except FileExistsError as error:
+        raise UsageError(
+            f"run_dir = '{path}' exists and is not an empty directory; a run is never overwritten: "
+            "give another --run-dir, move the old one away, or continue it with --resume"
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            f"run_dir = '{path}' cannot be made or written to: {error.strerror}; give another --run-dir"
+        ) from error
+    return run
+
+
+def is_free(path: Path) -> bool:
+    """Whether a directory does not exist or holds nothing but drafts of files."""
+    if not path.is_dir():
+        return not path.exists()
+    return all(entry.name.endswith(DRAFT) for entry in path.iterdir())
+
+
+@contextmanager
+def locked(run: RunDirectory) -> Iterator[None]:
+    """Keeps other processes from training in a run directory. The lock ends with this process at the latest.
+
+    Raises:
+        UsageError: If another process is training there.
+    """
+    descriptor = os.open(run.path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UsageError(
+            f"RUN = '{run.path}' is in use: another process trains there; wait for it, or stop it"
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def release(run: RunDirectory) -> None:
+    """Removes a run directory in which nothing has happened yet; any other is left as it is."""
+    if list(run.path.iterdir()) == [run.config]:
+        run.config.unlink()
+        run.path.rmdir()
+
+
+def open_existing(path: Path) -> RunDirectory:
+    """Opens the directory of an earlier run.
+
+    Args:
+        path: The directory, as `create` made it.
+
+    Raises:
+        UsageError: If it is not the directory of a run.
+    """
+    run = RunDirectory(path)
+    if not path.is_dir():
+        raise UsageError(f"RUN = '{path}' is not a directory; give one that `ppo-jax train` wrote")
+    if not run.config.is_file():
+        raise UsageError(
+            f"RUN = '{path}' has no {run.config.name}; give a directory that `ppo-jax train` wrote"
+        )
+    for entry in path.iterdir():
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            raise UsageError(
+                f"RUN = '{path}' holds '{entry.name}', which is neither a plain file nor a directory; "
+                "no run does, so remove it or give another"
+            )
+    return run
+
+
+def is_complete(run: RunDirectory, num_updates: int) -> bool:
+    """Whether a run has finished this many updates, its summary included."""
+    try:
+        summary = read_json(run.summary)
+    except UsageError:  # the summary is written last, and may have been lost
+        return False
+    return summary.get("status") == "done" and summary.get("updates") == num_updates

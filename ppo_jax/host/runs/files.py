@@ -1,0 +1,100 @@
+"""Files that are written whole or not at all, and JSON that is read with suspicion."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ppo_jax.errors import UsageError
+
+DRAFT = ".tmp"  # ends the name of a file that is not yet whole
+MAX_JSON_BYTES = 2**24  # no JSON file of a run comes near
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Replaces a file by what is written to a draft beside it, once that is complete and on the disk.
+
+    After a crash or a loss of power either the old file is there or the new one, never a part of one.
+
+    Args:
+        path: The file to write.
+
+    Yields:
+        The draft, an empty file in the same directory.
+
+    Raises:
+        OSError: With the name of the file, if it cannot be written; it is then as it was before.
+    """
+    draft = path.with_name(path.name + DRAFT)
+    try:
+        draft.touch()
+        yield draft
+        sync(draft)
+        draft.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def output(path: Path) -> Iterator[Path]:
+    """Does what `whole` does for a file that the user named; its directory is made if need be.
+
+    Raises:
+        UsageError: If the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as draft:
+            yield draft
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"output = '{path}' cannot be written: {reason}; give another path") from error
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the list of the files in a directory, would survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes an object as JSON, whole or not at all.
+
+    Args:
+        path: The file to write.
+        content: Strict JSON: no NaN and no infinity.
+
+    Raises:
+        OSError: With the name of the file, if it cannot be written.
+    """
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    with whole(path) as draft:
+        draft.write_text(text)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a file that holds one JSON object.
+
+    Raises:
+        UsageError: If it is missing, unreadable, too long, or holds something else.
+    """
+    if not path.is_file():
+        raise UsageError(f"'{path}' is missing: its run diverged or was stopped early; train again")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise UsageError(f"'{path}' is longer than {MAX_JSON_BYTES:,} bytes; it is damaged")
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"'{path}' cannot be read as JSON: {error}; it is damaged") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"'{path}' is not a JSON object; it is damaged")
+    return content

@@ -1,0 +1,42 @@
+"""How a run is saved, watched and rescued. Nothing here changes what is learned."""
+
+import dataclasses
+from typing import Any, Literal, get_args
+
+OnNonfinite = Literal["stop", "rewind"]
+Logger = Literal["tensorboard", "wandb", "trackio"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """The options of `ppo-jax train` that have no influence on what is learned."""
+
+    checkpoint_every: int | None = None
+    """Updates between checkpoints. By default a checkpoint is saved about once a minute. One is always
+    saved at the end."""
+    keep: int = 3
+    """How many of the newest checkpoints to keep. The one with the best return is kept as well."""
+    evaluate_every: int | None = None
+    """Updates between evaluations during training, greedy and sampled, always on the same episodes. By
+    default the policy is evaluated at the end only."""
+    on_nonfinite: OnNonfinite = "stop"
+    """What to do when a number becomes NaN or infinite: stop, or rewind to the last good state and
+    continue with other random numbers, at most three times. The last good state is saved in either case."""
+    log_to: tuple[Logger, ...] = ()
+    """Where to send metrics in addition to metrics.jsonl."""
+
+
+def problems(options: RunOptions) -> list[str]:
+    """Lists every mistake in the options; an empty list if there is none."""
+    found = []
+    for name, example in {"checkpoint_every": 100, "keep": 3, "evaluate_every": 100}.items():
+        value = getattr(options, name)
+        is_off = value is None and name != "keep"
+        if not is_off and not (isinstance(value, int) and value >= 1):
+            found.append(f"{name} = {value!r} is not at least 1; give one such as {example}")
+    choices: list[tuple[str, Any, Any]] = [("on_nonfinite", options.on_nonfinite, OnNonfinite)]
+    choices += [("log_to", value, Logger) for value in options.log_to]
+    for name, value, kind in choices:
+        if value not in get_args(kind):
+            found.append(f"{name} = {value!r} is unknown; choose from {', '.join(get_args(kind))}")
+    return found

@@ -1,0 +1,72 @@
+"""A trained policy on disk: the tensors as safetensors, their meaning as JSON. No pickle."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from ppo_jax.config import Config, config_from
+from ppo_jax.errors import UsageError
+from ppo_jax.host.runs.directory import RunDirectory
+from ppo_jax.host.runs.files import read_json, whole, write_json
+from ppo_jax.validation import validate
+
+FORMAT = "ppo_jax policy"
+VERSION = 2
+
+
+def save(run: RunDirectory, config: Config, tensors: dict[str, np.ndarray]) -> None:
+    """Writes a policy into a run directory.
+
+    Args:
+        run: The run directory.
+        config: The configuration of the run; it says which network the tensors belong to.
+        tensors: The arrays by their path in the `Agent`, such as "params/actor/params/Dense_0/kernel".
+    """
+    with whole(run.tensors) as draft:
+        draft.write_bytes(safetensors.numpy.save(tensors))
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": dataclasses.asdict(config),
+        "tensors": {name: _describe(tensor) for name, tensor in tensors.items()},
+    }
+    write_json(run.policy, description)
+
+
+def load(run: RunDirectory) -> tuple[Config, dict[str, np.ndarray]]:
+    """Reads a policy, and trusts nothing in its files.
+
+    Returns:
+        The configuration, and the tensors by their path in the `Agent`.
+
+    Raises:
+        UsageError: If a file is missing or damaged, or the two do not belong together.
+    """
+    description = read_json(run.policy)
+    if (description.get("format"), description.get("version")) != (FORMAT, VERSION):
+        raise UsageError(f"'{run.policy}' does not describe a {FORMAT} of version {VERSION}")
+    try:
+        config = config_from(description["config"])
+        validate(config)
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        raise UsageError(f"'{run.policy}' is damaged: its config is not valid ({error})") from error
+    try:
+        tensors = safetensors.numpy.load_file(run.tensors)
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise UsageError(f"'{run.tensors}' cannot be read: {error}; it is missing or damaged") from error
+    if {name: _describe(tensor) for name, tensor in tensors.items()} != description.get("tensors"):
+        raise UsageError(
+            f"'{run.tensors}' does not hold the tensors that '{run.policy}' names; "
+            "one of them is damaged or from another run"
+        )
+    broken = [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]
+    if broken:
+        raise UsageError(f"'{run.tensors}' is damaged: {', '.join(broken)} is not finite")
+    return config, tensors
+
+
+def _describe(tensor: np.ndarray) -> dict[str, Any]:
+    return {"shape": list(tensor.shape), "dtype": str(tensor.dtype)}

@@ -1,0 +1,136 @@
+"""The metrics of a run: one record per update, a dictionary in memory and a line of JSON on disk."""
+
+import os
+import time
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from ppo_jax.errors import UsageError
+from ppo_jax.host.runs.directory import RunDirectory
+
+Record = dict[str, Any]  # the fields of Metrics, `update` and `seconds`; None where a number is NaN
+
+
+class Clock(NamedTuple):
+    """When a chunk of updates ran. All updates of a chunk are taken to be equally long.
+
+    Attributes:
+        first_update: The number of the chunk's first update, counted from 1.
+        start: Seconds of training before the chunk.
+        end: Seconds of training after the chunk.
+    """
+
+    first_update: int
+    start: float
+    end: float
+
+
+def from_metrics(metrics: Any, num_updates: int, clock: Clock) -> list[Record]:
+    """Turns the metrics of a chunk into records.
+
+    Args:
+        metrics: The `Metrics`, arrays [capacity], of which the first `num_updates` rows count.
+        num_updates: The number of updates in the chunk.
+        clock: When the chunk ran.
+
+    Returns:
+        One record per update.
+    """
+    columns = {
+        "update": np.arange(clock.first_update, clock.first_update + num_updates),
+        "seconds": np.linspace(clock.start, clock.end, num_updates + 1)[1:].round(6),
+        **{name: np.ascontiguousarray(column[:num_updates]) for name, column in metrics._asdict().items()},
+    }
+    # Through JSON and back: float32 becomes the shortest number that stands for it, NaN becomes None.
+    plain = [orjson.loads(orjson.dumps(x, option=orjson.OPT_SERIALIZE_NUMPY)) for x in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
+
+
+def append(file: IO[str], records: list[Record]) -> None:
+    """Writes records as lines of JSON and hands them to the operating system."""
+    file.writelines(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE).decode() for record in records)
+    file.flush()
+
+
+def read(run: RunDirectory) -> dict[str, np.ndarray]:
+    """Reads the metrics of a run as columns.
+
+    Returns:
+        One array [U] per metric, NaN where there was no value.
+
+    Raises:
+        UsageError: If the file is missing, empty or damaged.
+    """
+    records = load(run.metrics)
+    if not records:
+        raise UsageError(f"'{run.metrics}' is empty: the run stopped before its first update")
+    names = records[0].keys()
+    try:
+        return {name: np.array([record[name] for record in records], dtype=float) for name in names}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"'{run.metrics}' is damaged: its lines do not agree ({error})") from error
+
+
+def load(path: Path) -> list[Record]:
+    """Reads a file of records. A last line without an end is still being written, and is left out.
+
+    Raises:
+        UsageError: If the file is missing or damaged.
+    """
+    try:
+        *lines, _ = path.read_text().split("\n")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"'{path}' cannot be read: {error}; it is missing or damaged") from error
+    records = []
+    for number, line in enumerate(lines, 1):
+        record = _parse(line)
+        if record is None:
+            raise UsageError(f"'{path}' is damaged at line {number}: it is not a JSON object")
+        records.append(record)
+    return records
+
+
+def mend(path: Path, last_update: int, names: Sequence[str] = ("update",)) -> list[Record]:
+    """Cuts a file of records off after an update, and removes a line that was torn while being written.
+
+    Args:
+        path: The file; it need not exist.
+        last_update: The number of the last update to keep.
+        names: The fields that a record must have.
+
+    Returns:
+        The records that are kept. If anything else is wrong, these are the records before it, and the
+        file as it was is kept beside the mended one.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_bytes().splitlines(keepends=True)
+    updates = [_update_of(line, names) for line in lines]
+    kept = list(takewhile(lambda update: 0 < update <= last_update, updates))
+    for line, update in zip(lines[len(kept) :], updates[len(kept) :], strict=True):
+        if line.endswith(b"\n") and update <= last_update:  # neither torn nor later: damaged
+            path.with_name(f"{path.name}.{time.time_ns()}.damaged").write_bytes(b"".join(lines))
+            break
+    os.truncate(path, sum(map(len, lines[: len(kept)])))
+    return [orjson.loads(line) for line in lines[: len(kept)]]
+
+
+def _update_of(line: bytes, names: Sequence[str]) -> int:
+    """Returns the update of a whole record, and 0, which no update has, for anything else."""
+    record = _parse(line) if line.endswith(b"\n") else None
+    if record is None or any(name not in record for name in names):
+        return 0
+    return record["update"] if isinstance(record["update"], int) else 0
+
+
+def _parse(line: str | bytes) -> Record | None:
+    try:
+        record = orjson.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

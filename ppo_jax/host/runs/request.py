@@ -1,0 +1,210 @@
+"""What a run was asked to do: checked, described, compared, and written down as `config.json`."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ppo_jax import presets
+from ppo_jax.config import Config, Hyperparams, config_from
+from ppo_jax.envs import registry
+from ppo_jax.errors import UsageError
+from ppo_jax.host.runs import options as run_options
+from ppo_jax.host.runs.directory import RunDirectory
+from ppo_jax.host.runs.files import read_json, write_json
+from ppo_jax.host.runs.options import RunOptions
+from ppo_jax.validation import validate
+
+MAX_SEED = 2**32 - 1
+
+
+class Request(NamedTuple):
+    """Everything that one run was asked for.
+
+    Attributes:
+        preset: The preset that the values started from, if any.
+        config: The static part.
+        hyper: The traced part, as floats.
+        seed: The source of all randomness, from 0 to 2**32 - 1.
+        options: How the run is saved, watched and rescued.
+    """
+
+    preset: str | None
+    config: Config
+    hyper: Hyperparams
+    seed: int
+    options: RunOptions = RunOptions()
+
+    @property
+    def label(self) -> str:
+        """The name of the preset, or else of the environment."""
+        return self.preset or self.config.env
+
+    @property
+    def total_steps(self) -> int:
+        """Environment steps of the whole run: `total_timesteps` rounded down to whole updates."""
+        return self.config.num_updates * self.config.batch_size
+
+    @property
+    def solved_return(self) -> float | None:
+        """Mean return over 100 episodes at which the task counts as solved; None without such a mark."""
+        return registry.solved_return(self.config.env)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Every field of `config` and `hyper` by its name."""
+        return {**dataclasses.asdict(self.config), **self.hyper._asdict()}
+
+    @property
+    def origin(self) -> "Request":
+        """The request that changes nothing of the preset, or of the defaults where there is none."""
+        config, hyper = presets.preset(self.preset) if self.preset else (Config(), Hyperparams())
+        return Request(self.preset, config, hyper, seed=0)
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The fields whose values differ from those of `origin`."""
+        base = self.origin.fields
+        return {name: value for name, value in self.fields.items() if value != base[name]}
+
+
+def check(request: Request) -> None:
+    """Finds every mistake in a request, before JAX is imported.
+
+    Raises:
+        UsageError: With all mistakes.
+    """
+    problems = [*seed_problems(request.seed), *run_options.problems(request.options)]
+    try:
+        validate(request.config, request.hyper)
+    except UsageError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise UsageError(problems)
+
+
+def seed_problems(seed: int) -> list[str]:
+    """Lists what is wrong with a seed; an empty list if nothing is."""
+    if isinstance(seed, int) and 0 <= seed <= MAX_SEED:
+        return []
+    return [f"seed = {seed} is not between 0 and {MAX_SEED}; give one that is, such as 0"]
+
+
+def check_continuation(old: Request, new: Request) -> None:
+    """Makes sure that a run may continue under a new request: only to train for longer.
+
+    Raises:
+        UsageError: With every difference.
+    """
+    was, is_ = _decisive_fields(old), _decisive_fields(new)
+    problems = [
+        f"{name} = {is_[name]!r}, but the run was started with {was[name]!r}; "
+        "give the same, or start another run"
+        for name in was
+        if is_[name] != was[name]
+    ]
+    if new.config.total_timesteps < old.config.total_timesteps:
+        problems.append(
+            f"total_timesteps = {new.config.total_timesteps} is less than the "
+            f"{old.config.total_timesteps} that the run was started with; give as many or more"
+        )
+    if problems:
+        raise UsageError(problems)
+
+
+def digest(request: Request) -> str:
+    """Returns the SHA-256 of everything that decides the result, except how long the run trains."""
+    return hashlib.sha256(json.dumps(_decisive_fields(request), sort_keys=True).encode()).hexdigest()
+
+
+def _decisive_fields(request: Request) -> dict[str, Any]:
+    fields = {name: plain(value) for name, value in request.fields.items() if name != "total_timesteps"}
+    return {**fields, "seed": request.seed}
+
+
+def plain(value: Any) -> Any:
+    """Returns a value as JSON can hold it: infinity, which JSON lacks, becomes the string "inf"."""
+    return "inf" if value == math.inf else value
+
+
+def describe(request: Request) -> str:
+    """Describes in a few lines what a run will do."""
+    config = request.config
+    origin = f"preset {request.preset}" if request.preset else "default settings"
+    changed = ", ".join(f"{name} = {value}" for name, value in request.changes.items())
+    lines = [
+        f"PPO on {config.env}: {origin}{' with ' if changed else ''}{changed}, seed {request.seed}",
+        f"{config.num_updates:,} updates of {config.num_envs} environments x {config.num_steps} steps "
+        f"= {request.total_steps:,} steps",
+        f"each update: {config.num_epochs} epochs of {config.num_minibatches} minibatches "
+        f"of {config.minibatch_size} samples",
+    ]
+    if request.solved_return is not None:
+        lines.append(f"solved when 100 consecutive episodes reach a mean return of {request.solved_return:g}")
+    return "\n".join(lines)
+
+
+def command(request: Request) -> str:
+    """Returns the command that repeats a run, quoted for a shell."""
+    preset = next((name for name in (request.preset, request.config.env) if name in presets.names()), None)
+    usual = dataclasses.asdict(RunOptions())
+    options = {k: v for k, v in dataclasses.asdict(request.options).items() if v != usual[k]}
+    words = ["ppo-jax", "train"] + (["--preset", preset] if preset else [])
+    for name, value in {**request._replace(preset=preset).changes, **options}.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else [value])]
+    return shlex.join([*words, "--seed", str(request.seed)])
+
+
+def write(run: RunDirectory, request: Request) -> None:
+    """Writes the `config.json` of a run."""
+    write_json(run.config, to_json(request))
+
+
+def read(run: RunDirectory) -> Request:
+    """Reads the `config.json` of a run.
+
+    Raises:
+        UsageError: If it does not hold a valid request.
+    """
+    return from_json(read_json(run.config))
+
+
+def to_json(request: Request) -> dict[str, Any]:
+    """Returns the content of `config.json`."""
+    return {
+        "preset": request.preset,
+        "seed": request.seed,
+        "config": dataclasses.asdict(request.config),
+        "hyper": {name: plain(value) for name, value in request.hyper._asdict().items()},
+        "options": dataclasses.asdict(request.options),
+    }
+
+
+def from_json(content: Mapping[str, Any]) -> Request:
+    """Makes a request from the content of `config.json`, and trusts none of it.
+
+    Raises:
+        UsageError: If it is not a valid request.
+    """
+    try:
+        hyper = {name: math.inf if value == "inf" else value for name, value in content["hyper"].items()}
+        options = dict(content.get("options", {}))  # the first runs had none
+        request = Request(
+            preset=content["preset"],
+            config=config_from(content["config"]),
+            hyper=Hyperparams(**hyper),
+            seed=content["seed"],
+            options=RunOptions(**{**options, "log_to": tuple(options.get("log_to", ()))}),
+        )
+        check(request)
+        request.origin  # noqa: B018  the preset has to exist
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"config.json does not say what to train: {error}; it is damaged") from error
+    return request

@@ -1,0 +1,80 @@
+"""Checks everything that a run has on disk, without JAX."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from ppo_jax.errors import UsageError
+from ppo_jax.host.runs import policy, records, request
+from ppo_jax.host.runs.checkpoints import directories
+from ppo_jax.host.runs.checkpoints.directories import Checkpoint
+from ppo_jax.host.runs.checkpoints.manifest import DamageError
+from ppo_jax.host.runs.directory import RunDirectory
+from ppo_jax.host.runs.files import read_json
+
+
+class Finding(NamedTuple):
+    """The result of checking a file or a directory.
+
+    Attributes:
+        path: The file or directory.
+        problem: What is wrong; empty if nothing is.
+        remark: What is worth knowing if nothing is wrong.
+    """
+
+    path: Path
+    problem: str
+    remark: str = ""
+
+
+def verify(run: RunDirectory) -> list[Finding]:
+    """Checks the configuration, metrics, policy and checkpoints of a run, as far as they are there."""
+    checks: dict[Path, Callable[[], str]] = {
+        run.config: lambda: _describe_request(run),
+        run.metrics: lambda: _describe_metrics(run),
+        run.evaluations: lambda: f"{len(records.load(run.evaluations)):,} evaluations",
+        run.summary: lambda: str(read_json(run.summary).get("status")),
+        run.policy: lambda: f"{len(policy.load(run)[1])} tensors",
+    }
+    required = (run.config, run.metrics)
+    findings = [_try(path, check) for path, check in checks.items() if path.exists() or path in required]
+    best = directories.best(list(directories.readable(run.checkpoints)))
+    for path in directories.newest_first(run.checkpoints):
+        findings.append(_try(path, lambda path=path: _describe_checkpoint(run, path, best)))
+    return findings
+
+
+def describe(finding: Finding) -> str:
+    """Describes a finding in one line."""
+    verdict = "DAMAGED" if finding.problem else "ok"
+    return f"{verdict:8}{finding.path}  {finding.problem or finding.remark}"
+
+
+def _try(path: Path, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(path, problem="", remark=check())
+    except (UsageError, DamageError) as error:
+        return Finding(path, problem=str(error))
+
+
+def _describe_request(run: RunDirectory) -> str:
+    asked = request.read(run)
+    return f"{asked.label}, seed {asked.seed}, {asked.total_steps:,} steps"
+
+
+def _describe_metrics(run: RunDirectory) -> str:
+    updates = [record.get("update") for record in records.load(run.metrics)]
+    if updates != list(range(1, len(updates) + 1)):
+        raise DamageError("its updates are not numbered one after the other from 1 on")
+    newest = next(directories.readable(run.checkpoints), None)
+    if newest is not None and newest.manifest.update > len(updates):
+        raise DamageError(f"it ends at update {len(updates)}, before checkpoint {newest.path.name}")
+    return f"{len(updates):,} updates"
+
+
+def _describe_checkpoint(run: RunDirectory, path: Path, best: Checkpoint | None) -> str:
+    checkpoint = directories.read(path)
+    directories.check(checkpoint, request.digest(request.read(run)))
+    value = checkpoint.manifest.return_window
+    remark = "" if value is None else f", mean return of 100 episodes {value:.1f}"
+    return f"{len(checkpoint.manifest.leaves)} arrays{remark}{', the best' if checkpoint == best else ''}"

@@ -1,0 +1,1 @@
+"""The life of a run, from its request to its summary."""

@@ -1,0 +1,132 @@
+"""The host's training loop: runs chunks; saves, evaluates and rewinds between them."""
+
+import dataclasses
+import time
+
+import jax
+
+from ppo_jax.algorithm.train import TrainState, agent_of
+from ppo_jax.host.programs import evaluation
+from ppo_jax.host.programs.chunks import Training
+from ppo_jax.host.runs import records
+from ppo_jax.host.runs.checkpoints import store
+from ppo_jax.host.runs.checkpoints.store import Progress, Store
+from ppo_jax.host.runs.records import Clock, Record
+from ppo_jax.host.runs.request import Request
+from ppo_jax.host.training import failure
+from ppo_jax.host.training.failure import Failure
+from ppo_jax.host.training.journal import Journal
+from ppo_jax.host.training.signals import Stop
+
+CHECKPOINT_SECONDS = 60.0
+MAX_REWINDS = 3
+
+
+@dataclasses.dataclass
+class Loop:
+    """A training with its journal and its checkpoints.
+
+    Attributes:
+        asked: What the run was asked for.
+        training: The compiled training, and where it stands.
+        store: Where its checkpoints go.
+        journal: What has come out of it.
+        stop: Whether to end early.
+        saved_update: Updates done in the newest checkpoint; None while there is none.
+        evaluated_update: Updates done at the newest evaluation; None while there is none.
+        rewinds: How often it has gone back to the last good state.
+    """
+
+    asked: Request
+    training: Training
+    store: Store
+    journal: Journal
+    stop: Stop
+    saved_update: int | None = None
+    evaluated_update: int | None = None
+    rewinds: int = 0
+
+    def __post_init__(self):
+        self._saved_at = time.perf_counter()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all updates that were asked for are done."""
+        return self.training.update >= self.asked.config.num_updates
+
+    def run(self) -> None:
+        """Trains to the end, to a failure, or until asked to stop; the state it then has is saved."""
+        if self.journal.failure:
+            return
+        self._evaluate_if_due()
+        with self.journal.screen.training():
+            while not (self.is_done or self.stop.requested or self.journal.failure):
+                self.advance()
+        self._save()
+
+    def advance(self) -> None:
+        """Trains for a chunk, and does what is due after it."""
+        before, update = self.training.state, self.training.update
+        chunk = self.training.advance(self._next_halt())
+        clock = Clock(chunk.first_update, chunk.start, chunk.end)
+        new = records.from_metrics(chunk.metrics, chunk.num_updates, clock)
+        problem = failure.find(new, chunk.nonfinite)
+        if problem is not None:
+            self.training.state, self.training.update = before, update
+            self._rewind_or_fail(new, problem)
+            return
+        steps = chunk.num_updates * self.asked.config.batch_size
+        self.journal.take(new, steps_per_second=steps / (chunk.end - chunk.start))
+        if self.stop.requested and not self.is_done:
+            return  # the state is saved at once; what else is due is done when the run is resumed
+        self._evaluate_if_due()
+        by_time = self.asked.options.checkpoint_every is None
+        is_time = by_time and time.perf_counter() > self._saved_at + CHECKPOINT_SECONDS
+        if is_time or self._is_halt(self.asked.options.checkpoint_every):
+            self._save()
+
+    def _next_halt(self) -> int:
+        """Returns the update to go to at most: the end, or the next at which something is to be done."""
+        options, update = self.asked.options, self.training.update
+        periods = filter(None, (options.checkpoint_every, options.evaluate_every))
+        halts = [(update // period + 1) * period for period in periods]
+        return min([*halts, self.asked.config.num_updates])
+
+    def _is_halt(self, period: int | None) -> bool:
+        return period is not None and self.training.update % period == 0
+
+    def _rewind_or_fail(self, new: list[Record], problem: Failure) -> None:
+        """Continues from the last good state with other random numbers, or ends the run there."""
+        may_rewind = problem.is_nonfinite and self.asked.options.on_nonfinite == "rewind"
+        if not may_rewind or self.rewinds == MAX_REWINDS:
+            self.journal.fail(new, problem)
+            return
+        self.rewinds += 1
+        state: TrainState = self.training.state
+        self.training.state = state._replace(key=jax.random.fold_in(state.key, self.rewinds))
+        self.journal.screen.say(
+            f"{problem.text}; went back to update {self.training.update}, "
+            f"and on with other random numbers ({self.rewinds} of at most {MAX_REWINDS} times)"
+        )
+
+    def _evaluate_if_due(self) -> None:
+        update, config = self.training.update, self.asked.config
+        is_due = update > 0 and self._is_halt(self.asked.options.evaluate_every)
+        if not is_due or update == self.evaluated_update:
+            return
+        agent = agent_of(self.training.state)
+        results = {
+            kind: evaluation.run(config, agent, evaluation.EPISODES, kind == "greedy", self.asked.seed)
+            for kind in ("greedy", "sampled")
+        }
+        self.journal.take_evaluation(results)
+        self.evaluated_update = update
+
+    def _save(self) -> None:
+        """Saves the state, after everything that has been written about the way to it."""
+        if self.training.update == self.saved_update:
+            return
+        self.journal.sync()
+        progress = Progress(self.training.update, self.journal.return_window, self.rewinds)
+        store.save(self.store, self.training.state, progress)
+        self.saved_update, self._saved_at = self.training.update, time.perf_counter()

@@ -1,0 +1,202 @@
+"""One run with JAX loaded: from compiling to the last picture, from its start or from a checkpoint on."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import jax
+
+from ppo_jax.algorithm.train import agent_of, make_ppo
+from ppo_jax.errors import UsageError
+from ppo_jax.host.monitor import sinks
+from ppo_jax.host.monitor.screen import Screen
+from ppo_jax.host.pictures import plots
+from ppo_jax.host.programs import chunks, evaluation, footprint, system
+from ppo_jax.host.programs.chunks import Program, Training
+from ppo_jax.host.runs import agents, records, request
+from ppo_jax.host.runs.checkpoints import store
+from ppo_jax.host.runs.checkpoints.arrays import SaveError
+from ppo_jax.host.runs.checkpoints.store import Store
+from ppo_jax.host.runs.directory import RunDirectory
+from ppo_jax.host.runs.files import write_json
+from ppo_jax.host.runs.request import Request
+from ppo_jax.host.training import failure
+from ppo_jax.host.training.journal import Journal
+from ppo_jax.host.training.loop import Loop
+from ppo_jax.host.training.signals import Stop
+
+NEEDED = ("update", "env_steps", "seconds", "episodes", "return_window")  # of a record that is recalled
+DONE, FAILED = 0, 1  # exit statuses; after a signal: 128 + its number
+
+
+class Session(NamedTuple):
+    """What a run works with.
+
+    Attributes:
+        asked: What the run was asked for, already checked.
+        run: Its directory.
+        screen: Where it is shown.
+        stop: Whether to end early.
+        git: The commit of the user's project (see `system.git_commit`).
+    """
+
+    asked: Request
+    run: RunDirectory
+    screen: Screen
+    stop: Stop
+    git: dict[str, Any] | None = None
+
+
+def train(session: Session) -> int:
+    """Trains, from the newest checkpoint on if there is one, and fills the run directory.
+
+    Returns:
+        The exit status: 0 done, 1 the training failed or could not be written down, 130 or 143 stopped
+        by SIGINT or SIGTERM.
+
+    Raises:
+        UsageError: If the environment cannot be made or does not fit the configuration.
+        DamageError: If there are checkpoints, but none can be loaded.
+    """
+    asked, run, screen = session.asked, session.run, session.screen
+    session = session._replace(git=system.git_commit(Path.cwd()))
+    try:
+        with screen.waiting("compiling"):
+            program = chunks.compile_program(asked.config, asked.hyper)
+        screen.say(f"compiled in {program.seconds:.1f} s")
+        with run.metrics.open("a") as file:
+            loop = prepare(session, program, file)
+            with closing(loop.journal.sinks):
+                loop.run()
+        status = _finish(session, loop)
+        return status if status == FAILED else session.stop.status(otherwise=status)
+    except (OSError, SaveError) as error:
+        screen.fail(f"cannot write to '{run.path}': {error}; what was saved before is intact")
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        if not footprint.is_exhausted(error):
+            raise
+        template = jax.eval_shape(make_ppo(asked.config).init, asked.hyper, jax.random.key(0))
+        shares = footprint.estimate(asked.config, template)
+        screen.fail(f"out of memory: {footprint.describe(shares)}")
+    screen.say(f"to continue: ppo-jax resume {run.path}")
+    return FAILED
+
+
+def prepare(session: Session, program: Program, file: IO[str]) -> Loop:
+    """Prepares a run to start, or to continue from the newest good checkpoint.
+
+    Args:
+        session: What the run works with.
+        program: The program compiled for it.
+        file: The file of the metrics, open to append to; lines about updates after the checkpoint are
+            cut off.
+
+    Raises:
+        DamageError: If there are checkpoints, but none can be loaded.
+    """
+    asked, run, say = session.asked, session.run, session.screen.say
+    checkpoints = Store(run.checkpoints, request.digest(asked), asked.options.keep)
+    found = store.load_newest(checkpoints, program.template, say)
+    progress, state = found if found else (None, None)
+    update, nonfinite = progress.update if progress else 0, []
+    if state is None:
+        state, nonfinite = chunks.begin(program, asked.hyper, asked.seed)
+    past = records.mend(run.metrics, update, NEEDED)
+    evaluations = records.mend(run.evaluations, update)
+    if progress:
+        say(f"resumed at update {update:,} of {asked.config.num_updates:,}")
+    if len(past) < update:
+        say(
+            f"{run.metrics.name} lacks updates {len(past) + 1:,} to {update:,}; what it had is kept beside it"
+        )
+    resumed_step = update * asked.config.batch_size if progress else None
+    opened = sinks.open_sinks(asked, run, resumed_step, say)
+    journal = Journal(run, file, session.screen, opened, asked.solved_return)
+    journal.recall(past)
+    journal.failure = failure.in_state(nonfinite, update)
+    return Loop(
+        asked=asked,
+        training=Training(program, asked.config, asked.hyper, state, update, journal.seconds),
+        store=checkpoints,
+        journal=journal,
+        stop=session.stop,
+        saved_update=update if progress else None,
+        evaluated_update=evaluations[-1]["update"] if evaluations else None,
+        rewinds=progress.rewinds if progress else 0,
+    )
+
+
+def _finish(session: Session, loop: Loop) -> int:
+    """Saves and evaluates the policy, unless there is a reason not to; sums up; draws."""
+    asked, run, screen, journal = session.asked, session.run, session.screen, loop.journal
+    agent = agent_of(loop.training.state)
+    result = None
+    if journal.failure is None:
+        agents.save(run, asked.config, agent)
+    if loop.is_done:
+        with screen.waiting(f"evaluating {evaluation.EPISODES} greedy episodes"):
+            result = evaluation.run(asked.config, agent, evaluation.EPISODES, True, asked.seed)
+        screen.say(evaluation.describe(result))
+    summary = _sum_up(session, loop, result)
+    write_json(run.summary, summary)
+    status = DONE if journal.failure is None else FAILED
+    try:
+        if journal.last is not None:
+            plots.draw([run])
+    except UsageError as error:
+        screen.fail(str(error))
+        status = FAILED
+    _say_goodbye(session, loop, summary)
+    return status
+
+
+def _sum_up(session: Session, loop: Loop, result: evaluation.Result | None) -> dict[str, Any]:
+    asked, journal, training = session.asked, loop.journal, loop.training
+    solved, env_steps = journal.solved, training.update * asked.config.batch_size
+    status = "done" if loop.is_done else "interrupted"
+    return {
+        "status": "failed" if journal.failure else status,
+        "preset": asked.preset,
+        "changes": {name: request.plain(value) for name, value in asked.changes.items()},
+        "env": asked.config.env,
+        "seed": asked.seed,
+        "updates": training.update,
+        "env_steps": env_steps,
+        "episodes": journal.episodes,
+        "solved_return": asked.solved_return,
+        "solved": solved and {name: solved[name] for name in ("env_steps", "seconds", "return_window")},
+        "return_window": journal.return_window,
+        "failure": journal.failure and journal.failure.text,
+        "rewinds": loop.rewinds,
+        "evaluation": result and evaluation.as_json(result),
+        "compile_seconds": round(training.program.seconds, 3),
+        "train_seconds": round(training.seconds, 3),
+        "steps_per_second": round(env_steps / training.seconds) if training.seconds else 0,
+        "versions": system.versions(),
+        "hardware": system.hardware(),
+        "memory": system.memory(),
+        "git": session.git,
+    }
+
+
+def _say_goodbye(session: Session, loop: Loop, summary: dict[str, Any]) -> None:
+    """Says how the run ended, and what can be done next."""
+    screen, failed, run = session.screen, loop.journal.failure, session.run
+    if failed and loop.saved_update is None:
+        screen.fail(f"{failed.text}; there was no good state to save")
+    elif failed:
+        screen.fail(f"{failed.text}; the state of update {loop.saved_update:,} was saved, but no policy")
+        if failed.is_nonfinite:
+            screen.say(
+                f"to continue with other random numbers: ppo-jax resume {run.path} --on-nonfinite rewind"
+            )
+    elif not loop.is_done:
+        screen.say(f"stopped at update {summary['updates']:,}, which is saved; so is its policy")
+        screen.say(f"to continue: ppo-jax resume {run.path}")
+    elif loop.journal.solved is None and screen.solved_return is not None:
+        screen.say(f"not solved: no 100 consecutive episodes reached a mean of {screen.solved_return:g}")
+    screen.say(
+        f"trained {summary['env_steps']:,} steps in {summary['train_seconds']:.1f} s "
+        f"({summary['steps_per_second']:,} steps/s), compiled in {summary['compile_seconds']:.1f} s"
+    )
+    screen.say(f"wrote {run.path}: {', '.join(sorted(file.name for file in run.path.iterdir()))}")

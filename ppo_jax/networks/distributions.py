@@ -1,0 +1,272 @@
+"""Probability distributions over actions: sample, log_prob, entropy, mode, kl."""
+
+import math
+from functools import reduce
+from itertools import accumulate
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ppo_jax.errors import UsageError
+from ppo_jax.spaces import Box, Discrete, MultiDiscrete, Space, bounds
+
+# Logit of an illegal action: so low that its probability is exactly 0, yet finite, so that
+# 0 * log 0 is 0 rather than NaN in entropies and gradients.
+ILLEGAL = -1e30
+# Range of the logarithm of a Gaussian's deviation, in units of the action's scale: from 0.7 % of half
+# the width between the bounds (less would let single steps change ratios by e^20) to 7 times of it.
+MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
+FEW_ACTIONS = 16  # up to which they are cheaper one by one than as an axis to reduce
+
+
+class Categorical(NamedTuple):
+    """A distribution over A actions, for each element of a batch.
+
+    Attributes:
+        logits: [..., A] float32, unnormalized log-probabilities.
+    """
+
+    logits: jax.Array
+
+    @property
+    def log_probs(self) -> jax.Array:
+        """[..., A], normalized log-probabilities."""
+        if self.logits.shape[-1] > FEW_ACTIONS:
+            return jax.nn.log_softmax(self.logits)
+        return self.logits - _log_sum_exp(self.logits)[..., None]
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws actions, [...] int32."""
+        return self.from_noise(jax.random.uniform(key, self.logits.shape[:-1]))
+
+    def from_noise(self, noise: jax.Array) -> jax.Array:
+        """Turns noise into actions, [...] int32, by the inverse of the cumulative distribution.
+
+        The action is the first whose cumulative probability exceeds the noise; never an illegal one.
+
+        Args:
+            noise: Uniform in [0, 1), [...].
+        """
+        weights = jnp.exp(self.logits - self.logits.max(axis=-1, keepdims=True))
+        possible = weights > 0
+        cumulative = jnp.where(possible, jnp.cumsum(weights, axis=-1), 0.0)
+        threshold = noise[..., None] * cumulative.max(axis=-1, keepdims=True)  # less than the largest
+        return jnp.argmax(possible & (cumulative > threshold), axis=-1).astype(jnp.int32)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Returns log pi(action), [...], of actions [...] int32."""
+        return jnp.take_along_axis(self.log_probs, action[..., None], axis=-1)[..., 0]
+
+    def entropy(self) -> jax.Array:
+        """Returns -sum pi log pi in nats, [...], between 0 and log A."""
+        return -jnp.sum(jnp.exp(self.log_probs) * self.log_probs, axis=-1)
+
+    def mode(self) -> jax.Array:
+        """Returns the most probable action, [...] int32; the first of several."""
+        return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
+
+    def kl(self, other: "Categorical") -> jax.Array:
+        """Returns KL(self || other) in nats, [...]."""
+        difference = self.log_probs - other.log_probs
+        return jnp.sum(jnp.exp(self.log_probs) * difference, axis=-1)
+
+
+class MultiCategorical(NamedTuple):
+    """Independent categorical distributions, one for each component of an action.
+
+    Attributes:
+        parts: One distribution for each of the C components.
+    """
+
+    parts: tuple[Categorical, ...]
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws actions, [..., C] int32."""
+        keys = jax.random.split(key, len(self.parts))
+        return jnp.stack([part.sample(key) for part, key in zip(self.parts, keys, strict=True)], axis=-1)
+
+    def from_noise(self, noise: jax.Array) -> jax.Array:
+        """Turns noise, uniform in [0, 1), [..., C], into actions, [..., C] int32."""
+        return jnp.stack([part.from_noise(noise[..., i]) for i, part in enumerate(self.parts)], axis=-1)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Returns log pi(action), the sum over components, [...], of actions [..., C] int32."""
+        return sum((part.log_prob(action[..., i]) for i, part in enumerate(self.parts)), jnp.float32(0))
+
+    def entropy(self) -> jax.Array:
+        """Returns the entropy in nats, the sum over components, [...]."""
+        return sum((part.entropy() for part in self.parts), jnp.float32(0))
+
+    def mode(self) -> jax.Array:
+        """Returns the most probable action, [..., C] int32."""
+        return jnp.stack([part.mode() for part in self.parts], axis=-1)
+
+    def kl(self, other: "MultiCategorical") -> jax.Array:
+        """Returns KL(self || other) in nats, the sum over components, [...]."""
+        pairs = zip(self.parts, other.parts, strict=True)
+        return sum((mine.kl(theirs) for mine, theirs in pairs), jnp.float32(0))
+
+
+class DiagonalGaussian(NamedTuple):
+    """Independent normal distributions, one for each of the A components of an action.
+
+    Attributes:
+        mean: [..., A] float32.
+        log_std: Logarithm of the standard deviation, [..., A] float32.
+    """
+
+    mean: jax.Array
+    log_std: jax.Array
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draws actions, [..., A] float32, unbounded."""
+        return self.from_noise(jax.random.normal(key, self.mean.shape))
+
+    def from_noise(self, noise: jax.Array) -> jax.Array:
+        """Turns noise, standard normal [..., A], into actions, [..., A] float32, unbounded."""
+        return self.mean + jnp.exp(self.log_std) * noise
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Returns the log-density, the sum over components, [...], of unbounded actions [..., A]."""
+        standardized = (action - self.mean) * jnp.exp(-self.log_std)
+        log_density = -0.5 * standardized**2 - self.log_std - 0.5 * math.log(2 * math.pi)
+        return log_density.sum(axis=-1)
+
+    def entropy(self) -> jax.Array:
+        """Returns the differential entropy in nats, [...]; negative if the density is narrow."""
+        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(axis=-1)
+
+    def mode(self) -> jax.Array:
+        """Returns the mean, [..., A] float32."""
+        return self.mean
+
+    def kl(self, other: "DiagonalGaussian") -> jax.Array:
+        """Returns KL(self || other) in nats, [...]."""
+        distance = (self.mean - other.mean) * jnp.exp(-other.log_std)
+        log_ratio = self.log_std - other.log_std
+        return 0.5 * (jnp.expm1(2 * log_ratio) - 2 * log_ratio + distance**2).sum(axis=-1)
+
+
+Distribution = Categorical | MultiCategorical | DiagonalGaussian
+
+
+def num_outputs(action_space: Space) -> int:
+    """Returns how many outputs of a network a distribution over an action space takes.
+
+    Raises:
+        UsageError: If it is a Box of another rank than 1 or without room between its bounds, or no space.
+    """
+    match action_space:
+        case Discrete(n):
+            return n
+        case MultiDiscrete(nums):
+            return sum(nums)
+        case Box((size,), low, high) if np.all(np.less(low, high)):
+            return size
+        case Box():
+            raise UsageError(
+                f"actions {action_space} are not of rank 1 with low < high; flatten them to one axis, and "
+                "reshape them in `step`; leave out components that have but one value"
+            )
+    raise UsageError(
+        f"actions {action_space} are neither Discrete, MultiDiscrete nor Box of ppo_jax.spaces; give one"
+    )
+
+
+def draw_noise(action_space: Space, key: jax.Array, num_actions: int) -> jax.Array:
+    """Draws the noise that `from_noise` of a distribution turns into actions, for many steps at once.
+
+    Args:
+        action_space: The space of the actions, which decides the kind of noise.
+        key: The source of the noise.
+        num_actions: N, static.
+
+    Returns:
+        Uniform in [0, 1) for Discrete, [N], and MultiDiscrete, [N, C]; standard normal for a Box, [N, A].
+    """
+    match action_space:
+        case Discrete():
+            return jax.random.uniform(key, (num_actions,))
+        case MultiDiscrete(nums):
+            return jax.random.uniform(key, (num_actions, len(nums)))
+    return jax.random.normal(key, (num_actions, num_outputs(action_space)))
+
+
+def make_distribution(
+    action_space: Space, outputs: jax.Array, log_std: jax.Array | None, legal: jax.Array | None
+) -> Distribution:
+    """Makes a distribution over actions from the outputs of a network.
+
+    Args:
+        action_space: The space of the actions. Outputs are logits for Discrete and MultiDiscrete, and a
+            mean for a Box. The Gaussian of a bounded Box is scaled to it: output 0 is its middle, and
+            outputs of +-1 are its bounds. Where a bound is missing, output 0 is the possible action
+            nearest to 0, and outputs are in units of the action.
+        outputs: [..., num_outputs(action_space)].
+        log_std: The logarithm of the standard deviation for a Box, [A], the same in all states; clipped
+            to MIN_LOG_STD and MAX_LOG_STD.
+        legal: Which actions are allowed, bool like `outputs`; None if all are. Where none is, which is
+            an error of the environment, all are treated as allowed (see `Metrics.dead_ends`).
+
+    Raises:
+        UsageError: If legal actions are given for a Box.
+    """
+    if isinstance(action_space, Box):
+        return _gaussian(action_space, outputs, log_std, legal)
+    if isinstance(action_space, Discrete):
+        return _categorical(outputs, legal)
+    logits = _split(action_space.nums, outputs)
+    masks = [None] * len(logits) if legal is None else _split(action_space.nums, legal)
+    return MultiCategorical(tuple(map(_categorical, logits, masks)))
+
+
+def dead_ends(action_space: Space, legal: jax.Array) -> jax.Array:
+    """Returns where some component of an action has no legal value, [..., num_outputs] bool to [...]."""
+    nums = action_space.nums if isinstance(action_space, MultiDiscrete) else (legal.shape[-1],)
+    possible = [part.any(axis=-1) for part in _split(nums, legal)]
+    return ~jnp.stack(possible).all(axis=0)
+
+
+def _split(nums: tuple[int, ...], x: jax.Array) -> list[jax.Array]:
+    """Splits an array [..., sum(nums)] into its components [..., nums[i]]."""
+    return jnp.split(x, list(accumulate(nums))[:-1], axis=-1)
+
+
+def _log_sum_exp(logits: jax.Array) -> jax.Array:
+    """Returns log(sum(exp(logits))) over the last axis, [..., A] to [...], an action at a time.
+
+    XLA's reductions over an axis of two or three elements take several times as long on a CPU.
+    """
+    each = [logits[..., i] for i in range(logits.shape[-1])]
+    largest = jax.lax.stop_gradient(reduce(jnp.maximum, each))
+    return largest + jnp.log(reduce(jnp.add, [jnp.exp(logit - largest) for logit in each]))
+
+
+def _clip_log_std(log_std: jax.Array) -> jax.Array:
+    """Clips to MIN_LOG_STD and MAX_LOG_STD, but lets gradients pass.
+
+    Otherwise a standard deviation that has left the range could never learn to come back.
+    """
+    return log_std + jax.lax.stop_gradient(jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD) - log_std)
+
+
+def _categorical(logits: jax.Array, legal: jax.Array | None) -> Categorical:
+    if legal is None:
+        return Categorical(logits)
+    allowed = legal | ~legal.any(axis=-1, keepdims=True)
+    return Categorical(jnp.where(allowed, logits, ILLEGAL))
+
+
+def _gaussian(
+    action_space: Box, outputs: jax.Array, log_std: jax.Array | None, legal: jax.Array | None
+) -> DiagonalGaussian:
+    if legal is not None or log_std is None:
+        raise UsageError(f"actions {action_space} need a deviation, and cannot be masked; clip them instead")
+    low, high = bounds(action_space, outputs.ndim)
+    bounded = jnp.isfinite(low) & jnp.isfinite(high)
+    middle = jnp.where(bounded, low / 2 + high / 2, jnp.clip(0.0, low, high))
+    scale = jnp.where(bounded, high / 2 - low / 2, 1.0)
+    log_std = _clip_log_std(log_std).reshape(scale.shape) + jnp.log(scale)
+    return DiagonalGaussian(mean=middle + scale * outputs, log_std=jnp.broadcast_to(log_std, outputs.shape))

@@ -1,0 +1,191 @@
+"""The contract of a network: a policy and a value function as pure functions.
+
+A `Network` is put together from one or two `Tower`s, each of which maps features to outputs. Which library
+the towers are made with is not known here.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ppo_jax.config import Config
+from ppo_jax.envs.environment import Environment, actor_features, critic_features, legal_actions
+from ppo_jax.networks.distributions import Distribution, make_distribution, num_outputs
+from ppo_jax.spaces import Box, Space
+
+Params = dict[str, Any]  # {"actor": ..., "critic": ...} or {"shared": ...}, and "log_std" for a Box
+Memory = Any  # a PyTree of arrays [..., H], without leaves if nothing is remembered
+
+
+class Prediction(NamedTuple):
+    """What a network returns for a batch of observations.
+
+    Attributes:
+        policy: The distribution over actions, [...].
+        value: V, [...].
+        memory: The memory after the observations.
+    """
+
+    policy: Any
+    value: jax.Array
+    memory: Memory
+
+
+class Network(NamedTuple):
+    """A policy and a value function as pure functions of their parameters.
+
+    Attributes:
+        init: `init(key) -> params`.
+        init_memory: `init_memory(num_envs) -> memory` before the first step of an episode.
+        apply: `apply(params, memory, observation [...], start [...]) -> Prediction`, one step; where
+            `start` is True an episode begins, and the memory is cleared first.
+        unroll: `unroll(params, memory, observation, start) -> Prediction` of a minibatch: of samples [M]
+            without memory; with memory of sequences [n, T], from the memory before their first step.
+        remembers: Whether there is a memory, so that sequences have to stay whole.
+    """
+
+    init: Callable[[jax.Array], Params]
+    init_memory: Callable[[int], Memory]
+    apply: Callable[[Params, Memory, Any, Any], Prediction]
+    unroll: Callable[[Params, Memory, Any, Any], Prediction]
+    remembers: bool
+
+    def policy(self, params: Params, observation: Any) -> Any:
+        """Returns the distribution over actions [...] of a network without memory."""
+        return self.apply(params, self.init_memory(0), observation, None).policy
+
+    def value(self, params: Params, observation: Any) -> jax.Array:
+        """Returns V, [...], of a network without memory."""
+        return self.apply(params, self.init_memory(0), observation, None).value
+
+
+MakeNetwork = Callable[[Config, Space, Space, Space | None], Network]
+
+
+def network_for(config: Config, environment: Environment, make_network: MakeNetwork) -> Network:
+    """Makes the network that fits the spaces of an environment."""
+    return make_network(
+        config, environment.observation_space, environment.action_space, environment.privileged_space
+    )
+
+
+class Tower(NamedTuple):
+    """A map from features to outputs, as pure functions of parameters.
+
+    Attributes:
+        init: `init(key) -> params`.
+        init_memory: `init_memory(num_envs) -> memory`.
+        apply: `apply(params, memory, features [..., *D]) -> (outputs [..., O], memory)`.
+        remembers: Whether there is a memory.
+    """
+
+    init: Callable[[jax.Array], Any]
+    init_memory: Callable[[int], Memory]
+    apply: Callable[[Any, Memory, jax.Array], tuple[jax.Array, Memory]]
+    remembers: bool
+
+
+def separate(actor: Tower, critic: Tower, action_space: Space) -> Network:
+    """Makes a network of an actor and a critic that share nothing.
+
+    Args:
+        actor: A tower with outputs [..., num_outputs(action_space)].
+        critic: A tower with outputs [..., 1].
+        action_space: The space of the actions.
+    """
+
+    def outputs_of(params: Params, memory: Memory, observation: Any) -> tuple[jax.Array, jax.Array, Memory]:
+        outputs, actor_memory = actor.apply(params["actor"], memory["actor"], actor_features(observation))
+        value, critic_memory = critic.apply(params["critic"], memory["critic"], critic_features(observation))
+        return outputs, value[..., 0], {"actor": actor_memory, "critic": critic_memory}
+
+    return _assemble({"actor": actor, "critic": critic}, outputs_of, action_space)
+
+
+def shared(tower: Tower, action_space: Space) -> Network:
+    """Makes a network of one tower for both the policy and the value.
+
+    Args:
+        tower: A tower with outputs [..., num_outputs(action_space) + 1], the value last.
+        action_space: The space of the actions.
+    """
+
+    def outputs_of(params: Params, memory: Memory, observation: Any) -> tuple[jax.Array, jax.Array, Memory]:
+        outputs, after = tower.apply(params["shared"], memory["shared"], actor_features(observation))
+        return outputs[..., :-1], outputs[..., -1], {"shared": after}
+
+    return _assemble({"shared": tower}, outputs_of, action_space)
+
+
+def memoryless(
+    init: Callable[[jax.Array], Params],
+    policy: Callable[[Params, Any], Distribution],
+    value: Callable[[Params, Any], jax.Array],
+) -> Network:
+    """Makes a network of three pure functions, for those who do not need Flax.
+
+    Args:
+        init: `init(key) -> params`.
+        policy: `policy(params, observation [...]) -> distribution` over actions [...].
+        value: `value(params, observation [...]) -> V [...]`.
+    """
+
+    def apply(params: Params, memory: Memory, observation: Any, start: Any) -> Prediction:
+        return Prediction(policy=policy(params, observation), value=value(params, observation), memory=())
+
+    return Network(init=init, init_memory=lambda num_envs: (), apply=apply, unroll=apply, remembers=False)
+
+
+def _assemble(towers: dict[str, Tower], outputs_of: Callable, action_space: Space) -> Network:
+    """Makes a network of towers, and of a function from their outputs to logits or mean, value and memory."""
+
+    def init(key: jax.Array) -> Params:
+        keys = jax.random.split(key)
+        params = {name: tower.init(key) for (name, tower), key in zip(towers.items(), keys, strict=False)}
+        if isinstance(action_space, Box):
+            params["log_std"] = jnp.zeros(num_outputs(action_space))
+        return params
+
+    def init_memory(num_envs: int) -> Memory:
+        return {name: tower.init_memory(num_envs) for name, tower in towers.items()}
+
+    def apply(params: Params, memory: Memory, observation: Any, start: Any) -> Prediction:
+        memory = jax.tree.map(lambda x: jnp.where(start[..., None], 0.0, x), memory)
+        outputs, value, memory = outputs_of(params, memory, observation)
+        policy = make_distribution(action_space, outputs, params.get("log_std"), legal_actions(observation))
+        return Prediction(policy=policy, value=value, memory=memory)
+
+    remembers = any(tower.remembers for tower in towers.values())
+    return Network(
+        init=init,
+        init_memory=init_memory,
+        apply=apply,
+        unroll=_unroll_with(apply) if remembers else apply,
+        remembers=remembers,
+    )
+
+
+def _unroll_with(apply: Callable) -> Callable:
+    """Makes the function that steps through sequences [n, T].
+
+    Of the stored memories [n, T, H], one before each step, it uses only the first of each sequence. It
+    computes the later ones again, so that gradients pass through them.
+    """
+
+    def unroll(params: Params, memory: Memory, observation: Any, start: jax.Array) -> Prediction:
+        def step(memory: Memory, inputs: tuple[Any, jax.Array]) -> tuple[Memory, Prediction]:
+            prediction = apply(params, memory, *inputs)
+            return prediction.memory, prediction
+
+        first = jax.tree.map(lambda x: x[:, 0], memory)  # [n, H]
+        inputs = _swap_axes((observation, start))  # [T, n, ...]
+        _, predictions = jax.lax.scan(step, first, inputs)
+        return _swap_axes(predictions)  # [n, T, ...]
+
+    return unroll
+
+
+def _swap_axes(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)

@@ -1,0 +1,1 @@
+"""From one training to many: transformations of the algorithm."""

@@ -1,0 +1,59 @@
+"""What an observation or an action looks like: static, hashable descriptions without any array."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Discrete(NamedTuple):
+    """The whole numbers 0, 1, ..., n - 1.
+
+    Attributes:
+        n: How many there are (A, if they are actions).
+    """
+
+    n: int
+
+
+class MultiDiscrete(NamedTuple):
+    """Tuples of whole numbers, such as one for each of several joysticks.
+
+    Attributes:
+        nums: How many values each component has; component i is one of 0, ..., nums[i] - 1.
+    """
+
+    nums: tuple[int, ...]
+
+
+class Box(NamedTuple):
+    """Arrays of real numbers of one shape.
+
+    Attributes:
+        shape: The shape of one array, without batch axes.
+        low: The least value: one number for all elements, or one for each in row-major order.
+        high: The largest value, likewise.
+    """
+
+    shape: tuple[int, ...]
+    low: float | tuple[float, ...] = -math.inf
+    high: float | tuple[float, ...] = math.inf
+
+
+Space = Discrete | MultiDiscrete | Box
+
+
+def clip(space: Space, action: jax.Array) -> jax.Array:
+    """Clips actions [..., *shape] to the bounds of a Box; actions of other spaces are left as they are."""
+    return jnp.clip(action, *bounds(space, action.ndim)) if isinstance(space, Box) else action
+
+
+def bounds(space: Box, ndim: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the lower and the upper bounds of a Box, [1, ..., *shape] with `ndim` axes."""
+    size, batch_axes = math.prod(space.shape), (1,) * (ndim - len(space.shape))
+    flat = (
+        jnp.broadcast_to(jnp.asarray(bound, jnp.float32).ravel(), size) for bound in (space.low, space.high)
+    )
+    low, high = (bound.reshape(batch_axes + space.shape) for bound in flat)
+    return low, high

@@ -1,0 +1,240 @@
+"""Finds every mistake in a configuration at once, on the host, before anything is traced.
+
+Imports nothing heavy, so that a mistake on the command line is answered at once.
+"""
+
+import math
+from typing import Any, NamedTuple, get_args
+
+from ppo_jax.config import (
+    Activation,
+    Config,
+    Encoder,
+    Hyperparams,
+    Objective,
+    Precision,
+    RateSchedule,
+    Schedule,
+)
+from ppo_jax.envs import registry
+from ppo_jax.errors import UsageError, closest
+
+MAX_TIMESTEPS = 2**31 - 1  # steps are counted on the device in int32
+
+_COUNTS = ("num_envs", "num_steps", "total_timesteps", "num_epochs", "num_minibatches")
+_SWITCHES = ("shared_torso", "normalize_advantages", "normalize_observations", "normalize_rewards")
+_CHOICES = {
+    "encoder": Encoder,
+    "activation": Activation,
+    "precision": Precision,
+    "objective": Objective,
+    "learning_rate_schedule": RateSchedule,
+    "clip_schedule": Schedule,
+    "entropy_schedule": Schedule,
+}
+_SCHEDULES = {
+    "learning_rate_schedule": "learning_rate",
+    "clip_schedule": "clip_epsilon",
+    "entropy_schedule": "entropy_coefficient",
+}
+
+
+class _Range(NamedTuple):
+    """The values that a hyperparameter may take, and the same in words."""
+
+    low: float
+    high: float
+    words: str
+    optional: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Whether a number, or every number of an array, is in the range."""
+        if self.optional and value is None:
+            return True
+        numbers = _numbers(value)
+        return bool(numbers) and all(
+            isinstance(number, int | float)
+            and not isinstance(number, bool)
+            and self.low <= number <= self.high  # false for NaN
+            for number in numbers
+        )
+
+
+_SMALLEST, _LARGEST = 2.0**-126, 2.0**128 - 2.0**104  # of float32, which the value becomes
+_POSITIVE = _Range(_SMALLEST, _LARGEST, "positive and finite")
+_POSITIVE_OR_OFF = _Range(_SMALLEST, math.inf, "positive (inf turns it off)")
+_POSITIVE_OR_NONE = _Range(_SMALLEST, math.inf, "positive (None turns it off)", optional=True)
+_NOT_NEGATIVE = _Range(0.0, _LARGEST, "0 or more and finite")
+_FRACTION = _Range(0.0, 1.0, "between 0 and 1")
+
+_RANGES = {
+    "learning_rate": _POSITIVE,
+    "final_learning_rate": _NOT_NEGATIVE,
+    "gamma": _FRACTION,
+    "gae_lambda": _FRACTION,
+    "clip_epsilon": _POSITIVE_OR_OFF,
+    "final_clip_epsilon": _NOT_NEGATIVE,
+    "value_clip_epsilon": _POSITIVE_OR_OFF,
+    "value_coefficient": _NOT_NEGATIVE,
+    "entropy_coefficient": _NOT_NEGATIVE,
+    "final_entropy_coefficient": _NOT_NEGATIVE,
+    "kl_coefficient": _NOT_NEGATIVE,
+    "desired_kl": _POSITIVE,
+    "target_kl": _POSITIVE_OR_NONE,
+    "max_grad_norm": _POSITIVE_OR_OFF,
+    "adam_epsilon": _POSITIVE,
+}
+
+
+def validate(config: Config, hyper: Hyperparams | None = None, environment: object = None) -> None:
+    """Checks a configuration.
+
+    Args:
+        config: The static part.
+        hyper: The traced part, as far as it is known: floats, or arrays of floats.
+        environment: The caller's own environment, if any; `config.env` is then only a label.
+
+    Raises:
+        UsageError: With every mistake: what was given, the rule, and the fix.
+    """
+    problems = [*_count_problems(config), *_choice_problems(config)]
+    if not problems:
+        problems += division_problems(config, remembers=config.memory_size > 0)
+        problems += _size_problems(config)
+        problems += _schedule_problems(config, hyper or Hyperparams())
+        problems += _unused_problems(config, hyper or Hyperparams())
+    if environment is None:
+        problems += registry.problems(config.env)
+    if hyper is not None:
+        examples = Hyperparams(target_kl=0.02)
+        problems += [
+            f"{name} = {value!r} is not a number that is {_RANGES[name].words}; "
+            f"give one such as {getattr(examples, name)}"
+            for name, value in hyper._asdict().items()
+            if not _RANGES[name].holds(value)
+        ]
+    if problems:
+        raise UsageError(problems)
+
+
+def division_problems(config: Config, remembers: bool) -> list[str]:
+    """Finds out whether a batch can be split into minibatches of one size.
+
+    Args:
+        config: A configuration whose counts are valid.
+        remembers: Whether the network has a memory: minibatches then hold the whole sequences of
+            environments.
+    """
+    units, what = config.batch_size, f"num_envs * num_steps = {config.batch_size}"
+    if remembers:
+        units = config.num_envs
+        what = f"with a memory, minibatches hold the whole sequences of environments, and num_envs = {units}"
+    wanted = config.num_minibatches
+    if units % wanted == 0:
+        return []
+    divisors = {d for i in range(1, math.isqrt(units) + 1) if units % i == 0 for d in (i, units // i)}
+    below = max(divisor for divisor in divisors if divisor <= wanted)
+    above = min((divisor for divisor in divisors if divisor >= wanted), default=None)
+    nearest = f"{below} divides it" if above is None else f"{below} and {above} divide it"
+    return [f"{what} is not divisible by num_minibatches = {wanted}; {nearest}"]
+
+
+def _count_problems(config: Config) -> list[str]:
+    def is_count(value: object, least: int = 1) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+    problems = [
+        f"{name} = {getattr(config, name)!r} is not an int of at least 1; "
+        f"give one such as {getattr(Config, name)}"
+        for name in _COUNTS
+        if not is_count(getattr(config, name))
+    ]
+    if not is_count(config.memory_size, least=0):
+        problems.append(
+            f"memory_size = {config.memory_size!r} is not an int of at least 0; give 0 or one such as 64"
+        )
+    sizes = config.hidden_sizes
+    if not isinstance(sizes, tuple) or not all(map(is_count, sizes)):
+        problems.append(
+            f"hidden_sizes = {sizes!r} is not a tuple of ints of at least 1; "
+            "give one width per hidden layer, such as (64, 64)"
+        )
+    return problems
+
+
+def _choice_problems(config: Config) -> list[str]:
+    problems = []
+    for name, kind in _CHOICES.items():
+        value, known = getattr(config, name), get_args(kind)
+        if value not in known:
+            problems.append(f"{name} = {value!r} is unknown; {closest(str(value), known)}")
+    for name in _SWITCHES:
+        if not isinstance(getattr(config, name), bool):
+            problems.append(f"{name} = {getattr(config, name)!r} is not a bool; give True or False")
+    return problems
+
+
+def _size_problems(config: Config) -> list[str]:
+    problems = []
+    batch = config.batch_size
+    if config.total_timesteps < batch:
+        problems.append(
+            f"total_timesteps = {config.total_timesteps} is less than one update of "
+            f"num_envs * num_steps = {batch} steps; give at least {batch}, or lower num_envs or num_steps"
+        )
+    if config.total_timesteps > MAX_TIMESTEPS:
+        problems.append(
+            f"total_timesteps = {config.total_timesteps} is more than {MAX_TIMESTEPS}, the most that "
+            f"the int32 step counter holds; give at most {MAX_TIMESTEPS}"
+        )
+    return problems
+
+
+def _schedule_problems(config: Config, hyper: Hyperparams) -> list[str]:
+    """Finds schedules and adaptive coefficients that cannot move, or would move nothing."""
+    problems = []
+    for kind, name in _SCHEDULES.items():
+        moves = getattr(config, kind) in ("linear", "cosine")
+        if moves and math.inf in _numbers(getattr(hyper, name)) and _RANGES[name].high == math.inf:
+            problems.append(f"{name} = inf cannot move; give a number, or {kind} = 'constant'")
+    if config.objective == "adaptive_kl" and 0 in _numbers(hyper.kl_coefficient):
+        problems.append(
+            "kl_coefficient = 0 cannot grow; give a positive number for objective = 'adaptive_kl'"
+        )
+    if config.clip_schedule != "constant" and config.objective != "clipped":
+        problems.append(
+            f"clip_schedule = {config.clip_schedule!r} has no effect with objective = {config.objective!r}; "
+            "give clip_schedule = 'constant'"
+        )
+    return problems
+
+
+def _unused_problems(config: Config, hyper: Hyperparams) -> list[str]:
+    """Finds hyperparameters that were given but would not be used.
+
+    An unused hyperparameter may keep its default, and the end of a schedule may equal its start: neither
+    misleads the user.
+    """
+    unused = {
+        f"final_{name}": f"{kind} = {getattr(config, kind)!r}; give {kind} = 'linear' or 'cosine'"
+        for kind, name in _SCHEDULES.items()
+        if getattr(config, kind) not in ("linear", "cosine")
+    }
+    objective = f"objective = {config.objective!r}; give objective ="
+    if config.objective not in ("fixed_kl", "adaptive_kl"):
+        unused["kl_coefficient"] = f"{objective} 'fixed_kl' or 'adaptive_kl'"
+    if config.objective != "adaptive_kl" and not config.adapts_learning_rate:
+        unused["desired_kl"] = f"{objective} 'adaptive_kl', or learning_rate_schedule = 'adaptive_kl'"
+    problems = []
+    for name, why in unused.items():
+        value, harmless = getattr(hyper, name), {Hyperparams._field_defaults[name]}
+        if name.startswith("final_"):
+            harmless.update(_numbers(getattr(hyper, name.removeprefix("final_"))))
+        if _RANGES[name].holds(value) and not set(_numbers(value)) <= harmless:
+            problems.append(f"{name} = {value} has no effect with {why}")
+    return problems
+
+
+def _numbers(value: Any) -> list[Any]:
+    """The numbers of a field: one, or those of an array to map over."""
+    return value.ravel().tolist() if hasattr(value, "ravel") else [value]

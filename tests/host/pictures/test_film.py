@@ -1,0 +1,253 @@
+import importlib.util
+import io
+from functools import cache
+from itertools import pairwise
+
+import gymnax
+import jax
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from PIL import Image
+
+import ppo_jax
+from ppo_jax.envs import registry
+from ppo_jax.envs.gymnax import make_visualizer
+from ppo_jax.host.pictures import film
+from ppo_jax.host.pictures.film import DRAWN_BY_GYMNASIUM, DRAWN_BY_GYMNAX
+from ppo_jax.host.programs.episode import LONGEST, Episode, play
+from tests.support.agents import Config, init_agent
+
+
+@pytest.fixture(scope="module")
+def catch():
+    """An episode of nine steps."""
+    config = Config(env="Catch-bsuite")
+    return play(config, init_agent(config), seed=0)
+
+
+def frames(content):
+    image = Image.open(io.BytesIO(content))
+    for number in range(image.n_frames):
+        image.seek(number)
+        yield np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_a_gif_has_a_frame_for_each_state_and_no_two_are_the_same(catch, tmp_path):
+    output = tmp_path / "new" / "catch.gif"
+    film.draw(catch, output)
+    shown = list(frames(output.read_bytes()))
+    assert len(shown) == catch.steps + 1
+    below_the_caption = [frame[film.STRIP :] for frame in shown]
+    for before, after in pairwise(below_the_caption):
+        assert before.shape == after.shape
+        assert (before != after).any()
+    assert [file.name for file in output.parent.iterdir()] == ["catch.gif"]
+
+
+def test_the_caption_counts_the_steps_and_the_return(catch, monkeypatch):
+    captions, original = [], film._frame
+
+    def note(picture, caption):
+        captions.append(caption)
+        return original(picture, caption)
+
+    monkeypatch.setattr(render, "_frame", note)
+    film.gif(catch)
+    assert captions[:2] == ["Catch-bsuite: step 0, return 0", "Catch-bsuite: step 1, return 0"]
+    assert captions[9] == f"Catch-bsuite: step 9, return {catch.returns[-1]:g}"
+
+
+def test_the_caption_is_above_the_picture_and_hides_nothing_of_it():
+    picture = np.full((40, 300, 3), (202, 152, 101), np.uint8)
+    frame = np.asarray(film._frame(picture, "Catch-bsuite: step 0").convert("RGB"))
+    np.testing.assert_array_equal(frame[film.STRIP :], picture)
+    strip = frame[: film.STRIP]
+    assert (strip[[0, -1]] == 255).all()
+    assert (strip == 0).all(axis=-1).any()
+
+
+def test_the_last_frame_stays_for_a_second(catch):
+    image = Image.open(io.BytesIO(film.gif(catch)))
+    durations = []
+    for number in range(image.n_frames):
+        image.seek(number)
+        durations.append(image.info["duration"])
+    assert durations == [100] * 9 + [1000]
+    assert image.info["loop"] == 0
+
+
+def test_of_a_long_episode_evenly_spaced_states_are_shown_and_the_last(catch, monkeypatch, tmp_path):
+    everything = list(frames(film.gif(catch)))
+    monkeypatch.setattr(render, "MAX_FRAMES", 5)
+    some = list(frames(film.gif(catch)))
+    assert len(some) == 4
+    for mine, number in zip(some, (0, 3, 6, 9), strict=True):
+        assert (mine == everything[number]).all()
+    assert "9 steps (one frame for 3 of them), return" in film.describe(catch, tmp_path)
+
+
+def test_there_are_never_more_frames_than_the_bound():
+    for steps in (1, 499, 500, 501, 999, 1000, 1001, LONGEST):
+        shown = film._shown(Episode("Pong-misc", None, np.zeros(steps + 1), True))
+        assert len(shown) <= film.MAX_FRAMES
+        assert (shown[0], shown[-1]) == (0, steps)
+        assert len(set(shown)) == len(shown)
+        assert len(shown) == steps + 1 or steps > 500
+
+
+@cache
+def reset_states(env):
+    """Two first states, drawn from two keys."""
+    made, params = gymnax.make(env)
+    states = jax.jit(jax.vmap(lambda key: made.reset_env(key, params)[1]))(
+        jax.random.split(jax.random.key(0))
+    )
+    return jax.device_get(states)
+
+
+@pytest.mark.parametrize("env", DRAWN_BY_GYMNAX)
+def test_gymnax_draws_more_than_empty_axes(env):
+    episode = Episode(env, reset_states(env), np.zeros(2, np.float32), True)
+    first, _ = frames(film.gif(episode))
+    inside = first[100:500, 160:440].reshape(-1, 3)  # of the axes
+    assert len(np.unique(inside, axis=0)) > 1
+
+
+def test_the_player_of_minatar_is_seen_against_the_black():
+    """gymnax's own colour for it is all but black."""
+    episode = Episode("Seaquest-MinAtar", reset_states("Seaquest-MinAtar"), np.zeros(2, np.float32), True)
+    first, _ = frames(film.gif(episode))
+    blue = np.abs(first - (31, 119, 180)).max(axis=-1) < 4
+    assert blue.sum() > 30 * 30
+
+
+def test_what_gymnax_has_no_picture_of_is_refused():
+    for env in registry.ENVIRONMENTS.keys() - {*DRAWN_BY_GYMNASIUM, *DRAWN_BY_GYMNAX, "MNISTBandit-bsuite"}:
+        visualizer = make_visualizer(env, [])
+        visualizer.init()  # draws nothing, or it would fail for want of a state
+        pyplot.close(visualizer.fig)
+        assert not hasattr(visualizer, "im")
+        assert not film.can_draw(env)
+
+
+def test_pyplot_opens_no_window_and_is_left_as_it_was(catch, monkeypatch):
+    def make(env, states):
+        assert matplotlib.get_backend() == "agg"
+        return make_visualizer(env, states)
+
+    monkeypatch.setattr(render, "make_visualizer", make)
+    matplotlib.use("svg")
+    mine = pyplot.figure()
+    try:
+        film.gif(catch)
+        assert pyplot.get_fignums() == [mine.number]
+        assert matplotlib.get_backend() == "svg"
+    finally:
+        pyplot.close("all")
+        matplotlib.use("agg")
+
+
+@pytest.mark.parametrize("env", DRAWN_BY_GYMNASIUM)
+def test_gymnasium_draws_what_gymnax_asks_it_to_draw(env):
+    pytest.importorskip("pygame")
+    from gymnax.visualize.vis_gym import render_gym_frame
+
+    _, params = gymnax.make(env)
+    states = reset_states(env)
+    rng = np.random.default_rng(0)
+    states = states.replace(**{name: rng.normal(size=2) / 4 for name in DRAWN_BY_GYMNASIUM[env]})
+    if env == "Pendulum-v1":
+        states = states.replace(last_u=np.array([-1.5, 0.5]))
+    ones = [jax.tree.map(lambda leaf, index=index: leaf[index], states) for index in range(2)]
+    pictures = list(film._gymnasium_pictures(env, ones))
+    for picture, state in zip(pictures, ones, strict=True):
+        np.testing.assert_array_equal(picture, render_gym_frame(env, state, params))
+    assert (pictures[0] != pictures[1]).any()
+
+
+# What is refused
+
+
+def test_an_environment_without_a_picture_is_refused_by_name(tmp_path):
+    with pytest.raises(ppo_jax.UsageError) as error:
+        film.check("FrozenLake-misc", tmp_path / "lake.png")
+    env, output = error.value.problems
+    assert "env = 'FrozenLake-misc' cannot be drawn" in env
+    assert "CartPole-v1" in env
+    assert "Catch-bsuite" in env
+    assert f"output = '{tmp_path / 'lake.png'}' does not end in .gif" in output
+
+
+def test_without_pygame_its_environments_are_refused_with_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pygame" else object())
+    assert not film.can_draw("CartPole-v1")
+    assert film.can_draw("Catch-bsuite")
+    with pytest.raises(
+        ppo_jax.UsageError, match=r"pygame, which is not installed; pip install 'ppo-jax\[render\]'"
+    ):
+        film.check("CartPole-v1", tmp_path / "cartpole.gif")
+
+
+def test_with_pygame_all_that_has_a_picture_can_be_drawn(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    for env in (*DRAWN_BY_GYMNASIUM, *DRAWN_BY_GYMNAX):
+        assert film.can_draw(env)
+        film.check(env, tmp_path / "any.gif")
+
+
+def test_an_episode_that_cannot_be_drawn_is_refused_by_drawing_too(catch, tmp_path):
+    with pytest.raises(ppo_jax.UsageError, match="cannot be drawn"):
+        film.draw(catch._replace(env="FrozenLake-misc"), tmp_path / "lake.gif")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_to_is_one_clear_mistake_before_anything_is_drawn(
+    catch, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(render, "gif", None)
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file" / "catch.gif", tmp_path / f"{300 * 'long'}.gif"):
+        with pytest.raises(
+            ppo_jax.UsageError, match=rf"output = '{output}' cannot be written: .*; give another"
+        ):
+            film.draw(catch, output)
+
+
+def test_a_directory_of_that_name_is_not_replaced(catch, monkeypatch, tmp_path):
+    monkeypatch.setattr(render, "gif", lambda episode: b"content")
+    output = tmp_path / "catch.gif"
+    output.mkdir()
+    with pytest.raises(ppo_jax.UsageError, match="cannot be written: Is a directory"):
+        film.draw(catch, output)
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_an_interrupted_drawing_leaves_the_older_one(catch, monkeypatch, tmp_path):
+    def interrupt(episode):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(render, "gif", interrupt)
+    output = tmp_path / "catch.gif"
+    output.write_text("an older one")
+    with pytest.raises(KeyboardInterrupt):
+        film.draw(catch, output)
+    assert output.read_text() == "an older one"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_who_reads_the_older_one_meanwhile_reads_it_whole(catch, monkeypatch, tmp_path):
+    monkeypatch.setattr(render, "gif", lambda episode: b"content")
+    output = tmp_path / "catch.gif"
+    output.write_text("an older one")
+    with output.open() as reader:
+        film.draw(catch, output)
+        assert reader.read() == "an older one"
+    assert output.read_text() == "content"
+
+
+def test_what_was_cut_off_is_described_as_such(catch, tmp_path):
+    cut = catch._replace(finished=False)
+    said = f"wrote {tmp_path}: 9 steps, cut off before its end, return {catch.returns[-1]:g}"
+    assert film.describe(cut, tmp_path) == said

@@ -1,0 +1,57 @@
+import dataclasses
+
+import jax
+import pytest
+
+import ppo_jax
+from ppo_jax.algorithm.train import make_ppo
+from ppo_jax.host.programs import chunks, footprint
+
+SHAPES = {
+    "activations": ("CartPole-v1", {"num_envs": 1024}),
+    "observations": ("Breakout-MinAtar", {"num_envs": 256}),
+    "memory": ("MemoryChain-bsuite", {"num_envs": 512}),
+    "parameters": ("CartPole-v1", {"hidden_sizes": (1024, 1024)}),
+}
+
+
+def estimate(config):
+    init = make_ppo(config).init
+    return footprint.estimate(config, jax.eval_shape(init, ppo_jax.Hyperparams(), jax.random.key(0)))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_estimate_is_near_what_xla_says(name):
+    preset, changes = SHAPES[name]
+    config, hyper = ppo_jax.preset(preset)
+    config = dataclasses.replace(config, num_epochs=1, num_minibatches=2, **changes)
+    use = chunks.compile_program(config, hyper).advance.memory_analysis()
+    actual = use.temp_size_in_bytes + use.argument_size_in_bytes + use.output_size_in_bytes
+    assert 0.6 < footprint._total(estimate(config)) / actual < 1.6
+
+
+def test_what_takes_most_comes_first_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 2**30)
+    shares = estimate(ppo_jax.Config(num_envs=2**17, num_steps=32, num_minibatches=2, total_timesteps=2**25))
+    assert [share.size for share in shares] == sorted((share.size for share in shares), reverse=True)
+    with pytest.raises(ppo_jax.UsageError) as caught:
+        footprint.check(shares)
+    text = str(caught.value)
+    assert "where there are 1.00 GiB: the activations of a minibatch 4.05 GiB" in text
+    assert text.endswith("give more --num-minibatches, or fewer --hidden-sizes")
+
+
+def test_what_fits_passes():
+    footprint.check(estimate(ppo_jax.Config()))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes."), True),
+        (jax.errors.JaxRuntimeError("INTERNAL: something else"), False),
+    ],
+)
+def test_only_want_of_memory_is_taken_for_it(error, expected):
+    assert footprint.is_exhausted(error) is expected
