@@ -1,14 +1,12 @@
-"""Trains presets from many seeds, evaluates every policy, and records what came out.
+"""Trains presets from many seeds, evaluates every policy, and records the results.
 
-For each preset it writes a JSON file with the numbers and a PNG with the curve, and then a page with all of
-them. The interquartile mean over seeds comes with its 95 % bootstrap interval; a score is the mean return
-of 100 fresh episodes.
+For each preset it writes a JSON file with the numbers and a PNG with the learning curve. A score is the mean
+return of 100 fresh episodes. `benchmarks/quotes.py` then copies the results into the pages and presets.
 """
 
 import dataclasses
 import json
 import time
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -26,24 +24,6 @@ from ppo_jax.host.programs import system
 
 EPISODES = 100
 POINTS = 100  # of a curve
-PAGE = """# Learning results of the presets
-
-Greedy return: the policy of each seed, trained for so many environment steps, plays 100 fresh episodes with
-its most probable actions; the interquartile mean over seeds, its 95 % stratified-bootstrap interval in
-brackets, and the worst seed. Each row is printed by its command; the numbers of every seed and of the curve
-are in the JSON file of the preset.
-
-| preset | seeds | steps | greedy return | worst seed | command |
-|---|---|---|---|---|---|
-{rows}
-{notes}
-
-{hardware}
-
-The curves show the return of the episodes that ended in training, with sampled actions.
-
-{curves}
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,26 +31,26 @@ class Options:
     """Record the learning results of presets."""
 
     presets: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")]
-    """Which presets to train."""
+    """Presets to train."""
     num_seeds: int = 20
     """S: how many seeds."""
     vmapped: bool = False
-    """Train all seeds at once, which is best on an accelerator, rather than one after the other."""
+    """Train all seeds at once rather than one after the other; this is faster on an accelerator."""
     precision: Precision | None = None
-    """Train with another precision than the preset's; give another --output too."""
+    """Precision to train with instead of the preset's; give another --output as well."""
     output: Path = Path("docs/results")
     """Directory for the results."""
 
 
 class Learned(NamedTuple):
-    """What came out of S seeds.
+    """The result of training S seeds.
 
     Attributes:
-        greedy: Mean return of the most probable actions, [S].
-        sampled: Mean return of sampled actions, [S].
-        env_steps: Of the points of the curve, [P].
-        episode_return: Mean return of the episodes up to each point, [S, P]; NaN where none ended.
-        seconds: Of training all seeds.
+        greedy: The mean return with the most probable actions, [S].
+        sampled: The mean return with sampled actions, [S].
+        env_steps: The environment steps at each point of the learning curve, [P].
+        episode_return: The mean return of the episodes up to each point, [S, P]; NaN where none ended.
+        seconds: How long it took to train and evaluate all seeds.
     """
 
     greedy: np.ndarray
@@ -91,106 +71,79 @@ def main(options: Options) -> None:
         (options.output / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
         save(draw(name, config, learned), options.output / f"{name}.png")
         print(f"{name}: {record['result']} ({learned.seconds:.0f} s)", flush=True)
-    (options.output / "README.md").write_text(page(options.output), encoding="utf-8")
+    print("`python benchmarks/quotes.py` copies the results into pages and presets")
 
 
 def learn(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, num_seeds: int, vmapped: bool) -> Learned:
     """Trains and evaluates S seeds with one compiled program."""
+
+    def learn_one(key: jax.Array) -> tuple[jax.Array, ...]:
+        state, metrics = ppo_jax.train(config, hyper, key)
+        agent = ppo_jax.agent_of(state)
+
+        def score(number: int, greedy: bool) -> jax.Array:
+            key_of_episodes = jax.random.fold_in(key, number)
+            episodes = ppo_jax.evaluate(
+                config, key_of_episodes, agent.params, EPISODES, greedy, statistics=agent.statistics
+            )
+            return episodes.episode_return.mean()
+
+        greedy, sampled = score(1, True), score(2, False)
+        return greedy, sampled, metrics.episode_return, metrics.episodes, metrics.env_steps
+
     keys = jax.random.split(jax.random.key(0), num_seeds)
-    one = partial(learn_one, config, hyper)
-    program = jax.jit(jax.vmap(one) if vmapped else one)
+    program = jax.jit(jax.vmap(learn_one) if vmapped else learn_one)
     program = program.lower(keys if vmapped else keys[0]).compile()
     start = time.perf_counter()
-    results = program(keys) if vmapped else jax.tree.map(stack, *map(program, keys))
-    greedy, sampled, returns, counts, env_steps = jax.device_get(results)
+    if vmapped:
+        results = jax.device_get(program(keys))
+    else:
+        rows = [jax.device_get(program(key)) for key in keys]
+        results = tuple(np.stack(values) for values in zip(*rows, strict=True))
+    greedy, sampled, returns, counts, env_steps = results  # [S], [S], [S, U], [S, U], [S, U]
     seconds = time.perf_counter() - start
+
     pieces = np.array_split(np.arange(config.num_updates), min(POINTS, config.num_updates))
     sums = np.where(counts > 0, returns, 0.0) * counts
     with np.errstate(invalid="ignore"):  # no episode ended: 0 / 0 is NaN
         curve = np.stack([sums[:, piece].sum(1) / counts[:, piece].sum(1) for piece in pieces], axis=1)
-    ends = env_steps[0, [piece[-1] for piece in pieces]]
-    return Learned(greedy, sampled, ends, curve, seconds)
-
-
-def stack(*rows: jax.Array) -> np.ndarray:
-    """One result of each seed, stacked, [S, ...]."""
-    return np.stack(jax.device_get(rows))
-
-
-def learn_one(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, key: jax.Array) -> tuple[jax.Array, ...]:
-    """Trains one seed and evaluates it both ways."""
-    state, metrics = ppo_jax.train(config, hyper, key)
-    scores = [
-        ppo_jax.evaluate(
-            config,
-            jax.random.fold_in(key, number),
-            state.learner.params,
-            EPISODES,
-            greedy,
-            statistics=state.collector.statistics,
-        ).episode_return.mean()
-        for number, greedy in ((1, True), (2, False))
-    ]
-    return *scores, metrics.episode_return, metrics.episodes, metrics.env_steps
+    return Learned(
+        greedy=greedy,
+        sampled=sampled,
+        env_steps=env_steps[0, [piece[-1] for piece in pieces]],
+        episode_return=curve,
+        seconds=seconds,
+    )
 
 
 def describe(name: str, learned: Learned, options: Options) -> dict[str, Any]:
     """Puts everything worth keeping into one record."""
-    greedy, sampled = (interval(scores) for scores in (learned.greedy, learned.sampled))
     seeds = len(learned.greedy)
     known, curve = known_curve(learned)
-    result = (
-        f"greedy return {greedy.iqm:.4g} [{greedy.low:.4g}, {greedy.high:.4g}], "
-        f"worst of {seeds} seeds {learned.greedy.min():.4g}"
-    )
-    return {
+    record = {
         "preset": name,
         "command": f"python benchmarks/learning.py {name} --num-seeds {seeds}"
         + " --vmapped" * options.vmapped
         + (f" --precision {options.precision}" if options.precision else ""),
-        "result": result,
         "seeds": seeds,
         "env_steps": int(learned.env_steps[-1]),
-        "greedy": {"seeds": rounded(learned.greedy), **named(greedy)},
-        "sampled": {"seeds": rounded(learned.sampled), **named(sampled)},
+        "greedy": {"seeds": rounded(learned.greedy), **named(interval(learned.greedy))},
+        "sampled": {"seeds": rounded(learned.sampled), **named(interval(learned.sampled))},
         "curve": {"env_steps": learned.env_steps[known].tolist(), **named(curve)},
         "train_and_evaluate_seconds": round(learned.seconds, 1),
         "steps_per_second": round(seeds * int(learned.env_steps[-1]) / learned.seconds),
         "versions": system.versions(),
         "hardware": system.hardware(),
     }
+    return {**record, "result": result(record)}
 
 
-def page(folder: Path) -> str:
-    """Renders the results in a folder, one row and one picture each, as Markdown."""
-    records = [
-        json.loads(path.read_text()) for path in sorted(folder.glob("*.json"), key=lambda path: path.stem)
-    ]
-    return PAGE.format(
-        rows="\n".join(map(row, records)),
-        notes="".join(f"\n- {record['preset']}: {record['note']}" for record in records if "note" in record),
-        hardware="\n".join(dict.fromkeys(map(hardware, records))),
-        curves="\n".join(f"![{record['preset']}]({record['preset']}.png)" for record in records),
-    )
-
-
-def row(record: dict[str, Any]) -> str:
-    """One result as a row of the table."""
+def result(record: dict[str, Any]) -> str:
+    """Puts the greedy returns of a record into a sentence."""
     greedy = record["greedy"]
     return (
-        f"| {record['preset']} | {record['seeds']} | {record['env_steps']:,} "
-        f"| {greedy['iqm']:.4g} [{greedy['low']:.4g}, {greedy['high']:.4g}] | {min(greedy['seeds']):.4g} "
-        f"| `{record['command']}` |"
-    )
-
-
-def hardware(record: dict[str, Any]) -> str:
-    """What a result was measured on."""
-    machine, versions = record["hardware"], record["versions"]
-    names = ("python", "jax", "flax", "gymnax")
-    return (
-        f"Measured on {machine['device']} ({machine['cpu']}, {machine['cpu_count']} cores) with "
-        + ", ".join(f"{name} {versions[name]}" for name in names)
+        f"greedy return {greedy['iqm']:.4g} [{greedy['low']:.4g}, {greedy['high']:.4g}], "
+        f"worst of {record['seeds']} seeds {min(greedy['seeds']):.4g}"
     )
 
 
@@ -200,13 +153,13 @@ def known_curve(learned: Learned) -> tuple[np.ndarray, Interval]:
     return known, interval(learned.episode_return[:, known])
 
 
-def named(result: Interval) -> dict[str, Any]:
-    """An interval as plain numbers."""
-    return {name: rounded(value) for name, value in result._asdict().items()}
+def named(interval: Interval) -> dict[str, Any]:
+    """Returns an interval as plain numbers."""
+    return {name: rounded(value) for name, value in interval._asdict().items()}
 
 
 def rounded(values: np.ndarray) -> Any:
-    """Numbers with as many digits as they deserve."""
+    """Returns numbers, or lists of them, with five digits."""
     return np.vectorize(lambda x: float(f"{x:.5g}"), otypes=[float])(values).tolist()
 
 

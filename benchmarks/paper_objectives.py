@@ -1,9 +1,9 @@
 """Repeats Table 1 of the paper: the surrogate objectives compared on continuous control.
 
-Schulman et al. 2017, Section 6.1. The hyperparameters are those of the paper's Table 3 (2,048 steps per
-update, here of 8 environments; Adam with 3e-4; 10 epochs of minibatches of 64; gamma 0.99, lambda 0.95);
-a score is the mean return of the last 100 episodes, shifted and scaled per task so that the untrained
-policy has 0 and the best run of all 1. The tasks are others: MuJoCo does not run here.
+Schulman et al. 2017, Section 6.1. The hyperparameters are those of the paper's Table 3: 2,048 steps per
+update (here from 8 environments), Adam with 3e-4, 10 epochs of minibatches of 64, gamma 0.99, lambda 0.95.
+A score is the mean return of the last 100 episodes, shifted and scaled for each task so that the untrained
+policy scores 0 and the best of all runs scores 1. The tasks differ from the paper's: MuJoCo does not run.
 """
 
 import dataclasses
@@ -28,14 +28,14 @@ from ppo_jax.host.programs import system
 
 
 class Setting(NamedTuple):
-    """One way of holding the policy back.
+    """One row of the table: an objective and a value of its hyperparameter.
 
     Attributes:
-        label: As in the paper's table.
-        objective: Kind of objective.
+        label: The label in the paper's table.
+        objective: The kind of objective.
         field: The hyperparameter that is varied.
-        value: Its value.
-        published: Score in the paper.
+        value: The value of this hyperparameter.
+        published: The score in the paper.
     """
 
     label: str
@@ -80,11 +80,11 @@ class Options:
     tasks: tuple[str, ...] = ("Pendulum-v1", "Reacher-misc", "Swimmer-misc")
     """Environments with continuous actions."""
     num_seeds: int = 3
-    """S: seeds of each setting on each task."""
+    """S: how many seeds for each setting on each task."""
     total_timesteps: int = 500_000
     """Environment steps of each run."""
     output: Path = Path("docs/paper_objectives")
-    """Where to write the results, as .json and .png."""
+    """File to write the results to, once with the suffix .json and once with .png."""
 
 
 def main(options: Options) -> None:
@@ -93,13 +93,15 @@ def main(options: Options) -> None:
     returns = np.stack([returns_of_task(task, options) for task in options.tasks])  # [tasks, settings, S]
     if not np.isfinite(returns).all():
         raise SystemExit(
-            "a run has diverged, or finished fewer than 100 episodes; give more --total-timesteps"
+            "a run has diverged or has finished fewer than 100 episodes; give more --total-timesteps"
         )
     random = np.array([random_return(task) for task in options.tasks])[:, None, None]
     scores = (returns - random) / (returns.max(axis=(1, 2), keepdims=True) - random)
     record = describe(options, returns, random, scores, time.perf_counter() - start)
     options.output.with_suffix(".json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    print("\n".join(table(record)))
+    for setting in record["settings"]:
+        print(f"{setting['label']:28} {setting['score']:5.2f}   in the paper {setting['published']:5.2f}")
+    print("`python benchmarks/quotes.py` copies the table into docs/paper_objectives.md")
     save(draw(scores), options.output.with_suffix(".png"))
 
 
@@ -127,7 +129,7 @@ def returns_of_objective(task: str, settings: list[Setting], options: Options) -
 
 
 def random_return(task: str) -> float:
-    """Mean return of the untrained policy over 100 episodes."""
+    """Returns the mean return of the untrained policy over 100 episodes."""
     config = dataclasses.replace(CONFIG, env=task)
     state = ppo_jax.make_ppo(config).init(HYPER, jax.random.key(0))
     evaluate = partial(ppo_jax.evaluate, config, greedy=False, statistics=state.collector.statistics)
@@ -162,26 +164,11 @@ def describe(
     }
 
 
-def table(record: dict[str, Any]) -> list[str]:
-    """The result as a table of Markdown, the paper's numbers beside it."""
-    tasks = record["tasks"]
-    lines = [
-        f"| objective | score here | score in the paper | {' | '.join(tasks)} |",
-        f"|---|---|---|{'---|' * len(tasks)}",
-    ]
-    for setting in record["settings"]:
-        of_tasks = " | ".join(f"{score:.2f}" for score in setting["score_of_task"].values())
-        lines.append(
-            f"| {setting['label']} | {setting['score']:.2f} | {setting['published']:.2f} | {of_tasks} |"
-        )
-    return lines
-
-
 def draw(scores: np.ndarray) -> Figure:
-    """Draws the mean score of each setting, each run as a dot, beside the paper's.
+    """Draws the mean score of each setting beside the paper's, and each run as a dot.
 
     Args:
-        scores: [tasks, settings, S].
+        scores: The scores of all runs, [tasks, settings, S].
     """
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     ax = figure.subplots()

@@ -25,23 +25,23 @@ class Config:
     """
 
     env: str = "CartPole-v1"
-    """Environment to train on. `ppo-jax envs` lists them."""
+    """Environment to train on. `ppo-jax envs` lists them all."""
     num_envs: int = 8
     """Environments that are stepped in parallel (N, the number of actors in the paper)."""
     num_steps: int = 128
     """Steps per environment in each update (T, the horizon of the paper)."""
     total_timesteps: int = 500_000
-    """Environment steps of the whole run, rounded down to whole updates of num-envs x num-steps."""
+    """Environment steps of the whole run, rounded down to whole updates of --num-envs x --num-steps steps."""
     num_epochs: int = 4
     """Passes over the data of each update (K in the paper)."""
     num_minibatches: int = 4
-    """Minibatches per epoch. They have to divide num-envs x num-steps; with a memory, num-envs, because
-    sequences stay whole."""
+    """Minibatches per epoch. The number has to divide --num-envs x --num-steps; with --memory-size it has to
+    divide --num-envs, because sequences then stay whole."""
     encoder: Encoder = "auto"
-    """What comes before the hidden layers: nothing (mlp) or a 3 x 3 convolution (cnn). auto takes the
+    """What comes before the hidden layers: nothing (mlp), or a 3 x 3 convolution (cnn). auto chooses the
     convolution for images."""
     hidden_sizes: tuple[int, ...] = (64, 64)
-    """Widths of the hidden layers. Actor and critic have layers of their own unless --shared-torso is given."""
+    """Widths of the hidden layers. Actor and critic have separate layers unless --shared-torso is given."""
     activation: Activation = "tanh"
     """Nonlinearity between the layers."""
     shared_torso: bool = False
@@ -60,15 +60,16 @@ class Config:
     """Divide rewards by the standard deviation of the discounted returns seen so far, and clip them to
     +-10."""
     objective: Objective = "clipped"
-    """What the policy maximizes: the clipped objective (Eq. 7 of the paper), the unclipped one (Eq. 6), or a
-    KL penalty (Eq. 8) with a fixed or an adaptive coefficient."""
+    """What the policy maximizes: the clipped objective (Eq. 7 of the paper), the unclipped one (Eq. 6), or
+    the one with a KL penalty (Eq. 8), whose coefficient is fixed or adaptive."""
     learning_rate_schedule: RateSchedule = "linear"
-    """How the learning rate changes: it moves to its final value, or adapts to the KL of the updates (see
-    --desired-kl)."""
+    """How the learning rate changes during the run: not at all (constant), towards --final-learning-rate
+    (linear or cosine), or so that the KL of the updates stays near --desired-kl (adaptive_kl)."""
     clip_schedule: Schedule = "constant"
-    """How the clip range moves to its final value."""
+    """How the clip range changes during the run: not at all (constant), or towards --final-clip-epsilon."""
     entropy_schedule: Schedule = "constant"
-    """How the entropy coefficient moves to its final value."""
+    """How the entropy coefficient changes during the run: not at all (constant), or towards
+    --final-entropy-coefficient."""
 
     @property
     def batch_size(self) -> int:
@@ -105,9 +106,9 @@ class Hyperparams(NamedTuple):
     """
 
     learning_rate: float = 2.5e-4
-    """Step size of Adam at the first update."""
+    """Learning rate of Adam at the first update."""
     final_learning_rate: float = 0.0
-    """Step size that the schedule, which moves once per update, would reach after the last update."""
+    """Learning rate at which its schedule ends, after the last update."""
     gamma: float = 0.99
     """Discount factor, between 0 and 1."""
     gae_lambda: float = 0.95
@@ -115,7 +116,7 @@ class Hyperparams(NamedTuple):
     clip_epsilon: float = 0.2
     """Half-width of the range that the probability ratio is clipped to (epsilon in the paper)."""
     final_clip_epsilon: float = 0.0
-    """Clip range that its schedule would reach after the last update."""
+    """Clip range at which its schedule ends, after the last update."""
     value_clip_epsilon: float = math.inf
     """How far a value may move from its old one before its loss is clipped. inf turns this off, as in the
     paper."""
@@ -124,11 +125,11 @@ class Hyperparams(NamedTuple):
     entropy_coefficient: float = 0.01
     """Weight of the entropy bonus in the loss (c2 of Eq. 9)."""
     final_entropy_coefficient: float = 0.0
-    """Entropy coefficient that its schedule would reach after the last update."""
+    """Entropy coefficient at which its schedule ends, after the last update."""
     kl_coefficient: float = 1.0
     """Weight of the KL penalty (beta of Eq. 8). An adaptive penalty starts from it."""
     desired_kl: float = 0.01
-    """KL per update, in nats, that an adaptive penalty or an adaptive learning rate aims at (d_targ in
+    """KL per update, in nats, that an adaptive KL penalty or an adaptive learning rate aims at (d_targ in
     Section 4 of the paper)."""
     target_kl: float | None = None
     """Stop an update early: skip its remaining epochs once the mean KL of an epoch exceeds this, in nats.

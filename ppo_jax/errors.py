@@ -31,5 +31,6 @@ def closest(name: str, known: Sequence[str]) -> str:
     lowered = {candidate.lower(): candidate for candidate in known}
     matches = difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.5)
     if matches:
-        return f"did you mean {' or '.join(repr(lowered[match]) for match in matches)}?"
+        names = [repr(lowered[match]) for match in matches]
+        return f"did you mean {' or '.join(names)}?"
     return f"choose one of: {', '.join(known)}"

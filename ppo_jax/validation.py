@@ -23,14 +23,14 @@ MAX_TIMESTEPS = 2**31 - 1  # steps are counted on the device in int32
 
 _COUNTS = ("num_envs", "num_steps", "total_timesteps", "num_epochs", "num_minibatches")
 _SWITCHES = ("shared_torso", "normalize_advantages", "normalize_observations", "normalize_rewards")
-_CHOICES = {
-    "encoder": Encoder,
-    "activation": Activation,
-    "precision": Precision,
-    "objective": Objective,
-    "learning_rate_schedule": RateSchedule,
-    "clip_schedule": Schedule,
-    "entropy_schedule": Schedule,
+CHOICES = {
+    "encoder": get_args(Encoder),
+    "activation": get_args(Activation),
+    "precision": get_args(Precision),
+    "objective": get_args(Objective),
+    "learning_rate_schedule": get_args(RateSchedule),
+    "clip_schedule": get_args(Schedule),
+    "entropy_schedule": get_args(Schedule),
 }
 _SCHEDULES = {
     "learning_rate_schedule": "learning_rate",
@@ -164,8 +164,8 @@ def _count_problems(config: Config) -> list[str]:
 
 def _choice_problems(config: Config) -> list[str]:
     problems = []
-    for name, kind in _CHOICES.items():
-        value, known = getattr(config, name), get_args(kind)
+    for name, known in CHOICES.items():
+        value = getattr(config, name)
         if value not in known:
             problems.append(f"{name} = {value!r} is unknown; {closest(str(value), known)}")
     for name in _SWITCHES:

@@ -15,7 +15,7 @@ FORWARD, LEFT, RIGHT = range(3)  # the actions
 
 
 def observe(state):
-    """Shows the sign at the entrance only; the critic sees it all the way."""
+    """Shows the sign to the actor at the entrance only, and to the critic everywhere."""
     position, sign = state["position"], state["sign"]
     at_end = position == LENGTH
     return Observation(
@@ -32,7 +32,7 @@ def reset(key):
 
 
 def step(key, state, action):
-    """Moves one step; a turn ends the episode, and is rewarded if it is the right one."""
+    """Moves one step. A turn ends the episode; the right turn is rewarded."""
     reward = jnp.where(action == jnp.where(state["sign"] < 0, LEFT, RIGHT), 1.0, 0.0)
     state = state | {"position": state["position"] + 1}
     return state, Transition(observe(state), reward, terminated=action != FORWARD, truncated=jnp.array(False))
@@ -42,7 +42,7 @@ corridor = make_batched(Dynamics(reset, step, Box((2,)), Discrete(3), privileged
 
 
 def main() -> None:
-    """Trains without and with a memory, and prints how often the trained policy turns to the right side."""
+    """Trains without and with a memory, and prints how often the trained policy makes the right turn."""
     check(corridor)
     hyper = ppo_jax.Hyperparams(learning_rate=2e-3)
     for memory_size in (0, 16):

@@ -1,9 +1,19 @@
-"""What every test runs under: several fake CPU devices, and no silent broadcasting; and what some share."""
+"""What every test runs under: several fake CPU devices, no silent broadcasting, and a shared compilation cache."""
 
+import atexit
 import importlib
 import os
+import shutil
+import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # Workers and other processes inherit it, so that each program is compiled once in the whole run.
+    folder = tempfile.mkdtemp(prefix="ppo-jax-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import numpy as np
@@ -11,6 +21,13 @@ import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def clear_compiled_programs():
+    """Frees the programs of a test module, so that workers stay small; the cache on disk keeps them."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture
@@ -28,3 +45,12 @@ def seen(monkeypatch):
 
     monkeypatch.setattr(module, "ppo_loss", noting)
     return minibatches
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Says what the default run leaves out."""
+    if config.option.markexpr == "not slow and not long" and "PYTEST_XDIST_WORKER" not in os.environ:
+        terminalreporter.write_line(
+            "left out: longer tests, which continuous integration runs too (python -m pytest -m long), "
+            "and slow ones (python -m pytest -n 0 -m slow)"
+        )

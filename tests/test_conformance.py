@@ -16,20 +16,24 @@ import pytest
 from gymnax.environments import spaces as gymnax_spaces
 from gymnax.utils import load_mnist
 
+from ppo_jax.algorithm.rollout import FEW_ENVS
 from ppo_jax.algorithm.train import train
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.conformance import COMPILER_OPTIONS, check
-from ppo_jax.envs.environment import Dynamics, Observation, Transition, make_batched
-from ppo_jax.envs.gymnax import make_environment, wrap
+from ppo_jax.conformance import check
+from ppo_jax.conformance.behaviour import COMPILER_OPTIONS
+from ppo_jax.envs.environment import Dynamics, Observation, Transition, draw_keys, make_batched
+from ppo_jax.envs.gymnax import wrap
+from ppo_jax.envs.make import make_environment
 from ppo_jax.envs.registry import ENVIRONMENTS
 from ppo_jax.errors import UsageError
 from ppo_jax.spaces import Box, Discrete, MultiDiscrete
 from tests.support import probes
 
+NUM_ENVS = FEW_ENVS + 2  # so many that the rollout does not unroll its loop: it compiles in half the time
 CONFIG = Config(
-    num_envs=4,
+    num_envs=NUM_ENVS,
     num_steps=8,
-    total_timesteps=3 * 32,
+    total_timesteps=3 * NUM_ENVS * 8,
     num_epochs=2,
     num_minibatches=2,
     hidden_sizes=(16,),
@@ -166,7 +170,8 @@ def test_a_pytree_becomes_one_axis_with_sorted_keys_and_one_hot_numbers():
     environment = wrapped("a PyTree with Discrete leaves")
     assert environment.observation_space.shape == (3 + 2 + 5,)
     state, _ = environment.reset(6, jax.random.key(0))
-    _, time_step = environment.step(jax.random.key(1), state, jnp.zeros(6, int))
+    drawn = environment.draw_one(6, jax.random.key(1))
+    _, time_step = environment.step(drawn, state, jnp.zeros(6, int))
     expected = [[*np.eye(3)[cell], cell, cell, *np.eye(5)[1]] for cell in np.asarray(state.cell)]
     np.testing.assert_array_equal(time_step.observation, expected)
     assert len(np.unique(state.cell)) > 1
@@ -184,7 +189,8 @@ def test_the_environment_receives_actions_in_its_own_shape(kind, space, action):
     environment = wrapped(kind)
     assert environment.action_space == space
     state, _ = environment.reset(2, jax.random.key(0))
-    _, time_step = environment.step(jax.random.key(1), state, jnp.asarray(action))
+    drawn = environment.draw_one(2, jax.random.key(1))
+    _, time_step = environment.step(drawn, state, jnp.asarray(action))
     np.testing.assert_array_equal(time_step.reward, np.sum(action, axis=1))
 
 
@@ -195,7 +201,7 @@ def test_frozen_lake_shows_its_cell_as_a_single_one():
     assert environment.observation_space == Box((observation.shape[1],), 0.0, 1.0)
 
 
-# An environment with everything there is, and what can be wrong with one
+# An environment that uses every part of the contract, and what can be wrong with one
 
 
 class Walk(NamedTuple):
@@ -270,6 +276,24 @@ def with_final(**changes):
     return with_time_step(final_observation=change)
 
 
+def with_draw(change):
+    """Changes what `draw` returns: `change(num_steps, drawn)`."""
+
+    def draw(num_steps, num_envs, key):
+        return change(num_steps, GOOD.draw(num_steps, num_envs, key))
+
+    return GOOD._replace(draw=draw)
+
+
+def one_key_per_step():
+    """A good environment that draws nothing but one key for each step, and everything else in the step."""
+
+    def step(key, state, action):
+        return GOOD.step(GOOD.draw_one(len(action), key), state, action)
+
+    return GOOD._replace(step=step, draw=draw_keys)
+
+
 def shared_state():
     """A good environment whose state is more than a row for each copy: a key and a clock for all."""
 
@@ -277,8 +301,8 @@ def shared_state():
         state, observation = GOOD.reset(num_envs, key)
         return (state, key, jnp.zeros((), int)), observation
 
-    def step(key, state, action):
-        stepped, time_step = GOOD.step(key, state[0], action)
+    def step(drawn, state, action):
+        stepped, time_step = GOOD.step(drawn, state[0], action)
         return (stepped, jax.random.fold_in(*state[1:]), state[2] + 1), time_step
 
     return GOOD._replace(reset=reset, step=step)
@@ -300,6 +324,7 @@ def many_starts():
     "environment",
     [
         GOOD,
+        one_key_per_step(),
         continuous(),
         shared_state(),
         many_starts(),
@@ -307,7 +332,16 @@ def many_starts():
         probes.counter(time_limit=3),
         probes.endless_reward(),
     ],
-    ids=["everything", "continuous", "shared state", "many starts", "one step", "nothing random", "endless"],
+    ids=[
+        "every part",
+        "one key per step",
+        "continuous",
+        "shared state",
+        "many starts",
+        "one step",
+        "nothing random",
+        "endless",
+    ],
 )
 def test_an_environment_that_keeps_to_the_contract_passes(environment):
     check(environment)
@@ -371,6 +405,18 @@ def test_all_wrong_spaces_are_found_in_one_pass():
         (with_step(lambda s, t: (s._replace(time=t.reward), t)), "state from step .*float32.* not .*int32"),
         (with_step(lambda s, t: (tuple(s), t)), "state from step has another structure"),
         (with_reset(lambda s, x: (s._replace(time=s.time[:1]), x)), "step cannot be compiled"),
+        (
+            with_draw(lambda num_steps, drawn: jax.tree.map(lambda x: x[0], drawn)),
+            r"draw\(7, 1, key\) returns .*\[1\], whose first axis is not that of the 7 steps",
+        ),
+        (
+            with_draw(lambda num_steps, drawn: (drawn, jnp.zeros(()))),
+            r"draw\(7, 1, key\) returns float32\[\], whose first axis is not that of the 7 steps",
+        ),
+        (
+            with_draw(lambda num_steps, drawn: (drawn, jnp.zeros((num_steps, num_steps)))),
+            r"one step of draw\(7, 1, key\) has another structure.*float32\[7\].*not.*float32\[1\]",
+        ),
     ],
 )
 def test_a_wrong_shape_or_dtype_is_found(environment, message):
@@ -399,6 +445,11 @@ COUNT = itertools.count()
             with_time_step(reward=lambda t: t.reward + np.random.rand(*t.reward.shape).astype(np.float32)),
             "step is not a pure function",
         ),
+        (with_draw(lambda num_steps, drawn: (drawn, np.random.rand(num_steps))), "draw is not a pure"),
+        (
+            with_draw(lambda num_steps, drawn: drawn if drawn.state.time[0, 0] == 0 else None),
+            "draw cannot be compiled: Tracer",
+        ),
     ],
 )
 def test_what_cannot_be_compiled_or_changes_on_the_host_is_found(environment, message):
@@ -417,9 +468,9 @@ def callback(time_step, **options):
 def never_reset(flag):
     """Goes on although an episode was terminated, or truncated."""
 
-    def step(key, state, action):
-        stepped, transition = jax.vmap(DYNAMICS.step)(jax.random.split(key, len(action)), state, action)
-        reset, time_step = GOOD.step(key, state, action)
+    def step(drawn, state, action):
+        stepped, transition = jax.vmap(DYNAMICS.step)(drawn.keys, state, action)
+        reset, time_step = GOOD.step(drawn, state, action)
         kept = getattr(transition, flag)
         choose = lambda old, new: jnp.where(kept.reshape(-1, *[1] * (new.ndim - 1)), old, new)  # noqa: E731
         observation = jax.tree.map(choose, transition.observation, time_step.observation)
@@ -434,11 +485,11 @@ def one_key(key, num_envs):
     return jax.random.wrap_key_data(jnp.broadcast_to(jax.random.key_data(key), (num_envs, 2)))
 
 
-def same_chance(key, state, action):
-    """Steps all copies with one key; the resets have a key each."""
-    stepped, transition = jax.vmap(DYNAMICS.step, (None, 0, 0))(key, state, action)
+def same_chance(drawn, state, action):
+    """Steps all copies with the key of the first; the resets have a key each."""
+    stepped, transition = jax.vmap(DYNAMICS.step, (None, 0, 0))(drawn.keys[0], state, action)
     dynamics = DYNAMICS._replace(step=lambda key, state, action: (state[0], state[1]))
-    return make_batched(dynamics).step(key, (stepped, transition), action)
+    return make_batched(dynamics).step(drawn, (stepped, transition), action)
 
 
 BROKEN = {
@@ -462,9 +513,9 @@ BROKEN = {
     ),
     "the next observation is a reset's though the episode goes on": (
         GOOD._replace(
-            step=lambda key, state, action: (
-                GOOD.step(key, state, action)[0],
-                GOOD.step(key, state, action)[1]._replace(observation=GOOD.reset(len(action), key)[1]),
+            step=lambda drawn, state, action: (
+                GOOD.step(drawn, state, action)[0],
+                GOOD.step(drawn, state, action)[1]._replace(observation=drawn.observation),
             )
         ),
         "observation is not final_observation although the episode goes on",

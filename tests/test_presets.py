@@ -4,9 +4,10 @@ import math
 
 import pytest
 
-from ppo_jax.config import Config, Hyperparams, validate
+from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
 from ppo_jax.presets import names, preset, read
+from ppo_jax.validation import validate
 
 EVERY_PRESET = pytest.mark.parametrize("name", names())
 

@@ -16,9 +16,9 @@ def test_a_public_name_is_documented_and_stays_the_same_object(name):
     assert getattr(ppo_jax, name) is first
 
 
-@pytest.mark.parametrize("name", ["evaluate", "gae", "sweep", "train"])
-def test_a_function_wins_over_the_module_of_its_name(name):
-    module = importlib.import_module(f"ppo_jax.{name}")
+@pytest.mark.parametrize("name", ppo_jax.__all__)
+def test_a_public_name_is_that_of_its_module_also_once_the_module_is_imported(name):
+    module = importlib.import_module(getattr(ppo_jax, name).__module__)
     assert getattr(ppo_jax, name) is getattr(module, name)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ppo_jax.algorithm.estimate import estimate
 from ppo_jax.algorithm.evaluate import evaluate
-from ppo_jax.algorithm.rollout import init_collector, rollout
+from ppo_jax.algorithm.rollout import collect, init_collector
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Dynamics, Transition, make_batched
 from ppo_jax.networks.flax import make_network
@@ -81,17 +81,17 @@ def wide_params():
 
 
 @jax.jit
-def collect(key):
+def play(key):
     """A trajectory, and the samples to learn from that are made of it."""
     params = wide_params()
     collector = init_collector(CONFIG, RECORDER, NETWORK, key)
-    _, trajectory, _ = rollout(CONFIG, RECORDER, NETWORK, Hyperparams(), key, params, collector)
+    _, trajectory, _ = collect(CONFIG, RECORDER, NETWORK, Hyperparams(), key, params, collector)
     return trajectory, estimate(CONFIG, NETWORK, Hyperparams(), params, trajectory)
 
 
 @pytest.fixture(scope="module")
 def collected():
-    return collect(jax.random.key(0))
+    return play(jax.random.key(0))
 
 
 def test_the_environment_receives_the_action_within_its_bounds(collected):

@@ -116,7 +116,8 @@ def _push(window: jax.Array, finished: jax.Array, ended: EndedEpisodes) -> jax.A
     done = ended.done.reshape(-1)  # [T * N], time-major: by step, then by copy
     rank = jnp.cumsum(done, dtype=jnp.int32)  # of an ended episode within the update, from 1
     newest = done & (rank > rank[-1] - WINDOW)
-    slot = jnp.where(newest, (finished + rank - 1) % WINDOW, WINDOW)  # WINDOW is out of range
+    # Everything else goes to slot WINDOW, which is out of range and therefore dropped.
+    slot = jnp.where(newest, (finished + rank - 1) % WINDOW, WINDOW)
     return window.at[slot].set(ended.episode_return.reshape(-1), mode="drop")
 
 

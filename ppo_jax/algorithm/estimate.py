@@ -99,5 +99,7 @@ def explained_variance(batch: Samples) -> jax.Array:
     """
     variance = batch.target.var()
     unexplained = (batch.target - batch.value).var()
-    rounding = (4 * jnp.finfo(jnp.float32).eps) ** 2 * (batch.target**2).mean()
+    # Equal targets differ by their rounding in float32, which would otherwise pass for variance.
+    epsilon = jnp.finfo(jnp.float32).eps
+    rounding = (4 * epsilon) ** 2 * (batch.target**2).mean()
     return jnp.where(variance > rounding, 1 - unexplained / variance, jnp.nan)

@@ -92,13 +92,15 @@ def make_metrics(
         explained_variance: The share of the targets' variance that the old values explain, [].
     """
     observations = (trajectory.observation, trajectory.final_observation)
+    legal = legal_actions(trajectory.observation)
+    no_dead_ends = jnp.zeros((), jnp.int32)
     return Metrics(
         env_steps=env_steps,
         episodes=episodes.num_ended,
         episode_return=episodes.mean_return,
         episode_length=episodes.mean_length,
         return_window=episodes.window_return,
-        dead_ends=_count_dead_ends(action_space, trajectory.observation),
+        dead_ends=(no_dead_ends if legal is None else dead_ends(action_space, legal).sum(dtype=jnp.int32)),
         nonfinite_observations=_count_nonfinite(observations),
         nonfinite_rewards=_count_nonfinite(trajectory.reward),
         policy_loss=info.loss.policy_loss,
@@ -119,19 +121,15 @@ def make_metrics(
 
 def make_room(capacity: int) -> Metrics:
     """Makes room for the metrics of several updates, [capacity] zeros of each."""
-    columns = {
-        name: jnp.zeros(capacity, jnp.int32 if name in COUNTS else jnp.float32) for name in Metrics._fields
-    }
+    # Their types are known, so that no step has to be traced to learn them.
+    columns = {}
+    for name in Metrics._fields:
+        is_count = name in COUNTS
+        columns[name] = jnp.zeros(capacity, jnp.int32 if is_count else jnp.float32)
+
     return Metrics(**columns)
 
 
 def _count_nonfinite(tree: Any) -> jax.Array:
     counts = [(~jnp.isfinite(x)).sum(dtype=jnp.int32) for x in jax.tree.leaves(tree)]
     return jnp.stack(counts).sum(dtype=jnp.int32)
-
-
-def _count_dead_ends(action_space: Space, observation: Any) -> jax.Array:
-    legal = legal_actions(observation)
-    if legal is None:
-        return jnp.zeros((), jnp.int32)
-    return dead_ends(action_space, legal).sum(dtype=jnp.int32)

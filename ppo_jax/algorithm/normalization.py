@@ -82,9 +82,12 @@ def normalize(statistics: Statistics, x: jax.Array) -> jax.Array:
         statistics: The statistics of arrays [...].
         x: [..., *D], any batch of such arrays.
     """
-    axes = tuple(range(x.ndim - statistics.mean.ndim))
-    mean, variance = (jnp.expand_dims(moment, axes) for moment in statistics[1:])
+    # [...] to [1, ..., ...]: as many axes as x, so that nothing is broadcast by accident.
+    batch_axes = tuple(range(x.ndim - statistics.mean.ndim))
+    mean = jnp.expand_dims(statistics.mean, batch_axes)
+    variance = jnp.expand_dims(statistics.variance, batch_axes)
     scaled = (x - mean) * jax.lax.rsqrt(variance + EPSILON)
+    # Clipping alone would hide an infinity.
     return jnp.where(jnp.isfinite(x), jnp.clip(scaled, -CLIP, CLIP), jnp.nan)
 
 
@@ -107,30 +110,29 @@ def normalize_observation(statistics: Any, observation: Any) -> Any:
     return jax.tree.map(lambda x, of_x: x if x.dtype == bool else normalize(of_x, x), observation, statistics)
 
 
-def init_reward_scaler(num_envs: int) -> RewardScaler:
-    """Returns the scaler before the first reward of N environments."""
-    return RewardScaler(discounted=jnp.zeros(num_envs), statistics=init_statistics(()))
-
-
 def scale_rewards(
-    scaler: RewardScaler, reward: jax.Array, done: jax.Array, gamma: jax.Array | float
-) -> tuple[RewardScaler, jax.Array]:
+    scaler: RewardScaler | None, reward: jax.Array, done: jax.Array, gamma: jax.Array | float
+) -> tuple[RewardScaler | None, jax.Array]:
     """Divides rewards by the standard deviation of the discounted sums of rewards, and clips them to +-CLIP.
 
     The sum runs forward through an episode, G_t = gamma G_{t-1} + r_t. The mean is not subtracted: that
     would change which behaviour is best. The statistics include the rewards that they scale.
 
     Args:
-        scaler: The scaler before.
+        scaler: The scaler before; without one, rewards are left as they are.
         reward: [T, N].
         done: [T, N] bool.
         gamma: The discount.
     """
+    if scaler is None:
+        return None, reward
 
     def discount(discounted: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        reward, done = step
+        reward, done = step  # [N]
         total = gamma * discounted + reward
-        return jnp.where(done, 0.0, total), total
+        # The sum of the next episode starts at zero.
+        discounted = jnp.where(done, 0.0, total)
+        return discounted, total
 
     discounted, sums = jax.lax.scan(discount, scaler.discounted, (reward, done))
     statistics = merge(scaler.statistics, sums.reshape(-1))

@@ -18,7 +18,7 @@ from ppo_jax.algorithm.episodes import (
 from ppo_jax.algorithm.normalization import (
     RewardScaler,
     init_observation_statistics,
-    init_reward_scaler,
+    init_statistics,
     merge_observation,
     normalize_observation,
     scale_rewards,
@@ -85,13 +85,6 @@ class Trajectory(NamedTuple):
         return self.policy.log_prob(self.action)
 
 
-class _Drawn(NamedTuple):
-    """Everything random in one step, or in several with an axis in front."""
-
-    noise: jax.Array  # of the actions, [N, ...]
-    environment: Any  # of the transitions and resets, [N, ...]
-
-
 def collect(
     config: Config,
     environment: Environment,
@@ -115,26 +108,26 @@ def collect(
     Returns:
         Where they stand afterwards, the trajectory [T, N, ...], and the episodes that ended in it.
     """
-    num_envs = config.num_envs
 
-    def draw(num_steps: int, keys: jax.Array) -> _Drawn:
+    def draw(num_steps: int, keys: jax.Array) -> tuple[jax.Array, Any]:
         action_key, environment_key = keys
-        noise = draw_noise(environment.action_space, action_key, num_steps * num_envs)
-        return _Drawn(
-            noise=noise.reshape(num_steps, num_envs, *noise.shape[1:]),
-            environment=environment.draw(num_steps, num_envs, environment_key),
-        )
+        noise = draw_noise(environment.action_space, action_key, num_steps * config.num_envs)
+        noise = noise.reshape(num_steps, config.num_envs, *noise.shape[1:])  # [num_steps, N, ...]
+        return noise, environment.draw(num_steps, config.num_envs, environment_key)
 
-    def step(collector: Collector, drawn: _Drawn) -> tuple[Collector, tuple[Trajectory, EndedEpisodes]]:
+    def step(
+        collector: Collector, drawn: tuple[jax.Array, Any]
+    ) -> tuple[Collector, tuple[Trajectory, EndedEpisodes]]:
+        noise, of_environment = drawn
         # An observation is normalized by statistics that include it.
         statistics = merge_observation(collector.statistics, collector.observation)
         agent = Agent(params=params, statistics=statistics)
         observation, prediction = act(
             network, agent, collector.memory, collector.observation, collector.start
         )
-        action = prediction.policy.from_noise(drawn.noise)
+        action = prediction.policy.from_noise(noise)
         clipped = spaces.clip(environment.action_space, action)
-        state, time_step = environment.step(drawn.environment, collector.environment, clipped)
+        state, time_step = environment.step(of_environment, collector.environment, clipped)
         episodes, ended = record_step(collector.episodes, time_step.reward, time_step.done)
         experience = Trajectory(
             observation=observation,
@@ -161,13 +154,9 @@ def collect(
         draw, step, collector, key, config.num_steps, unroll=steps_per_turn(config)
     )
     episodes, summary = summarize(collector.episodes, ended)
-    collector = collector._replace(episodes=episodes)
-    if collector.reward_scaler is not None:
-        scaler, reward = scale_rewards(
-            collector.reward_scaler, trajectory.reward, trajectory.done, hyper.gamma
-        )
-        collector, trajectory = collector._replace(reward_scaler=scaler), trajectory._replace(reward=reward)
-    return collector, trajectory, summary
+    scaler, reward = scale_rewards(collector.reward_scaler, trajectory.reward, trajectory.done, hyper.gamma)
+    collector = collector._replace(episodes=episodes, reward_scaler=scaler)
+    return collector, trajectory._replace(reward=reward), summary
 
 
 def steps_per_turn(config: Config) -> int:
@@ -186,6 +175,7 @@ def init_collector(config: Config, environment: Environment, network: Network, k
     """
     num_envs = config.num_envs
     state, observation = environment.reset(num_envs, key)
+    scaler = RewardScaler(discounted=jnp.zeros(num_envs), statistics=init_statistics(()))
     return Collector(
         environment=state,
         observation=observation,
@@ -193,5 +183,5 @@ def init_collector(config: Config, environment: Environment, network: Network, k
         memory=network.init_memory(num_envs),
         episodes=init_episodes(num_envs),
         statistics=init_observation_statistics(observation) if config.normalize_observations else None,
-        reward_scaler=init_reward_scaler(num_envs) if config.normalize_rewards else None,
+        reward_scaler=scaler if config.normalize_rewards else None,
     )

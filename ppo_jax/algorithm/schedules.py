@@ -98,5 +98,6 @@ def adapt_kl_coefficient(
         kl: d, the mean KL(pi_old || pi) after the update, [].
         desired_kl: d_targ, positive.
     """
-    lower = jnp.where(kl < desired_kl / TOLERANCE, kl_coefficient / PENALTY_FACTOR, kl_coefficient)
-    return jnp.where(kl > desired_kl * TOLERANCE, kl_coefficient * PENALTY_FACTOR, lower)
+    halved, doubled = kl_coefficient / PENALTY_FACTOR, kl_coefficient * PENALTY_FACTOR
+    is_low, is_high = kl < desired_kl / TOLERANCE, kl > desired_kl * TOLERANCE
+    return jnp.where(is_high, doubled, jnp.where(is_low, halved, kl_coefficient))

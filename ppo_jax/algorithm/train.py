@@ -1,6 +1,7 @@
 """Proximal Policy Optimization: Algorithm 1 of Schulman et al. 2017, and the loop around it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -148,10 +149,7 @@ def make_ppo(
             horizon=jnp.asarray(config.num_updates, jnp.int32),
         )
 
-    def step(hyper: Hyperparams, state: TrainState) -> tuple[TrainState, Metrics]:
-        return iterate(config, environment, network, hyper, state)
-
-    return PPO(init=init, step=step)
+    return PPO(init=init, step=partial(iterate, config, environment, network))
 
 
 def train(
@@ -177,10 +175,13 @@ def train(
         UsageError: With every mistake in the configuration. Hyperparameters that are being traced
             have no values to check: under `jax.jit`, call `validate(config, hyper)` before.
     """
+    # What is being traced has no value to validate; the default takes its place there.
     known = {name: x for name, x in hyper._asdict().items() if not isinstance(x, Tracer)}
     validate(config, Hyperparams(**known), environment)
+
     ppo = make_ppo(config, environment, make_network)
-    return advance(ppo, config.num_updates, hyper, ppo.init(hyper, key))
+    state = ppo.init(hyper, key)
+    return advance(ppo, config.num_updates, hyper, state)
 
 
 def advance(
@@ -210,12 +211,15 @@ def advance(
     def body(index: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
         state, history = carry
         state, metrics = ppo.step(hyper, state)
-        return state, jax.tree.map(lambda rows, row: rows.at[index].set(row), history, metrics)
+
+        # Each scalar goes into the row of its update, [capacity].
+        history = jax.tree.map(lambda rows, row: rows.at[index].set(row), history, metrics)
+        return state, history
 
     num_updates = capacity if num_updates is None else num_updates
     return jax.lax.fori_loop(0, num_updates, body, (state, make_room(capacity)))
 
 
 def agent_of(state: TrainState) -> Agent:
-    """Returns the agent that a training has brought about."""
+    """Returns the agent as it is in a state of the training."""
     return Agent(params=state.learner.params, statistics=state.collector.statistics)

@@ -1,5 +1,6 @@
 """Learning from one batch: K epochs of shuffled minibatches, one Adam step each (Algorithm 1)."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,6 @@ from ppo_jax.fast.loops import scan_until
 from ppo_jax.fast.shuffle import shuffle
 from ppo_jax.networks.network import Network, Params
 
-# Stands in for a bound of inf: optax scales by bound / norm, and inf / inf would be NaN.
 MAX_FLOAT = jnp.finfo(jnp.float32).max
 
 
@@ -70,14 +70,9 @@ def improve(
     else:  # [T, N, ...] to [B, ...]
         units, num_units = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), batch), config.batch_size
 
-    def draw_order(key: jax.Array) -> jax.Array:
-        return shuffle(key, num_units).reshape(config.num_minibatches, -1)
-
     def gradient_step(learner: Learner, minibatch: Samples) -> tuple[Learner, UpdateInfo]:
-        def loss(params: Params) -> tuple[jax.Array, LossInfo]:
-            return ppo_loss(config, network, hyper, params, minibatch)
-
-        grads, info = jax.grad(loss, has_aux=True)(learner.params)
+        loss = partial(ppo_loss, config, network, hyper)
+        grads, info = jax.grad(loss, has_aux=True)(learner.params, minibatch)
         gradient, unravel = ravel_pytree(grads)  # one vector: few large operations instead of many small
         step, optimizer = make_optimizer(hyper).update(gradient, learner.optimizer)
         params = jax.tree.map(jnp.add, learner.params, unravel(step))  # pyright: ignore
@@ -86,19 +81,20 @@ def improve(
         return learner._replace(params=params, optimizer=optimizer), info
 
     def epoch(learner: Learner, order: jax.Array) -> tuple[Learner, UpdateInfo]:
-        # All minibatches are gathered at once, [num_minibatches, M, ...] or [num_minibatches, n, T, ...].
+        # All minibatches are gathered at once, which costs less than one gather per gradient step:
+        # [num_minibatches, M, ...], or [num_minibatches, n, T, ...] with memory.
         minibatches = jax.tree.map(lambda x: jnp.take(x, order, axis=0), units)
         learner, info = jax.lax.scan(gradient_step, learner, minibatches)
-        return learner, jax.tree.map(jnp.mean, info)._replace(num_epochs=jnp.ones((), jnp.int32))
+        info = jax.tree.map(jnp.mean, info)
+        return learner, info._replace(num_epochs=jnp.ones((), jnp.int32))
 
-    def kl_exceeds_limit(info: UpdateInfo) -> jax.Array:
-        return info.loss.approx_kl > hyper.target_kl
-
-    orders = jax.vmap(draw_order)(jax.random.split(key, config.num_epochs))  # [K, num_minibatches, ...]
+    keys = jax.random.split(key, config.num_epochs)
+    orders = jax.vmap(partial(shuffle, size=num_units))(keys)  # [K, B] or [K, N]
+    orders = orders.reshape(config.num_epochs, config.num_minibatches, -1)
     if hyper.target_kl is None:  # without the early stop, whose `cond` would slow down a vmapped training
         learner, info = jax.lax.scan(epoch, learner, orders)
     else:
-        learner, info = scan_until(kl_exceeds_limit, epoch, learner, orders)
+        learner, info = scan_until(lambda info: info.loss.approx_kl > hyper.target_kl, epoch, learner, orders)
 
     if config.measures_kl:
         policy = network.unroll(learner.params, units.memory, units.observation, units.start).policy
@@ -119,13 +115,17 @@ def init_learner(network: Network, hyper: Hyperparams, key: jax.Array) -> Learne
     """
     params = network.init(key)
     vector, _ = ravel_pytree(params)
-    optimizer = make_optimizer(hyper).init(vector)
-    return Learner(params=params, optimizer=optimizer, steering=init_steering())
+    return Learner(
+        params=params,
+        optimizer=make_optimizer(hyper).init(vector),
+        steering=init_steering(),
+    )
 
 
 def make_optimizer(hyper: Hyperparams) -> optax.GradientTransformation:
     """Makes Adam behind a bound on the global norm; made inside the trace, so that every number is traced."""
     return optax.chain(
+        # A bound of inf would become inf / inf = NaN: optax scales by bound / norm.
         optax.clip_by_global_norm(jnp.minimum(hyper.max_grad_norm, MAX_FLOAT)),
         optax.scale_by_adam(eps=hyper.adam_epsilon),
         optax.scale_by_learning_rate(hyper.learning_rate),

@@ -1,6 +1,6 @@
 """Modules that are imported only when something in them is used.
 
-`importlib.util.LazyLoader` does not serve here: the `import` statement itself reads the `__spec__` of a module
+`importlib.util.LazyLoader` does not serve here: an `import` statement reads the `__spec__` of a module
 that is already in `sys.modules`, which makes a lazy module load at once (Python 3.11 and 3.12).
 """
 

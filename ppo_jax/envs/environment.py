@@ -179,6 +179,7 @@ def make_batched(dynamics: Dynamics) -> Environment:
         state, observation = reset(num_steps * num_envs, reset_key)
         keys = jax.random.split(step_key, num_steps * num_envs)
         drawn = Drawn(keys=keys, state=state, observation=observation)
+        # [num_steps * N, ...] to [num_steps, N, ...]
         return jax.tree.map(lambda x: x.reshape(num_steps, num_envs, *x.shape[1:]), drawn)
 
     def step(drawn: Drawn, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
@@ -214,6 +215,7 @@ def choose(mask: jax.Array, if_true: Any, if_false: Any) -> Any:
 
     def choose_leaf(yes: jax.Array, no: jax.Array) -> jax.Array:
         yes = jnp.asarray(yes)
-        return jnp.where(mask.reshape(mask.shape + (1,) * (yes.ndim - 1)), yes, no)
+        axes = (1,) * (yes.ndim - 1)
+        return jnp.where(mask.reshape(mask.shape + axes), yes, no)
 
     return jax.tree.map(choose_leaf, if_true, if_false)

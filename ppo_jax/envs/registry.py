@@ -76,4 +76,5 @@ def problems(name: object) -> list[str]:
     known = (*ENVIRONMENTS, *registered)
     if name in known:
         return []
+
     return [f"env = {name!r} is not a known environment; {closest(str(name), known)}"]

@@ -1,6 +1,7 @@
 """Loops that give the same values as a plainer form, sooner. Each says what it equals."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,10 +25,6 @@ def map_where(mask: jax.Array, f: Callable[[Any], jax.Array], inputs: Any, other
     batch, size = mask.shape[1], mask.size
     rows = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), inputs)  # [T * N, ...]
 
-    def any_left(carry: tuple[jax.Array, jax.Array]) -> jax.Array:
-        left, _ = carry
-        return left.any()
-
     def compute_some(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         left, values = carry
         # The first N places that are left. If there are fewer, the rest points past the end: it reads
@@ -37,7 +34,7 @@ def map_where(mask: jax.Array, f: Callable[[Any], jax.Array], inputs: Any, other
         return left.at[index].set(False, mode="drop"), values.at[index].set(computed, mode="drop")
 
     start = mask.reshape(-1), otherwise.reshape(-1)
-    _, values = jax.lax.while_loop(any_left, compute_some, start)
+    _, values = jax.lax.while_loop(lambda carry: carry[0].any(), compute_some, start)
     return values.reshape(mask.shape)
 
 
@@ -65,7 +62,8 @@ def scan_until(
         carry, y = jax.lax.cond(done, skip, body, carry, x)
         return (carry, done | stop(y)), y
 
-    (carry, _), ys = jax.lax.scan(step, (carry, jnp.zeros((), bool)), xs)
+    start = carry, jnp.zeros((), bool)
+    (carry, _), ys = jax.lax.scan(step, start, xs)
     return carry, ys
 
 
@@ -117,8 +115,5 @@ def map_in_cache(f: Callable[[Any], Any], inputs: Any) -> Any:
     if num_steps * num_envs <= CACHED_SAMPLES:
         return f(inputs)
     steps_at_once = max(1, CACHED_SAMPLES // num_envs)
-
-    def in_pieces(inputs: Any) -> Any:
-        return jax.lax.map(f, inputs, batch_size=steps_at_once)
-
+    in_pieces = partial(jax.lax.map, f, batch_size=steps_at_once)
     return jax.lax.platform_dependent(inputs, cpu=in_pieces, default=f)

@@ -1,6 +1,6 @@
 """The matrix product of a dense layer, with a gradient that suits narrow layers on a CPU."""
 
-import functools
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 NARROW = 8  # features or outputs of a layer, up to which a transposed copy costs next to nothing
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def matmul(precision: str, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Equals `jnp.matmul(x, kernel)`; derivatives are in reverse mode only.
 
@@ -37,12 +37,7 @@ def _backward(
     x, kernel = operands
     num_features, num_outputs = kernel.shape
 
-    def plain(x: jax.Array, slope: jax.Array) -> jax.Array:
-        return kernel_gradient(precision, x, slope)
-
-    def narrow(x: jax.Array, slope: jax.Array) -> jax.Array:
-        return narrow_kernel_gradient(precision, x, slope)
-
+    plain, narrow = partial(kernel_gradient, precision), partial(narrow_kernel_gradient, precision)
     of_x = jnp.matmul(slope, kernel.T, precision=precision)
     rows = x.reshape(-1, num_features), slope.reshape(-1, num_outputs)  # [M, I], [M, O]
     on_cpu = narrow if min(num_features, num_outputs) <= NARROW else plain
@@ -62,8 +57,10 @@ def narrow_kernel_gradient(precision: str, x: jax.Array, slope: jax.Array) -> ja
     """
     fix = jax.lax.optimization_barrier
     if x.shape[1] < slope.shape[1]:
-        return jnp.matmul(fix(x.T), slope, precision=precision)
-    return fix(jnp.matmul(fix(slope.T), x, precision=precision)).T
+        rows = fix(x.T)  # [I, M]
+        return jnp.matmul(rows, slope, precision=precision)
+    rows = fix(slope.T)  # [O, M]
+    return fix(jnp.matmul(rows, x, precision=precision)).T
 
 
 matmul.defvjp(_forward, _backward)

@@ -37,28 +37,29 @@ def shuffle(key: jax.Array, size: int) -> jax.Array:
     round_keys = jax.random.bits(key, (ROUNDS, 2))
 
     def permute(index: jax.Array) -> jax.Array:
-        left, right = index // columns, index % columns
+        left, right = index // columns, index % columns  # [size] uint32
         for left_key, right_key in round_keys:
             left = (left + _hash(left_key, right) % rows) % rows
             right = (right + _hash(right_key, left) % columns) % columns
+
         return left * columns + right
-
-    def any_outside(places: jax.Array) -> jax.Array:
-        return jnp.any(places >= size)
-
-    def walk(places: jax.Array) -> jax.Array:
-        return jnp.where(places < size, places, permute(places))
 
     places = permute(jnp.arange(size, dtype=jnp.uint32))
     if rows * columns > size:
-        places = jax.lax.while_loop(any_outside, walk, places)
+        places = jax.lax.while_loop(
+            lambda places: jnp.any(places >= size),
+            lambda places: jnp.where(places < size, places, permute(places)),
+            places,
+        )
     return places.astype(jnp.int32)
 
 
 def _board(size: int) -> tuple[int, int]:
     """Sides of a nearly square board of at least `size` squares, of exactly as many if there is one."""
     root = math.isqrt(size - 1) + 1  # rounded up
-    divisors = (side for side in range(root, 2 * root) if size % side == 0 and (side < size or size < 3))
+    # A side that divides the size leaves no square outside; a board of a single column would not shuffle.
+    sides = range(root, 2 * root)
+    divisors = (side for side in sides if size % side == 0 and (side < size or size < 3))
     rows = next(divisors, root)
     return rows, -(-size // rows)
 

@@ -33,9 +33,15 @@ class Categorical(NamedTuple):
     @property
     def log_probs(self) -> jax.Array:
         """[..., A], normalized log-probabilities."""
-        if self.logits.shape[-1] > FEW_ACTIONS:
+        num_actions = self.logits.shape[-1]
+        if num_actions > FEW_ACTIONS:
             return jax.nn.log_softmax(self.logits)
-        return self.logits - _log_sum_exp(self.logits)[..., None]
+        # An action at a time: XLA's reductions over an axis of two or three elements take several times
+        # as long on a CPU.
+        each = [self.logits[..., i] for i in range(num_actions)]
+        largest = jax.lax.stop_gradient(reduce(jnp.maximum, each))
+        log_sum = largest + jnp.log(reduce(jnp.add, [jnp.exp(logit - largest) for logit in each]))
+        return self.logits - log_sum[..., None]
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draws actions, [...] int32."""
@@ -49,10 +55,11 @@ class Categorical(NamedTuple):
         Args:
             noise: Uniform in [0, 1), [...].
         """
-        weights = jnp.exp(self.logits - self.logits.max(axis=-1, keepdims=True))
+        weights = jnp.exp(self.logits - self.logits.max(axis=-1, keepdims=True))  # [..., A]
         possible = weights > 0
         cumulative = jnp.where(possible, jnp.cumsum(weights, axis=-1), 0.0)
-        threshold = noise[..., None] * cumulative.max(axis=-1, keepdims=True)  # less than the largest
+        # Less than the largest of them, so that some action exceeds it.
+        threshold = noise[..., None] * cumulative.max(axis=-1, keepdims=True)
         return jnp.argmax(possible & (cumulative > threshold), axis=-1).astype(jnp.int32)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
@@ -146,7 +153,10 @@ class DiagonalGaussian(NamedTuple):
         """Returns KL(self || other) in nats, [...]."""
         distance = (self.mean - other.mean) * jnp.exp(-other.log_std)
         log_ratio = self.log_std - other.log_std
-        return 0.5 * (jnp.expm1(2 * log_ratio) - 2 * log_ratio + distance**2).sum(axis=-1)
+        # With expm1, the divergence of nearly equal distributions keeps its digits.
+        excess = jnp.expm1(2 * log_ratio) - 2 * log_ratio
+        divergence = 0.5 * (excess + distance**2)  # of each component, [..., A]
+        return divergence.sum(axis=-1)
 
 
 Distribution = Categorical | MultiCategorical | DiagonalGaussian
@@ -224,9 +234,12 @@ def make_distribution(
 
 def dead_ends(action_space: Space, legal: jax.Array) -> jax.Array:
     """Returns where some component of an action has no legal value, [..., num_outputs] bool to [...]."""
-    nums = action_space.nums if isinstance(action_space, MultiDiscrete) else (legal.shape[-1],)
-    possible = [part.any(axis=-1) for part in _split(nums, legal)]
-    return ~jnp.stack(possible).all(axis=0)
+    components = [legal]
+    if isinstance(action_space, MultiDiscrete):
+        components = _split(action_space.nums, legal)
+    # Some value of each component, [C, ...], has to be legal.
+    possible = jnp.stack([component.any(axis=-1) for component in components])
+    return ~possible.all(axis=0)
 
 
 def _split(nums: tuple[int, ...], x: jax.Array) -> list[jax.Array]:
@@ -234,27 +247,11 @@ def _split(nums: tuple[int, ...], x: jax.Array) -> list[jax.Array]:
     return jnp.split(x, list(accumulate(nums))[:-1], axis=-1)
 
 
-def _log_sum_exp(logits: jax.Array) -> jax.Array:
-    """Returns log(sum(exp(logits))) over the last axis, [..., A] to [...], an action at a time.
-
-    XLA's reductions over an axis of two or three elements take several times as long on a CPU.
-    """
-    each = [logits[..., i] for i in range(logits.shape[-1])]
-    largest = jax.lax.stop_gradient(reduce(jnp.maximum, each))
-    return largest + jnp.log(reduce(jnp.add, [jnp.exp(logit - largest) for logit in each]))
-
-
-def _clip_log_std(log_std: jax.Array) -> jax.Array:
-    """Clips to MIN_LOG_STD and MAX_LOG_STD, but lets gradients pass.
-
-    Otherwise a standard deviation that has left the range could never learn to come back.
-    """
-    return log_std + jax.lax.stop_gradient(jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD) - log_std)
-
-
 def _categorical(logits: jax.Array, legal: jax.Array | None) -> Categorical:
     if legal is None:
         return Categorical(logits)
+
+    # Where nothing is legal, everything is allowed: no distribution could be made otherwise.
     allowed = legal | ~legal.any(axis=-1, keepdims=True)
     return Categorical(jnp.where(allowed, logits, ILLEGAL))
 
@@ -268,5 +265,7 @@ def _gaussian(
     bounded = jnp.isfinite(low) & jnp.isfinite(high)
     middle = jnp.where(bounded, low / 2 + high / 2, jnp.clip(0.0, low, high))
     scale = jnp.where(bounded, high / 2 - low / 2, 1.0)
-    log_std = _clip_log_std(log_std).reshape(scale.shape) + jnp.log(scale)
+    # Clipped, but gradients pass: a deviation that has left the range can learn to come back.
+    clipped = log_std + jax.lax.stop_gradient(jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD) - log_std)
+    log_std = clipped.reshape(scale.shape) + jnp.log(scale)
     return DiagonalGaussian(mean=middle + scale * outputs, log_std=jnp.broadcast_to(log_std, outputs.shape))

@@ -5,6 +5,7 @@ the towers are made with is not known here.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -114,7 +115,8 @@ def shared(tower: Tower, action_space: Space) -> Network:
 
     def outputs_of(params: Params, memory: Memory, observation: Any) -> tuple[jax.Array, jax.Array, Memory]:
         outputs, after = tower.apply(params["shared"], memory["shared"], actor_features(observation))
-        return outputs[..., :-1], outputs[..., -1], {"shared": after}
+        policy, value = outputs[..., :-1], outputs[..., -1]
+        return policy, value, {"shared": after}
 
     return _assemble({"shared": tower}, outputs_of, action_space)
 
@@ -133,7 +135,11 @@ def memoryless(
     """
 
     def apply(params: Params, memory: Memory, observation: Any, start: Any) -> Prediction:
-        return Prediction(policy=policy(params, observation), value=value(params, observation), memory=())
+        return Prediction(
+            policy=policy(params, observation),
+            value=value(params, observation),
+            memory=(),
+        )
 
     return Network(init=init, init_memory=lambda num_envs: (), apply=apply, unroll=apply, remembers=False)
 
@@ -142,9 +148,11 @@ def _assemble(towers: dict[str, Tower], outputs_of: Callable, action_space: Spac
     """Makes a network of towers, and of a function from their outputs to logits or mean, value and memory."""
 
     def init(key: jax.Array) -> Params:
+        # A key for each tower; a shared one uses the first alone.
         keys = jax.random.split(key)
         params = {name: tower.init(key) for (name, tower), key in zip(towers.items(), keys, strict=False)}
         if isinstance(action_space, Box):
+            # The same in all states; 0 is the scale of the actions.
             params["log_std"] = jnp.zeros(num_outputs(action_space))
         return params
 
@@ -152,9 +160,12 @@ def _assemble(towers: dict[str, Tower], outputs_of: Callable, action_space: Spac
         return {name: tower.init_memory(num_envs) for name, tower in towers.items()}
 
     def apply(params: Params, memory: Memory, observation: Any, start: Any) -> Prediction:
+        # Where an episode starts, nothing of the one before is remembered.
         memory = jax.tree.map(lambda x: jnp.where(start[..., None], 0.0, x), memory)
         outputs, value, memory = outputs_of(params, memory, observation)
-        policy = make_distribution(action_space, outputs, params.get("log_std"), legal_actions(observation))
+
+        legal = legal_actions(observation)
+        policy = make_distribution(action_space, outputs, params.get("log_std"), legal)
         return Prediction(policy=policy, value=value, memory=memory)
 
     remembers = any(tower.remembers for tower in towers.values())
@@ -162,30 +173,26 @@ def _assemble(towers: dict[str, Tower], outputs_of: Callable, action_space: Spac
         init=init,
         init_memory=init_memory,
         apply=apply,
-        unroll=_unroll_with(apply) if remembers else apply,
+        unroll=partial(_unroll, apply) if remembers else apply,
         remembers=remembers,
     )
 
 
-def _unroll_with(apply: Callable) -> Callable:
-    """Makes the function that steps through sequences [n, T].
+def _unroll(
+    apply: Callable, params: Params, memory: Memory, observation: Any, start: jax.Array
+) -> Prediction:
+    """Steps through sequences [n, T].
 
     Of the stored memories [n, T, H], one before each step, it uses only the first of each sequence. It
     computes the later ones again, so that gradients pass through them.
     """
 
-    def unroll(params: Params, memory: Memory, observation: Any, start: jax.Array) -> Prediction:
-        def step(memory: Memory, inputs: tuple[Any, jax.Array]) -> tuple[Memory, Prediction]:
-            prediction = apply(params, memory, *inputs)
-            return prediction.memory, prediction
+    def step(memory: Memory, inputs: tuple[Any, jax.Array]) -> tuple[Memory, Prediction]:
+        observation, start = inputs  # [n, ...]
+        prediction = apply(params, memory, observation, start)
+        return prediction.memory, prediction
 
-        first = jax.tree.map(lambda x: x[:, 0], memory)  # [n, H]
-        inputs = _swap_axes((observation, start))  # [T, n, ...]
-        _, predictions = jax.lax.scan(step, first, inputs)
-        return _swap_axes(predictions)  # [n, T, ...]
-
-    return unroll
-
-
-def _swap_axes(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
+    first = jax.tree.map(lambda x: x[:, 0], memory)  # [n, H]
+    inputs = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (observation, start))  # [T, n, ...]
+    _, predictions = jax.lax.scan(step, first, inputs)
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), predictions)  # [n, T, ...]

@@ -1,4 +1,7 @@
-"""Tuned configurations, one TOML file each, with the result they were recorded with."""
+"""Tuned configurations, one TOML file each, with the result that was recorded for it.
+
+`benchmarks/quotes.py` writes the table `recorded` of each file from the record that it names.
+"""
 
 import tomllib
 from pathlib import Path
@@ -14,13 +17,13 @@ def preset(name: str) -> tuple[Config, Hyperparams]:
     """Loads a preset.
 
     Args:
-        name: One of `names()`, such as "CartPole-v1".
+        name: The name of a preset, such as "CartPole-v1".
 
     Returns:
         The static and the traced part of the run.
 
     Raises:
-        UsageError: If there is no such preset; it names the closest ones.
+        UsageError: If there is no such preset; the message names the closest ones.
     """
     content = read(name)
     hyper = Hyperparams(**{field: float(value) for field, value in content["hyper"].items()})
@@ -33,10 +36,10 @@ def names() -> list[str]:
 
 
 def read(name: str) -> dict[str, Any]:
-    """Reads the whole file of a preset: tables `config`, `hyper` and `recorded`.
+    """Reads the whole file of a preset: the tables `config`, `hyper` and `recorded`.
 
     Args:
-        name: One of `names()`.
+        name: The name of a preset.
 
     Raises:
         UsageError: If there is no such preset.

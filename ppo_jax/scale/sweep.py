@@ -1,5 +1,7 @@
 """Many runs in one compilation: every point of a grid of hyperparameters from every seed."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -43,9 +45,7 @@ def sweep(
             "an array [H], no field of a higher rank, and keys [S] as `jax.random.split` makes them"
         )
 
-    def train_one(hyper: Hyperparams, key: jax.Array) -> tuple[TrainState, Metrics]:
-        return train(config, hyper, key, environment, make_network)
-
+    train_one = partial(train, config, environment=environment, make_network=make_network)
     axes = Hyperparams(**{name: 0 if ranks.get(name) else None for name in hyper._fields})  # pyright: ignore
     over_seeds = jax.vmap(train_one, in_axes=(None, 0))
     return jax.vmap(over_seeds, in_axes=(axes, None))(hyper, keys)

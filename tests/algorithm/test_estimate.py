@@ -1,7 +1,5 @@
 """Values, advantages and targets of a trajectory."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,7 +55,7 @@ def trajectory_of(terminated, truncated):
 def successors_of(trajectory):
     """What `successor_values` makes of a trajectory, by a network without memory."""
     value, memory = NETWORK.value(PARAMS, trajectory.observation), NETWORK.init_memory(N)
-    return successor_values(partial(NETWORK.apply, PARAMS), trajectory, value, memory)
+    return successor_values(NETWORK, PARAMS, trajectory, value, memory)
 
 
 @every_kind_of_end

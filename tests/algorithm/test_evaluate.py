@@ -13,11 +13,12 @@ import pytest
 from ppo_jax.algorithm.evaluate import evaluate
 from ppo_jax.algorithm.normalization import Statistics
 from ppo_jax.config import Config
-from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
 from ppo_jax.networks.flax import make_network
 from tests.support import probes
 from tests.support.linear import make_linear_network
+from tests.support.stepping import step
 
 E = 7
 CONFIG = Config(hidden_sizes=(8,))
@@ -38,7 +39,7 @@ def run(environment, key=0, **options):
 def loop(key, greedy):
     """Returns and lengths of E episodes of CartPole, one step at a time, in Python."""
     network, params = network_of(CARTPOLE)
-    act, step = jax.jit(network.policy), jax.jit(CARTPOLE.step)
+    act, take_step = jax.jit(network.policy), jax.jit(partial(step, CARTPOLE))
     reset_key, key = jax.random.split(jax.random.key(key))
     state, observation = CARTPOLE.reset(E, reset_key)
     returns, ended = np.zeros(E), np.full(E, -1)
@@ -46,7 +47,7 @@ def loop(key, greedy):
         key, action_key, environment_key = jax.random.split(key, 3)
         policy = act(params, observation)
         action = policy.logits.argmax(-1) if greedy else policy.sample(action_key)
-        state, time_step = step(environment_key, state, action)
+        state, time_step = take_step(environment_key, state, action)
         observation = time_step.observation
         returns += np.where(ended < 0, time_step.reward, 0)
         ended = np.where((ended < 0) & np.asarray(time_step.done), time, ended)

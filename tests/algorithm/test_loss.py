@@ -14,9 +14,9 @@ from ppo_jax.algorithm.loss import (
     Samples,
     approximate_kl,
     clipped_surrogate,
-    normalize,
     ppo_loss,
     probability_ratio,
+    standardize,
     value_error,
 )
 from ppo_jax.config import Config, Hyperparams
@@ -214,16 +214,16 @@ def test_the_estimated_divergence_is_never_negative_and_right_on_average():
 
 
 def test_normalized_advantages_have_mean_zero_and_deviation_one():
-    normalized = normalize(jnp.array([3.0, -1.0, 5.0, 10.0]))
+    normalized = standardize(jnp.array([3.0, -1.0, 5.0, 10.0]))
     np.testing.assert_allclose((normalized.mean(), normalized.std()), (0, 1), atol=1e-6)
 
 
 def test_equal_advantages_normalize_to_zero():
-    np.testing.assert_array_equal(normalize(jnp.full(4, 3.0)), jnp.zeros(4))
+    np.testing.assert_array_equal(standardize(jnp.full(4, 3.0)), jnp.zeros(4))
 
 
 def test_a_single_advantage_is_not_normalized():
-    np.testing.assert_array_equal(normalize(jnp.array([3.0])), [3.0])
+    np.testing.assert_array_equal(standardize(jnp.array([3.0])), [3.0])
 
 
 def test_loss_and_info_are_float32_scalars():

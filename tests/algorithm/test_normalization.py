@@ -19,7 +19,7 @@ from ppo_jax.algorithm.normalization import (
     normalize_observation,
     scale_rewards,
 )
-from ppo_jax.algorithm.rollout import init_collector, rollout
+from ppo_jax.algorithm.rollout import collect, init_collector
 from ppo_jax.algorithm.train import train
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Dynamics, Observation, Transition, make_batched
@@ -239,10 +239,10 @@ PARAMS = jax.tree.map(lambda x: 3 * x, NETWORK.init(jax.random.key(1)))
 
 def two_rollouts(config):
     """The collector and the episodes after two rollouts, and both trajectories as one, [2T, N, ...]."""
-    collect = jax.jit(partial(rollout, config, WEATHER, NETWORK, Hyperparams()))
+    run = jax.jit(partial(collect, config, WEATHER, NETWORK, Hyperparams()))
     collector = init_collector(config, WEATHER, NETWORK, jax.random.key(2))
-    collector, first, _ = collect(jax.random.key(3), PARAMS, collector)
-    collector, second, episodes = collect(jax.random.key(4), PARAMS, collector)
+    collector, first, _ = run(jax.random.key(3), PARAMS, collector)
+    collector, second, episodes = run(jax.random.key(4), PARAMS, collector)
     return collector, jax.tree.map(lambda *halves: np.concatenate(halves), first, second), episodes
 
 

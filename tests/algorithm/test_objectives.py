@@ -12,7 +12,7 @@ import pytest
 
 from ppo_jax.algorithm.estimate import estimate
 from ppo_jax.algorithm.loss import Samples, kl_penalized_surrogate, ppo_loss, unclipped_surrogate
-from ppo_jax.algorithm.rollout import init_collector, rollout
+from ppo_jax.algorithm.rollout import collect, init_collector
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.networks.distributions import Categorical, DiagonalGaussian
 from ppo_jax.networks.network import Network, memoryless
@@ -203,7 +203,7 @@ def estimated(config, key):
     network = make_linear_network(config, environment.observation_space, environment.action_space, None)
     params = network.init(key)
     collector = init_collector(config, environment, network, key)
-    _, trajectory, _ = rollout(config, environment, network, HYPER, key, params, collector)
+    _, trajectory, _ = collect(config, environment, network, HYPER, key, params, collector)
     return estimate(config, network, HYPER, params, trajectory)
 
 

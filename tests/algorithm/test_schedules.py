@@ -13,7 +13,7 @@ import pytest
 
 from ppo_jax.algorithm.schedules import adapt_kl_coefficient, at_update, init_steering, steer
 from ppo_jax.algorithm.train import make_ppo, train
-from ppo_jax.algorithm.update import init_learner, update
+from ppo_jax.algorithm.update import improve, init_learner
 from ppo_jax.config import Config, Hyperparams
 from tests.support import oracles, oracles_continuous, probes
 from tests.support.counted import Counted
@@ -260,7 +260,7 @@ BATCH = make_batch()
 @partial(jax.jit, static_argnums=0)
 def one_update(config, hyper):
     learner = init_learner(NETWORK, hyper, jax.random.key(0))._replace(params=PARAMS)
-    return update(config, NETWORK, hyper, jax.random.key(0), learner, BATCH)
+    return improve(config, NETWORK, hyper, jax.random.key(0), learner, BATCH)
 
 
 def epochs(num_epochs, **others):

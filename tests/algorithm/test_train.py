@@ -182,7 +182,7 @@ import jax
 from ppo_jax.config import Hyperparams
 from ppo_jax.algorithm.train import train
 from tests.support.bits import digest
-from tests.test_train import CONFIG, KEYS
+from tests.algorithm.test_train import CONFIG, KEYS
 print(digest(jax.jit(train, static_argnums=0)(CONFIG, Hyperparams(), KEYS[0])))
 """
     assert python(program, timeout=240) == digest(singles[0])

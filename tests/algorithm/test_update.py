@@ -11,7 +11,7 @@ import pytest
 
 from ppo_jax.algorithm.loss import Samples
 from ppo_jax.algorithm.schedules import at_update, init_steering
-from ppo_jax.algorithm.update import init_learner, update
+from ppo_jax.algorithm.update import improve, init_learner
 from ppo_jax.config import Config, Hyperparams
 from tests.support import oracles
 from tests.support.linear import as_oracle, linear_network, random_params, random_samples
@@ -19,7 +19,7 @@ from tests.support.linear import as_oracle, linear_network, random_params, rando
 NETWORK = linear_network()
 STILL = Hyperparams(learning_rate=0.0)  # moves nothing but Adam
 FAST = Hyperparams(learning_rate=0.1)
-compiled_update = jax.jit(update, static_argnums=(0, 1))
+compiled_update = jax.jit(improve, static_argnums=(0, 1))
 
 
 def make_config(num_steps=6, num_envs=4, num_epochs=3, num_minibatches=4, num_updates=1, **others):
@@ -55,7 +55,7 @@ def orders_of_update(config, seen, key):
     """The numbers of the samples as they were used in one update, [K, B]."""
     seen.clear()
     params = jax.tree.map(jnp.zeros_like, NETWORK.init(key))
-    update(config, NETWORK, STILL, key, make_learner(params), numbered_batch(config))
+    improve(config, NETWORK, STILL, key, make_learner(params), numbered_batch(config))
     jax.effects_barrier()
     assert [len(minibatch.value) for minibatch in seen] == [config.minibatch_size] * len(seen)
     return np.concatenate([minibatch.value for minibatch in seen]).reshape(config.num_epochs, -1)
@@ -137,7 +137,7 @@ def test_a_rate_of_zero_moves_nothing_but_adam():
 
 def test_three_learning_rates_are_one_trace():
     config = make_config()
-    traced = jax.jit(chex.assert_max_traces(lambda *rest: update(config, NETWORK, *rest), n=1))
+    traced = jax.jit(chex.assert_max_traces(lambda *rest: improve(config, NETWORK, *rest), n=1))
     for rate in (1e-4, 1e-3, 1e-2):
         hyper = Hyperparams(learning_rate=rate)
         params, batch = random_start(config)
@@ -160,7 +160,7 @@ def test_every_sample_may_be_a_minibatch_of_its_own():
 def test_an_update_reports_means_over_its_gradient_steps(seen):
     config = make_config(num_epochs=2)
     params, batch = random_start(config)
-    _, info = update(config, NETWORK, STILL, jax.random.key(0), make_learner(params), batch)
+    _, info = improve(config, NETWORK, STILL, jax.random.key(0), make_learner(params), batch)
     jax.effects_barrier()
     knobs = oracles.Knobs(*(getattr(Hyperparams(), name) for name in oracles.Knobs._fields))
     losses = [oracles.ppo_loss(params, as_oracle(part), knobs, True) for part in seen]

@@ -11,6 +11,7 @@ from scipy import stats
 
 from ppo_jax.envs.environment import Dynamics, Transition, make_batched
 from ppo_jax.spaces import Box, Discrete
+from tests.support.stepping import step
 
 N = 4
 
@@ -64,7 +65,7 @@ def played():
     """States and observations before and after one step in which each copy goes on differently."""
     state, observation = ENVIRONMENT.reset(N, jax.random.key(0))
     action = jnp.array([GO, TERMINATE, TRUNCATE, BOTH])
-    stepped, time_step = ENVIRONMENT.step(jax.random.key(1), state, action)
+    stepped, time_step = step(ENVIRONMENT, jax.random.key(1), state, action)
     return state, observation, action, stepped, time_step
 
 
@@ -136,20 +137,20 @@ def test_each_copy_draws_its_own_randomness(played):
 def test_resets_and_steps_do_not_share_keys():
     """A state drawn by a reset must not repeat the noise of the step that led to it."""
     state, _ = ENVIRONMENT.reset(N, jax.random.key(2))
-    _, time_step = ENVIRONMENT.step(jax.random.key(3), state, jnp.full(N, TERMINATE))
+    _, time_step = step(ENVIRONMENT, jax.random.key(3), state, jnp.full(N, TERMINATE))
     assert not np.isin(time_step.observation[:, 0], time_step.reward).any()
 
 
 def test_the_same_key_gives_the_same_step_and_another_key_another_one():
     state, _ = ENVIRONMENT.reset(N, jax.random.key(0))
-    rewards = [ENVIRONMENT.step(jax.random.key(k), state, jnp.zeros(N, int))[1].reward for k in (1, 1, 2)]
+    rewards = [step(ENVIRONMENT, jax.random.key(k), state, jnp.zeros(N, int))[1].reward for k in (1, 1, 2)]
     np.testing.assert_array_equal(rewards[0], rewards[1])
     assert not np.isin(rewards[0], rewards[2]).any()
 
 
 def test_one_copy_is_a_batch_too():
     state, observation = ENVIRONMENT.reset(1, jax.random.key(0))
-    _, time_step = ENVIRONMENT.step(jax.random.key(1), state, jnp.array([TERMINATE]))
+    _, time_step = step(ENVIRONMENT, jax.random.key(1), state, jnp.array([TERMINATE]))
     chex.assert_shape([observation, time_step.observation], (1, 2))
     assert float(time_step.observation[0, 1]) == -1.0
 
@@ -161,7 +162,7 @@ def test_a_batch_can_be_compiled_scanned_and_vmapped():
         reset_key, step_key = jax.random.split(key)
         state, _ = ENVIRONMENT.reset(N, reset_key)
         keys = jax.random.split(step_key, len(actions))
-        return jax.lax.scan(lambda s, xs: ENVIRONMENT.step(xs[0], s, xs[1]), state, (keys, actions))[1]
+        return jax.lax.scan(lambda s, xs: step(ENVIRONMENT, xs[0], s, xs[1]), state, (keys, actions))[1]
 
     keys = jax.random.split(jax.random.key(0), 2)
     many = jax.jit(jax.vmap(play))(keys)
@@ -170,7 +171,7 @@ def test_a_batch_can_be_compiled_scanned_and_vmapped():
         chex.assert_trees_all_equal(jax.tree.map(lambda x, row=row: x[row], many), play(key))
 
 
-def test_a_step_is_the_same_from_a_key_as_from_what_was_drawn_of_it(played):
+def test_what_is_drawn_for_one_step_is_the_first_step_of_what_is_drawn_for_many(played):
     state, _, action, *expected = played
     drawn = ENVIRONMENT.draw(1, N, jax.random.key(1))
     actual = ENVIRONMENT.step(jax.tree.map(lambda x: x[0], drawn), state, action)

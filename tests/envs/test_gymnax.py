@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from ppo_jax.envs.gymnax import make_dynamics, make_environment, make_visualizer
+from ppo_jax.envs.gymnax import make_visualizer
+from ppo_jax.envs.make import make_dynamics, make_environment
 from ppo_jax.errors import UsageError
 from ppo_jax.spaces import Box, Discrete
+from tests.support.stepping import step
 
 N, T = 3, 60
 LEFT, RIGHT = 0, 1
 ENVIRONMENT = make_environment("CartPole-v1")
 ENV, PARAMS = gymnax.make("CartPole-v1")
-STEP = jax.jit(ENVIRONMENT.step)
+STEP = jax.jit(partial(step, ENVIRONMENT))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,7 @@ def test_a_pole_that_is_balanced_for_500_steps_is_truncated_there():
     def balance(carry, key):
         state, observation = carry
         action = (observation @ jnp.array([0.1, 0.5, 2.0, 1.0]) > 0).astype(jnp.int32)
-        state, time_step = ENVIRONMENT.step(key, state, action)
+        state, time_step = step(ENVIRONMENT, key, state, action)
         return (state, time_step.observation), time_step
 
     carry = ENVIRONMENT.reset(N, jax.random.key(0))

@@ -12,10 +12,11 @@ import pytest
 from ppo_jax.algorithm.train import train
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs import registry
-from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.envs.make import make_environment
 from ppo_jax.envs.registry import ENVIRONMENTS
 from ppo_jax.networks.distributions import make_distribution, num_outputs
 from ppo_jax.spaces import Box, Discrete
+from tests.support.stepping import step
 
 # The others need more than this package: they are not made here.
 COMPLETE = [name for name, info in ENVIRONMENTS.items() if not info.needs]
@@ -45,7 +46,7 @@ def test_an_environment_can_be_made_and_stepped(name):
         state, observation = environment.reset(2, key)
         zeros = jnp.zeros((2, num_outputs(environment.action_space)))
         action = make_distribution(environment.action_space, zeros, zeros[0], None).mode()
-        return observation, environment.step(key, state, action)
+        return observation, step(environment, key, state, action)
 
     observation, (_, time_step) = play(jax.random.key(0))
     shape = (2, *environment.observation_space.shape)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ppo_jax.fast.matmul import NARROW, kernel_gradient, narrow_kernel_gradient, product
+from ppo_jax.fast.matmul import NARROW, kernel_gradient, matmul, narrow_kernel_gradient
 
 RANDOM = np.random.default_rng(0)
 SIDES = [(4, 64), (64, 2), (64, 1), (2, 3), (NARROW, NARROW + 1), (NARROW + 1, NARROW), (16, 24)]
@@ -27,7 +27,7 @@ def square_sum(multiply, x, kernel):
 @pytest.mark.parametrize("leading", [(), (7,), (3, 5), (2, 3, 4)], ids=str)
 def test_product_and_gradients_are_those_of_the_plain_product(leading, num_features, num_outputs):
     x, kernel = normal(*leading, num_features), normal(num_features, num_outputs)
-    multiply = partial(product, "float32")
+    multiply = partial(matmul, "float32")
     np.testing.assert_allclose(multiply(x, kernel), np.asarray(x) @ np.asarray(kernel), rtol=1e-5, atol=1e-5)
     ours, plain = (
         jax.jit(jax.grad(partial(square_sum, how), argnums=(0, 1)))(x, kernel)
@@ -39,7 +39,7 @@ def test_product_and_gradients_are_those_of_the_plain_product(leading, num_featu
 @every_size
 def test_gradients_of_many_agents_are_those_of_each(num_features, num_outputs):
     x, kernel = normal(3, 10, num_features), normal(3, num_features, num_outputs)
-    gradient = jax.grad(partial(square_sum, partial(product, "float32")), argnums=(0, 1))
+    gradient = jax.grad(partial(square_sum, partial(matmul, "float32")), argnums=(0, 1))
     each = [gradient(*pair) for pair in zip(x, kernel, strict=True)]
     stacked = jax.tree.map(lambda *rows: jnp.stack(rows), *each)
     chex.assert_trees_all_close(jax.jit(jax.vmap(gradient))(x, kernel), stacked, rtol=1e-4, atol=1e-4)
@@ -57,7 +57,7 @@ def test_the_fast_form_of_the_gradient_is_exact(num_features, num_outputs):
 
 @pytest.mark.parametrize(("platform", "expected"), [("cpu", True), ("cuda", False), ("tpu", False)])
 def test_only_a_cpu_gets_the_fast_form(platform, expected):
-    gradient = jax.jit(jax.grad(partial(square_sum, partial(product, "float32")), argnums=1))
+    gradient = jax.jit(jax.grad(partial(square_sum, partial(matmul, "float32")), argnums=1))
     lowered = gradient.trace(normal(16, 64), normal(64, 2)).lower(lowering_platforms=(platform,))
     assert ("optimization_barrier" in lowered.as_text()) == expected
 
@@ -65,7 +65,7 @@ def test_only_a_cpu_gets_the_fast_form(platform, expected):
 @pytest.mark.parametrize("side", [2, 64])
 @pytest.mark.parametrize("precision", ["float32", "tensorfloat32"])
 def test_the_gradients_have_the_precision_of_the_product(precision, side):
-    gradient = jax.jit(jax.grad(partial(square_sum, partial(product, precision)), argnums=(0, 1)))
+    gradient = jax.jit(jax.grad(partial(square_sum, partial(matmul, precision)), argnums=(0, 1)))
     text = gradient.lower(normal(16, 64), normal(64, side)).as_text()
     name = {"float32": "HIGHEST", "tensorfloat32": "HIGH"}[precision]
     products = [line for line in text.splitlines() if "dot_general" in line]

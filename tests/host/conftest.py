@@ -1,17 +1,50 @@
-"""One small training from the command line, shared by the tests of what it leaves behind."""
+"""Two small requests that tests share, so that each is compiled once, and the command line as a shell calls it."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from ppo_jax.cli import main
+from ppo_jax import presets
+from ppo_jax.config import Config, Hyperparams
 from ppo_jax.host.runs.directory import RunDirectory
+from ppo_jax.host.runs.request import Request
+from ppo_jax.host.training import start
 
-SMALL = ("--num-envs", "4", "--num-steps", "32", "--total-timesteps", "4000", "--num-epochs", "2")
+_CONFIG, _HYPER = presets.preset("CartPole-v1")
+# 31 updates of 128 steps.
+SMALL = Request(
+    preset="CartPole-v1",
+    config=dataclasses.replace(_CONFIG, num_envs=4, num_steps=32, total_timesteps=4000, num_epochs=2),
+    hyper=_HYPER,
+    seed=0,
+)
+# All that a resume could lose: memory, statistics, scaled rewards, schedules, an adapted rate. 20 updates of 16 steps.
+EVERYTHING = Request(
+    preset=None,
+    config=Config(
+        num_envs=2,
+        num_steps=8,
+        total_timesteps=16 * 20,
+        num_epochs=2,
+        num_minibatches=2,
+        hidden_sizes=(8,),
+        memory_size=4,
+        normalize_observations=True,
+        normalize_rewards=True,
+        learning_rate_schedule="adaptive_kl",
+        entropy_schedule="cosine",
+        clip_schedule="linear",
+    ),
+    hyper=Hyperparams(entropy_coefficient=0.01, final_entropy_coefficient=0.0, final_clip_epsilon=0.1),
+    seed=3,
+)
 
 
 def run_command(*arguments: str | Path) -> int:
     """Calls the command line as the shell would, and returns the exit status."""
+    from ppo_jax.cli import main
+
     with pytest.raises(SystemExit) as stop:
         main([str(argument) for argument in arguments])
     return int(stop.value.code or 0)
@@ -19,6 +52,7 @@ def run_command(*arguments: str | Path) -> int:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> RunDirectory:
+    """The run directory of SMALL, trained to its end."""
     path = tmp_path_factory.mktemp("runs") / "small"
-    assert run_command("train", *SMALL, "--run-dir", path, "--quiet") == 0
+    assert start.run(SMALL, path, quiet=True) == 0
     return RunDirectory(path)

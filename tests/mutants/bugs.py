@@ -46,8 +46,8 @@ BUGS = (
     Bug(
         "the trace is not discounted",
         "ppo_jax/algorithm/gae.py",
-        "decay=gamma * gae_lambda *",
-        "decay=gae_lambda *",
+        "decay = gamma * gae_lambda *",
+        "decay = gae_lambda *",
         ("tests/algorithm/test_gae.py::test_every_pattern_of_ends_over_six_steps_matches_the_definition",),
     ),
     Bug(
@@ -88,14 +88,14 @@ BUGS = (
     Bug(
         "targets do not saturate",
         "ppo_jax/algorithm/loss.py",
-        "_saturate(minibatch.target)",
+        "jnp.clip(minibatch.target, -SATURATION, SATURATION)",
         "minibatch.target",
         (_EXTREMES,),
     ),
     Bug(
         "advantages do not saturate",
         "ppo_jax/algorithm/loss.py",
-        "_saturate(minibatch.advantage)",
+        "jnp.clip(minibatch.advantage, -SATURATION, SATURATION)",
         "minibatch.advantage",
         (_EXTREMES,),
     ),
@@ -125,15 +125,15 @@ BUGS = (
     Bug(
         "every epoch in the same order",
         "ppo_jax/algorithm/update.py",
-        "(jax.random.split(key, config.num_epochs))",
-        "(jnp.broadcast_to(key, (config.num_epochs,)))",
+        "keys = jax.random.split(key, config.num_epochs)",
+        "keys = jnp.broadcast_to(key, (config.num_epochs,))",
         ("tests/algorithm/test_update.py::test_the_order_differs_between_epochs_and_between_updates",),
     ),
     Bug(
         "samples are drawn with replacement",
         "ppo_jax/algorithm/update.py",
-        "shuffle(key, num_units)",
-        "jax.random.randint(key, (num_units,), 0, num_units)",
+        "jax.vmap(partial(shuffle, size=num_units))(keys)",
+        "jax.vmap(lambda key: jax.random.randint(key, (num_units,), 0, num_units))(keys)",
         ("tests/algorithm/test_update.py::test_every_sample_is_used_exactly_once_per_epoch",),
     ),
     Bug(
@@ -216,10 +216,11 @@ BUGS = (
     ),
     Bug(
         "only as many time limits as environments are valued",
-        "ppo_jax/algorithm/estimate.py",
-        "jax.lax.while_loop(_is_any_left, value_some, rest).value",
-        "value_some(rest).value",
+        "ppo_jax/fast/loops.py",
+        "jax.lax.while_loop(lambda carry: carry[0].any(), compute_some, start)",
+        "compute_some(start)",
         (
+            "tests/fast/test_loops.py::test_map_where_is_where_of_the_mapped_values",
             "tests/algorithm/test_estimate.py::test_successors_have_the_values_that_the_network_gives_to_each_of_them",
         ),
     ),
@@ -248,7 +249,7 @@ BUGS = (
         "the final observation is replaced by the reset",
         "ppo_jax/envs/environment.py",
         "final_observation=transition.observation",
-        "final_observation=jax.tree.map(choose, reset_observation, transition.observation)",
+        "final_observation=choose(done, drawn.observation, transition.observation)",
         (
             "tests/envs/test_environment.py"
             "::test_the_final_observation_is_the_successor_whether_or_not_the_episode_ended",
@@ -301,10 +302,10 @@ BUGS = (
         ("tests/algorithm/test_estimate.py::test_rounding_is_not_taken_for_variance",),
     ),
     Bug(
-        "an evaluation sees observations as they are",
-        "ppo_jax/algorithm/evaluate.py",
-        "normalize_observation(statistics, progress.observation)",
-        "progress.observation",
+        "the agent sees observations as they are",
+        "ppo_jax/algorithm/agent.py",
+        "observation = normalize_observation(agent.statistics, observation)",
+        "observation = observation",
         (
             "tests/algorithm/test_evaluate.py::test_observations_are_normalized_by_the_statistics_of_the_training",
         ),
@@ -312,20 +313,20 @@ BUGS = (
     Bug(
         "a sweep of the caller's own network trains another",
         "ppo_jax/scale/sweep.py",
-        "train(config, hyper, key, environment, make_network)",
-        "train(config, hyper, key, environment)",
+        "partial(train, config, environment=environment, make_network=make_network)",
+        "partial(train, config, environment=environment)",
         ("tests/scale/test_sweep.py::test_a_caller_may_sweep_an_environment_and_a_network_of_their_own",),
     ),
     Bug(
         "a policy is saved without the statistics of its observations",
-        "ppo_jax/host/programs/evaluation.py",
+        "ppo_jax/algorithm/train.py",
         "statistics=state.collector.statistics)",
         "statistics=None)",
         ("tests/host/runs/test_policy.py::test_the_statistics_are_a_part_of_what_is_saved",),
     ),
     Bug(
         "a restored policy normalizes by the first statistics",
-        "ppo_jax/host/programs/evaluation.py",
+        "ppo_jax/host/runs/agents.py",
         "[given[name] for name in expected]",
         "[given[name] * ('mean' not in name) for name in expected]",
         (
@@ -342,9 +343,9 @@ BUGS = (
     ),
     Bug(
         "a resumed run keeps the horizon of its checkpoint",
-        "ppo_jax/host/training/session.py",
-        "state = state._replace(horizon=np.int32(asked.config.num_updates))",
-        "state = state",
+        "ppo_jax/host/programs/chunks.py",
+        "self.state = self.state._replace(horizon=np.int32(self.config.num_updates))",
+        "self.state = self.state",
         ("tests/host/training/test_loop.py::test_more_steps_move_the_end_of_the_schedules",),
     ),
     Bug(
@@ -367,8 +368,8 @@ BUGS = (
     Bug(
         "going back repeats the random numbers that led astray",
         "ppo_jax/host/training/loop.py",
-        "before._replace(key=jax.random.fold_in(before.key, self.rewinds))",
-        "before",
+        "state._replace(key=jax.random.fold_in(state.key, self.rewinds))",
+        "state",
         (
             "tests/host/training/test_loop.py"
             "::test_with_other_random_numbers_a_training_gets_past_what_chance_put_in_its_way",
@@ -384,24 +385,25 @@ BUGS = (
     Bug(
         "states without a legal action go unnoticed",
         "ppo_jax/host/training/failure.py",
-        'if record["dead_ends"]:',
-        "if False:",
+        'if count := record["dead_ends"]:',
+        "if count := 0:",
         (
             "tests/host/training/test_failure.py::test_states_without_a_legal_action_are_an_error_of_the_environment",
         ),
     ),
     Bug(
         "a minibatch may cut the sequences of a memory",
-        "ppo_jax/config.py",
+        "ppo_jax/validation.py",
         "remembers=config.memory_size > 0",
         "remembers=False",
-        ("tests/test_config.py::test_with_a_memory_minibatches_must_divide_the_environments",),
+        ("tests/test_validation.py::test_with_a_memory_minibatches_must_divide_the_environments",),
     ),
     Bug(
         "every update starts all environments anew",
         "ppo_jax/algorithm/train.py",
-        "learner, collector = state.learner, state.collector",
-        "learner, collector = state.learner, init_collector(config, environment, network, rollout_key)",
+        "config, environment, network, hyper, collect_key, params, state.collector",
+        "config, environment, network, hyper, collect_key, params, "
+        "init_collector(config, environment, network, collect_key)",
         ("tests/algorithm/test_train.py::test_an_episode_goes_on_from_one_update_to_the_next",),
     ),
     Bug(
@@ -428,8 +430,8 @@ BUGS = (
     Bug(
         "all steps meet the same chance",
         "ppo_jax/envs/environment.py",
-        "_reset(dynamics, num_steps * num_envs, reset_key)",
-        "_reset(dynamics, num_steps * num_envs, jax.random.key(0))",
+        "reset(num_steps * num_envs, reset_key)",
+        "reset(num_steps * num_envs, jax.random.key(0))",
         (
             "tests/envs/test_environment.py::test_first_states_drawn_in_bulk_are_independent_and_distributed_as_resets",
         ),
@@ -469,22 +471,22 @@ BUGS = (
     Bug(
         "advantages are not normalized",
         "ppo_jax/algorithm/loss.py",
-        "advantage = normalize(advantage)",
+        "advantage = standardize(advantage)",
         "advantage = 1 * advantage",
         (_ORACLE_OF_LOSS,),
     ),
     Bug(
         "the clip fraction counts one side only",
         "ppo_jax/algorithm/loss.py",
-        "_share(jnp.abs(ratio - 1) > hyper.clip_epsilon)",
-        "_share(ratio - 1 > hyper.clip_epsilon)",
+        "jnp.mean(jnp.abs(ratio - 1) > hyper.clip_epsilon, dtype=jnp.float32)",
+        "jnp.mean(ratio - 1 > hyper.clip_epsilon, dtype=jnp.float32)",
         ("tests/algorithm/test_loss.py::test_the_clip_fraction_is_the_share_of_ratios_outside_the_range",),
     ),
     Bug(
         "a shared torso is not shared",
         "ppo_jax/networks/flax.py",
-        "if not config.shared_torso:",
-        "if True:",
+        "    if config.shared_torso:",
+        "    if False:",
         ("tests/networks/test_network.py::test_with_a_shared_torso_policy_and_value_move_the_same_layers",),
     ),
     Bug(
@@ -575,8 +577,8 @@ BUGS = (
     Bug(
         "the memory outlives the episode",
         "ppo_jax/networks/network.py",
-        "return jnp.where(start[..., None], 0.0, memory)",
-        "return memory",
+        "jax.tree.map(lambda x: jnp.where(start[..., None], 0.0, x), memory)",
+        "memory",
         (
             "tests/networks/test_network.py::test_every_copy_remembers_its_own_episode_and_nothing_of_the_one_before",
         ),
@@ -584,8 +586,8 @@ BUGS = (
     Bug(
         "sequences are cut up",
         "ppo_jax/algorithm/update.py",
-        "return jnp.swapaxes(x, 0, 1)",
-        "return x.reshape(x.shape[1], x.shape[0], *x.shape[2:])",
+        "lambda x: jnp.swapaxes(x, 0, 1)",
+        "lambda x: x.reshape(x.shape[1], x.shape[0], *x.shape[2:])",
         ("tests/networks/test_network.py::test_minibatches_hold_whole_sequences_each_once_per_epoch",),
     ),
     Bug(
@@ -614,8 +616,8 @@ BUGS = (
     Bug(
         "epochs go on after the limit of the KL",
         "ppo_jax/algorithm/update.py",
-        "done = progress.done | (info.loss.approx_kl > hyper.target_kl)",
-        "done = progress.done",
+        "info.loss.approx_kl > hyper.target_kl",
+        "info.loss.approx_kl > jnp.inf",
         (
             "tests/algorithm/test_schedules.py::test_epochs_after_the_kl_limit_leave_neither_parameters_nor_means_a_trace",
         ),
@@ -623,8 +625,8 @@ BUGS = (
     Bug(
         "the penalty is halved where it should be doubled",
         "ppo_jax/algorithm/schedules.py",
-        "jnp.where(kl > desired_kl * TOLERANCE, kl_coefficient * PENALTY_FACTOR, lower)",
-        "jnp.where(kl > desired_kl * TOLERANCE, kl_coefficient / PENALTY_FACTOR, lower)",
+        "jnp.where(is_high, doubled,",
+        "jnp.where(is_high, halved,",
         (
             "tests/algorithm/test_schedules.py::test_the_penalty_is_doubled_or_halved_beyond_one_and_a_half_times_the_wanted_kl",
         ),
@@ -639,8 +641,8 @@ BUGS = (
     Bug(
         "a deviation that has left its bounds stays there",
         "ppo_jax/networks/distributions.py",
-        "return log_std + jax.lax.stop_gradient(jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD) - log_std)",
-        "return jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD)",
+        "clipped = log_std + jax.lax.stop_gradient(jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD) - log_std)",
+        "clipped = jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD)",
         ("tests/networks/test_distributions.py::test_a_deviation_that_has_left_its_bounds_can_still_learn",),
     ),
 )

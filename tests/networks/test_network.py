@@ -13,9 +13,9 @@ import pytest
 from flax import linen
 
 from ppo_jax.algorithm.estimate import estimate
-from ppo_jax.algorithm.rollout import init_collector, rollout
+from ppo_jax.algorithm.rollout import collect, init_collector
 from ppo_jax.algorithm.train import make_ppo, train
-from ppo_jax.algorithm.update import init_learner, update
+from ppo_jax.algorithm.update import improve, init_learner
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import (
     Dynamics,
@@ -218,14 +218,14 @@ class Rolled(NamedTuple):
 def rolled():
     params = random_params(NETWORK)
 
-    def collect(key, collector):
-        collector, trajectory, _ = rollout(CONFIG, ENVIRONMENT, NETWORK, HYPER, key, params, collector)
+    @jax.jit
+    def run(key, collector):
+        collector, trajectory, _ = collect(CONFIG, ENVIRONMENT, NETWORK, HYPER, key, params, collector)
         return collector, trajectory, estimate(CONFIG, NETWORK, HYPER, params, trajectory)
 
-    collect = jax.jit(collect)
     collector = init_collector(CONFIG, ENVIRONMENT, NETWORK, KEYS[0])
-    collector, first_half, first_batch = collect(KEYS[1], collector)
-    _, second_half, second_batch = collect(KEYS[2], collector)
+    collector, first_half, first_batch = run(KEYS[1], collector)
+    _, second_half, second_batch = run(KEYS[2], collector)
     whole = jax.tree.map(lambda *halves: np.concatenate(halves), first_half, second_half)
     return Rolled(jax.tree.map(np.float64, params), whole, (first_batch, second_batch))
 
@@ -376,7 +376,7 @@ def test_minibatches_hold_whole_sequences_each_once_per_epoch(rolled, seen):
     hyper, batch = HYPER._replace(learning_rate=0.0), rolled.batches[1]
     learner = init_learner(NETWORK, hyper, jax.random.key(0))
     learner = learner._replace(params=jax.tree.map(jnp.float32, rolled.params))
-    _, info = update(CONFIG, NETWORK, hyper, jax.random.key(0), learner, batch)
+    _, info = improve(CONFIG, NETWORK, hyper, jax.random.key(0), learner, batch)
     jax.effects_barrier()
     assert [part.value.shape for part in seen] == [(N // 2, T)] * 6
     whole = sequences(batch)

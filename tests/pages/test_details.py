@@ -8,7 +8,7 @@ import pytest
 
 from tests.mutants.bugs import BUGS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ROW = re.compile(
     r"\| (\d+) \| (.+?) \| `(\S+\.py)`: `(.+?)` \| (.+?) \| (.+?) \| \[`(\w+)`\]\(\.\./(\S+)\) \|"
 )

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-PATH = Path(__file__).parents[1] / "docs" / "ppo_from_the_paper.ipynb"
+PATH = Path(__file__).parents[2] / "docs" / "ppo_from_the_paper.ipynb"
 CELL_SECONDS = 240  # the whole takes about 90 s on two cores; this catches a cell that hangs
 LINES_OF_A_SCREEN = 32
 MEGABYTES = 3

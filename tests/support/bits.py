@@ -24,7 +24,7 @@ def _numbers(tree):
 
 def python(program, timeout):
     """What a fresh Python process prints; it is stopped after so many seconds."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     command = [sys.executable, "-c", "import tests.conftest\n" + program]
     done = subprocess.run(
         command, cwd=root, env={**os.environ, "PYTHONHASHSEED": "1"}, capture_output=True, timeout=timeout

@@ -69,14 +69,17 @@ def counter(time_limit: int) -> Environment:
 
 def one_of(environments: Sequence[Environment], index: jax.Array) -> Environment:
     """The probe of a traced index: one compilation trains them all."""
-    return Environment(
-        reset=lambda num_envs, key: jax.lax.switch(
-            index, [partial(e.reset, num_envs) for e in environments], key
-        ),
-        step=lambda *arguments: jax.lax.switch(index, [e.step for e in environments], *arguments),
-        observation_space=Box((1,)),
-        action_space=Discrete(2),
-    )
+
+    def reset(num_envs, key):
+        return jax.lax.switch(index, [partial(e.reset, num_envs) for e in environments], key)
+
+    def draw(num_steps, num_envs, key):
+        return jax.lax.switch(index, [partial(e.draw, num_steps, num_envs) for e in environments], key)
+
+    def step(*arguments):
+        return jax.lax.switch(index, [e.step for e in environments], *arguments)
+
+    return Environment(reset, step, Box((1,)), Discrete(2), draw=draw)
 
 
 def _probe(reset, step) -> Environment:
@@ -132,8 +135,8 @@ SIGNED = Box((1,), -1.0, 1.0)  # one number; as an action of the discrete probes
 def continuous(environment: Environment) -> Environment:
     """A probe whose action is a number, of which only the sign counts."""
 
-    def step(key, state, action):
-        return environment.step(key, state, (action[:, 0] > 0).astype(jnp.int32))
+    def step(drawn, state, action):
+        return environment.step(drawn, state, (action[:, 0] > 0).astype(jnp.int32))
 
     return environment._replace(step=step, action_space=SIGNED)
 

@@ -3,8 +3,9 @@
 import dataclasses
 import re
 
-from ppo_jax.config import Config, Precision, validate
+from ppo_jax.config import Config, Precision
 from ppo_jax.errors import UsageError
+from ppo_jax.validation import validate
 
 
 @dataclasses.dataclass(frozen=True)

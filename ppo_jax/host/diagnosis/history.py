@@ -1,8 +1,7 @@
-"""The metrics of one training, boiled down to the numbers and facts that its health is read from."""
+"""The metrics of one run, summed up in the numbers and facts that its health is read from."""
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,191 +9,219 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ppo_jax.config import Config
 from ppo_jax.envs import registry
+from ppo_jax.host.diagnosis.verdicts import CLIP_FRACTION
 
-LATELY = 30  # updates that "of late" means
-COLLAPSED = 0.05  # share of the highest entropy at which a policy counts as deterministic
-FEW = 10  # updates that are too few to tell a trend from noise
 ALWAYS_FINITE = ("policy_loss", "value_loss", "entropy", "approx_kl", "grad_norm")
+RECENT = 30  # updates
+FEW = 10  # updates with finished episodes: too few to tell a trend from noise
+COLLAPSED = 0.05  # share of the highest entropy at which a policy counts as deterministic
+STANDSTILL = 1e-3  # nats of KL that hardly change a policy
+_EVERY = slice(None)
 _TINY = float(np.finfo(float).tiny)  # in place of a divisor of 0
 
 Columns = Mapping[str, np.ndarray]
 
 
-class History(NamedTuple):
-    """The metrics of one training. What there is no value for is left out of every statistic.
+class Numbers(NamedTuple):
+    """Measurements of one run without its non-finite values; NaN where there was nothing to measure.
+
+    "Recent" refers to the last 30 updates. "Before the decay" refers to the last 30 whose learning rate
+    was at least half of its highest value: at the end of a schedule every policy stands still, which says
+    nothing about the steps before. For an adaptive learning rate it means the same as "recent".
 
     Attributes:
-        columns: One array [U] per metric, NaN where there was no value.
-        config: Of the training.
+        recent_return: The mean return of the last stretch of updates.
+        return_kept: The share of the gain in return, from the worst stretch to the best, that is left.
+        episodes: Episodes that ended.
+        clip_fraction: The mean before the decay.
+        approx_kl: The mean before the decay, in nats.
+        entropy_left: The recent mean as a share of the highest value.
+        entropy_lost: How far the recent mean is below the highest value, in nats.
+        explained_variance: The recent median.
+        value_loss_growth: The recent median as a multiple of the median of the whole run.
+        grad_norm_spike: The largest recent value as a multiple of the recent median.
+        clamp_fraction: The highest value.
+        epochs_done: The recent share of the epochs that were not skipped.
+        dead_ends: The total of the run.
+        nonfinite_observations: The total of the run.
+        nonfinite_rewards: The total of the run.
+        not_finite: Values of the metrics in ALWAYS_FINITE that are NaN or infinite.
     """
 
-    columns: Columns
-    config: Config
-
-    # Which updates
-
-    @property
-    def lately(self) -> np.ndarray:
-        """The last updates, as indices."""
-        return np.arange(len(self.columns["learning_rate"]))[-LATELY:]
-
-    @property
-    def in_earnest(self) -> np.ndarray:
-        """The last updates whose learning rate was at least half of its highest value, as indices.
-
-        At the end of a schedule any policy stands still, which says nothing of the steps before. An
-        adaptive rate goes its own ways: there the last updates count.
-        """
-        if self.config.adapts_learning_rate:
-            return self.lately
-        rates = self.columns["learning_rate"]
-        return np.flatnonzero(rates >= rates.max() / 2)[-LATELY:]
-
-    @property
-    def words(self) -> dict[str, str]:
-        """How both selections of updates are called."""
-        lately, in_earnest = self.lately, self.in_earnest
-        end = "" if np.array_equal(lately, in_earnest) else " before the learning rate had halved"
-        return {"lately": _count(lately), "in_earnest": f"{_count(in_earnest)}{end}"}
-
-    # Numbers
-
-    def mean_in_earnest(self, metric: str) -> float:
-        """Returns the mean over the updates in earnest."""
-        return _statistic(np.mean, self.columns[metric][self.in_earnest])
-
-    def median_lately(self, metric: str) -> float:
-        """Returns the median of late."""
-        return _statistic(np.median, self.columns[metric][self.lately])
-
-    def highest(self, metric: str) -> float:
-        """Returns the highest value of the whole training."""
-        return _statistic(np.max, self.columns[metric])
-
-    def total(self, metric: str) -> float:
-        """Returns the sum over the whole training."""
-        return _statistic(np.sum, self.columns[metric])
-
-    def growth(self, metric: str) -> float:
-        """Returns the median of late over that of the whole training."""
-        return self.median_lately(metric) / max(_statistic(np.median, self.columns[metric]), _TINY)
-
-    def spike(self, metric: str) -> float:
-        """Returns the largest value of late over the median."""
-        largest = _statistic(np.max, self.columns[metric][self.lately])
-        return largest / max(self.median_lately(metric), _TINY)
-
-    def nonfinite(self) -> float:
-        """Returns how many numbers are missing that a training always has."""
-        return float(sum(np.sum(~np.isfinite(self.columns[name])) for name in ALWAYS_FINITE))
-
-    def epochs_done(self) -> float:
-        """Returns the share of the epochs that were done of late."""
-        return float(np.mean(self.columns["num_epochs"][self.lately])) / self.config.num_epochs
-
-    def entropy_left(self) -> float:
-        """Returns the entropy of late as a share of its highest value."""
-        late = _statistic(np.mean, self.columns["entropy"][self.lately])
-        return late / max(self.highest("entropy"), _TINY)
-
-    def entropy_lost(self) -> float:
-        """Returns how far the entropy of late is below its highest value, in nats."""
-        return self.highest("entropy") - _statistic(np.mean, self.columns["entropy"][self.lately])
-
-    def return_lately(self) -> float:
-        """Returns the mean return of the last stretch."""
-        return float(self._stretches[-1])
-
-    def return_kept(self) -> float:
-        """Returns the share of what had been gained, from the worst stretch to the best, that is left."""
-        means = self._stretches
-        return 1 - float((means.max() - means[-1]) / max(np.ptp(means), _TINY))
-
-    # Facts
-
-    def has_no_episodes(self) -> bool:
-        """Whether no episode has ended."""
-        return len(self._returns) == 0
-
-    def is_short(self) -> bool:
-        """Whether there is too little to tell a trend from noise."""
-        return len(self._returns) < FEW
-
-    def is_solved(self) -> bool:
-        """Whether the last 100 episodes reach the mark of the environment, if it has one."""
-        mark = registry.solved_return(self.config.env)
-        return mark is not None and bool(self.columns["return_window"][-1] >= mark)
-
-    def is_flat(self) -> bool:
-        """Whether the return has neither risen from that of the first stretch, nor fallen, beyond the noise.
-
-        The bound is of five deviations of a stretch's mean: the highest of many is looked at.
-        """
-        if self.is_short() or self.is_solved():
-            return False
-        means, noise = self._stretches, np.std(self._returns) / math.sqrt(self._width)
-        return bool(max(means.max() - means[0], means[0] - means[-1]) <= 5 * noise)
-
-    def is_stuck(self) -> bool:
-        """Whether a policy without entropy has nothing to show for it."""
-        return self.entropy_left() <= COLLAPSED and self.is_flat()
-
-    def is_a_density(self) -> bool:
-        """Whether the entropy can only be that of continuous actions."""
-        return bool((self.columns["entropy"] < 0).any())
-
-    def clips_nothing(self) -> bool:
-        """Whether the clip range has no part in the objective."""
-        return self.config.objective != "clipped"
-
-    def targets_stand_still(self) -> bool:
-        """Whether the value's targets vary not at all, or far less than they did.
-
-        Their variance follows from the explained variance 1 - Var(target - V) / Var(target) and the value
-        loss, which is nearly Var(target - V).
-        """
-        explained = self.columns["explained_variance"]
-        if len(_known(explained[self.lately])) == 0:
-            return True
-        with np.errstate(divide="ignore", invalid="ignore"):
-            variance = self.columns["value_loss"] / (1 - explained)
-        late = _statistic(np.median, variance[self.lately])
-        return bool(late < 1e-3 * _statistic(partial(np.percentile, q=95), variance))
-
-    def has_diverged(self) -> bool:
-        """Whether numbers are missing that a training always has."""
-        return self.nonfinite() > 0
-
-    def stops_early(self) -> bool:
-        """Whether epochs were left out."""
-        return bool((self.columns["num_epochs"] < self.config.num_epochs).any())
-
-    @property
-    def _returns(self) -> np.ndarray:
-        return _known(self.columns["episode_return"])
-
-    @property
-    def _width(self) -> int:
-        """Updates in a stretch: few enough that a short training has several."""
-        return max(1, min(LATELY, len(self._returns) // 3))
-
-    @property
-    def _stretches(self) -> np.ndarray:
-        """The mean return of every stretch of updates in which episodes ended."""
-        if self.has_no_episodes():
-            return self._returns
-        return sliding_window_view(self._returns, self._width).mean(axis=-1)
+    recent_return: float
+    return_kept: float
+    episodes: float
+    clip_fraction: float
+    approx_kl: float
+    entropy_left: float
+    entropy_lost: float
+    explained_variance: float
+    value_loss_growth: float
+    grad_norm_spike: float
+    clamp_fraction: float
+    epochs_done: float
+    dead_ends: float
+    nonfinite_observations: float
+    nonfinite_rewards: float
+    not_finite: float
 
 
-def _count(updates: np.ndarray) -> str:
-    return "the only update" if len(updates) == 1 else f"the last {len(updates)} updates"
+class Facts(NamedTuple):
+    """What is true of one run.
+
+    Attributes:
+        has_diverged: A metric that is always finite in a healthy run was not.
+        has_no_episodes: No episode has ended.
+        is_short: There are too few updates to tell a trend from noise.
+        is_solved: The last 100 episodes reach the return at which the task counts as solved.
+        is_flat: The return has neither risen nor fallen since the start by more than its noise.
+        is_stuck: The policy is deterministic and its return is flat.
+        has_density: The actions are continuous: entropy below 0 is the entropy of a density.
+        clips_nothing: The clip range has no part in the objective.
+        clips_without_moving: Many samples are clipped although the updates hardly change the policy.
+        explains_nothing: The value's targets do not vary any more, so there is no variance to explain.
+        stops_early: The KL ended at least one update early.
+    """
+
+    has_diverged: bool
+    has_no_episodes: bool
+    is_short: bool
+    is_solved: bool
+    is_flat: bool
+    is_stuck: bool
+    has_density: bool
+    clips_nothing: bool
+    clips_without_moving: bool
+    explains_nothing: bool
+    stops_early: bool
 
 
-def _known(values: np.ndarray) -> np.ndarray:
+class History(NamedTuple):
+    """One run summed up.
+
+    Attributes:
+        numbers: What was measured.
+        facts: What is true of the run.
+        recent: What the recent updates are called in a sentence, such as "the last 30 updates".
+        before_decay: What the updates before the decay are called.
+    """
+
+    numbers: Numbers
+    facts: Facts
+    recent: str
+    before_decay: str
+
+
+def summarize(columns: Columns, config: Config) -> History:
+    """Sums up the metrics of a run.
+
+    Args:
+        columns: One array [U] per metric, NaN where there was no value. Runs of older versions may lack some.
+        config: The configuration of the run.
+    """
+    rates = columns["learning_rate"]
+    is_fast = np.full(len(rates), True) if config.adapts_learning_rate else rates >= rates.max() / 2
+    recent, before_decay = np.arange(len(rates))[-RECENT:], np.flatnonzero(is_fast)[-RECENT:]
+
+    def name(updates: np.ndarray) -> str:
+        return "the only update" if len(updates) == 1 else f"the last {len(updates)} updates"
+
+    decayed = "" if np.array_equal(recent, before_decay) else " before the learning rate had halved"
+    numbers = _measure(columns, config, recent, before_decay)
+    return History(
+        numbers=numbers,
+        facts=_find_facts(columns, config, recent, numbers),
+        recent=name(recent),
+        before_decay=f"{name(before_decay)}{decayed}",
+    )
+
+
+def _measure(columns: Columns, config: Config, recent: np.ndarray, before_decay: np.ndarray) -> Numbers:
+    def statistic(function: Callable, metric: str, updates: np.ndarray | slice = _EVERY) -> float:
+        values = _finite(columns[metric][updates]) if metric in columns else ()
+        return float(function(values)) if len(values) else math.nan
+
+    means = _stretch_means(_finite(columns["episode_return"]))
+    value_loss = statistic(np.median, "value_loss", recent)
+    largest_norm = statistic(np.max, "grad_norm", recent)
+    entropy, highest_entropy = statistic(np.mean, "entropy", recent), statistic(np.max, "entropy")
+    return Numbers(
+        recent_return=float(means[-1]),
+        return_kept=1 - float((means.max() - means[-1]) / max(np.ptp(means), _TINY)),
+        episodes=statistic(np.sum, "episodes"),
+        clip_fraction=statistic(np.mean, "clip_fraction", before_decay),
+        approx_kl=statistic(np.mean, "approx_kl", before_decay),
+        entropy_left=entropy / max(highest_entropy, _TINY),
+        entropy_lost=highest_entropy - entropy,
+        explained_variance=statistic(np.median, "explained_variance", recent),
+        value_loss_growth=value_loss / max(statistic(np.median, "value_loss"), _TINY),
+        grad_norm_spike=largest_norm / max(statistic(np.median, "grad_norm", recent), _TINY),
+        clamp_fraction=statistic(np.max, "clamp_fraction"),
+        epochs_done=statistic(np.mean, "num_epochs", recent) / config.num_epochs,
+        dead_ends=statistic(np.sum, "dead_ends"),
+        nonfinite_observations=statistic(np.sum, "nonfinite_observations"),
+        nonfinite_rewards=statistic(np.sum, "nonfinite_rewards"),
+        not_finite=float(sum(np.sum(~np.isfinite(columns[name])) for name in ALWAYS_FINITE)),
+    )
+
+
+def _find_facts(columns: Columns, config: Config, recent: np.ndarray, numbers: Numbers) -> Facts:
+    returns = _finite(columns["episode_return"])
+    mark = registry.solved_return(config.env)
+    is_short = len(returns) < FEW
+    is_solved = mark is not None and bool(columns["return_window"][-1] >= mark)
+    is_flat = not is_short and not is_solved and _is_within_noise(returns)
+    is_clipped = numbers.clip_fraction > CLIP_FRACTION.high
+    explained, value_loss = columns["explained_variance"], columns["value_loss"]
+    return Facts(
+        has_diverged=numbers.not_finite > 0,
+        has_no_episodes=len(returns) == 0,
+        is_short=is_short,
+        is_solved=is_solved,
+        is_flat=is_flat,
+        is_stuck=is_flat and numbers.entropy_left <= COLLAPSED,
+        has_density=bool((columns["entropy"] < 0).any()),
+        clips_nothing=config.objective != "clipped",
+        clips_without_moving=is_clipped and numbers.approx_kl < STANDSTILL,
+        explains_nothing=_has_no_variance(explained, value_loss, recent),
+        stops_early="num_epochs" in columns and bool((columns["num_epochs"] < config.num_epochs).any()),
+    )
+
+
+def _is_within_noise(returns: np.ndarray) -> bool:
+    """Whether the return has neither risen from that of the first stretch, nor fallen, beyond the noise."""
+    means = _stretch_means(returns)
+    width = len(returns) - len(means) + 1
+    noise = np.std(returns) / math.sqrt(width)  # the deviation of a stretch's mean
+    change = max(means.max() - means[0], means[0] - means[-1])
+    # As many as 5 deviations, because the maximum is taken over many stretches.
+    return bool(change <= 5 * noise)
+
+
+def _has_no_variance(explained: np.ndarray, value_loss: np.ndarray, recent: np.ndarray) -> bool:
+    """Whether the value's targets do not vary at all, or far less than they did.
+
+    Their variance follows from the explained variance, 1 - Var(target - V) / Var(target), and the value
+    loss, which is nearly Var(target - V).
+    """
+    if not np.isfinite(explained[recent]).any():
+        return True
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = value_loss / (1 - explained)
+    usual, now = _finite(variance), _finite(variance[recent])
+    return len(now) > 0 and bool(np.median(now) < 1e-3 * np.percentile(usual, 95))
+
+
+def _stretch_means(returns: np.ndarray) -> np.ndarray:
+    """Returns the mean of every stretch of successive updates; a single NaN if there are no returns.
+
+    A stretch is at most a third of the run, so that even a short run has several.
+    """
+    if len(returns) == 0:
+        return np.array([math.nan])
+    width = max(1, min(RECENT, len(returns) // 3))
+    return sliding_window_view(returns, width).mean(axis=-1)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
     return values[np.isfinite(values)]
-
-
-def _statistic(function: Callable, values: np.ndarray) -> float:
-    """Returns a statistic of what is known, NaN if nothing is."""
-    known = _known(values)
-    return float(function(known)) if len(known) else math.nan

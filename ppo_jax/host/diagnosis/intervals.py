@@ -13,12 +13,12 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """A statistic of several seeds and how sure it is.
+    """A statistic of several seeds and its uncertainty.
 
     Attributes:
-        iqm: Interquartile mean, [...].
-        low: Lower end of the 95 % bootstrap interval, [...].
-        high: Upper end, [...].
+        iqm: The interquartile mean, [...].
+        low: The lower end of the 95 % bootstrap interval, [...].
+        high: The upper end, [...].
     """
 
     iqm: np.ndarray
@@ -27,11 +27,11 @@ class Interval(NamedTuple):
 
 
 def iqm(scores: np.ndarray, axis: int = 0) -> np.ndarray:
-    """Returns the interquartile mean: the mean of what is left without the lowest and highest quarter.
+    """Returns the interquartile mean: the mean without the lowest and the highest quarter.
 
     Args:
-        scores: One per seed along the axis, [S, ...].
-        axis: Of the seeds.
+        scores: One score per seed along the axis, [S, ...].
+        axis: The axis of the seeds.
     """
     return stats.trim_mean(scores, 0.25, axis=axis)
 
@@ -40,15 +40,21 @@ def interval(scores: np.ndarray) -> Interval:
     """Returns the interquartile mean of seeds with its percentile bootstrap interval.
 
     The seeds of one task are its only stratum, so they are resampled together: the columns of one
-    resample come from the same seeds.
+    resample come from the same seeds. A single seed gives an interval of length 0.
 
     Args:
-        scores: [S, ...], finite.
+        scores: One score per seed, [S, ...], finite.
     """
     center = iqm(scores)
-    generator = np.random.default_rng(0)
-    drawn = generator.integers(len(scores), size=(RESAMPLES, len(scores)))
-    resampled = iqm(scores[drawn], axis=1)  # [RESAMPLES, ...]
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(resampled, (tail, 100 - tail), axis=0)
-    return Interval(iqm=center, low=low, high=high)
+    if len(scores) == 1:
+        return Interval(iqm=center, low=center, high=center)
+    # `bootstrap` resamples whole rows, since it applies the same indices to every column.
+    result = stats.bootstrap(
+        (scores,),
+        iqm,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return Interval(iqm=center, low=result.confidence_interval.low, high=result.confidence_interval.high)

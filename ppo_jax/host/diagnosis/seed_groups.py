@@ -1,12 +1,10 @@
-"""Runs that differ in nothing but their seed, and what tells such groups apart."""
+"""Groups of runs that differ in nothing but their seed, and labels that tell such groups apart."""
 
-import dataclasses
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 from ppo_jax.host.runs import request
-from ppo_jax.host.runs.directory import RunDirectory, read_json
+from ppo_jax.host.runs.directory import RunDirectory
+from ppo_jax.host.runs.options import RunOptions
 from ppo_jax.host.runs.request import Request
 
 
@@ -14,40 +12,39 @@ def by_label(runs: Sequence[RunDirectory]) -> dict[str, list[RunDirectory]]:
     """Sorts runs into groups of seeds.
 
     Args:
-        runs: In any order. Runs of a group with the same seed are the same bits, so the last one counts.
+        runs: The run directories, in any order. Runs of a group with the same seed have the same bits, so
+            only the last of them counts.
 
     Returns:
-        Runs in the order of their seeds, by what tells their group from the others: the preset or the
-        environment, the fields with other values, and the seeds.
+        The runs of each group in the order of their seeds. The label of a group names the preset or the
+        environment, the fields whose values differ between groups, and the number of seeds.
 
     Raises:
-        UsageError: If a run does not say what it is.
+        UsageError: If a run has no valid `config.json`.
     """
-    requests: dict[Any, Request] = {}
-    groups: dict[Any, dict[int, RunDirectory]] = defaultdict(dict)
+    groups: dict[Request, dict[int, RunDirectory]] = {}
     for run in runs:
-        asked = request.from_json(read_json(run.config))
-        training = asked._replace(seed=0)
-        requests[training] = asked
-        groups[training][asked.seed] = run
-    labels = _labels(list(requests.values()))
+        asked = request.read(run)
+        # Neither the seed nor the options, which do not change what is learned, make a group.
+        group = asked._replace(seed=0, options=RunOptions())
+        groups.setdefault(group, {})[asked.seed] = run
+
+    labels = _name(list(groups))
+    by_seed = [dict(sorted(seeds.items())) for seeds in groups.values()]
+    counts = [f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {next(iter(seeds))}" for seeds in by_seed]
     return {
-        f"{label}, {_seeds(list(seeds))}": [seeds[seed] for seed in sorted(seeds)]
-        for label, seeds in zip(labels, groups.values(), strict=True)
+        f"{label}, {count}": list(seeds.values())
+        for label, count, seeds in zip(labels, counts, by_seed, strict=True)
     }
 
 
-def _seeds(seeds: list[int]) -> str:
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
-
-
-def _labels(requests: list[Request]) -> list[str]:
-    """Names the fields in which requests differ; where presets differ, those not taken from the preset."""
-    every = [{**dataclasses.asdict(asked.config), **asked.hyper._asdict()} for asked in requests]
-    varying = [name for name in every[0] if len({fields[name] for fields in every}) > 1]
-    alike = len({asked.label for asked in requests}) == 1
+def _name(groups: list[Request]) -> list[str]:
+    """Names the fields in which groups differ; if presets differ, only fields that are not the preset's."""
+    values = [group.fields for group in groups]
+    varying = [name for name in values[0] if len({fields[name] for fields in values}) > 1]
+    same_preset = len({group.label for group in groups}) == 1
     labels = []
-    for asked, fields in zip(requests, every, strict=True):
-        named = varying if alike else [name for name in varying if name in request.changes(asked)]
-        labels.append(", ".join([asked.label, *(f"{name} = {fields[name]}" for name in named)]))
+    for group, fields in zip(groups, values, strict=True):
+        named = varying if same_preset else [name for name in varying if name in group.changes]
+        labels.append(", ".join([group.label, *(f"{name} = {fields[name]}" for name in named)]))
     return labels

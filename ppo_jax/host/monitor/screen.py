@@ -1,4 +1,4 @@
-"""What a training shows while it runs: live on a terminal, plain lines elsewhere, or nothing."""
+"""What a run shows while it trains: live on a terminal, plain lines elsewhere, or nothing."""
 
 import os
 import sys
@@ -24,17 +24,30 @@ from ppo_jax.host.diagnosis.health import CLIP_FRACTION
 from ppo_jax.host.runs.records import Record
 
 
-class PatientConsole(Console):
-    """A console that falls silent when its reader goes away, so that a training is not lost."""
+def make_screen(quiet: bool, total_steps: int, solved_return: float | None) -> "Screen":
+    """Chooses the screen that fits the output.
 
-    def on_broken_pipe(self) -> None:
-        """Sends all further output nowhere."""
-        self.quiet = True
-        discard_output()
+    Args:
+        quiet: Whether to show nothing but failures.
+        total_steps: The environment steps of the whole run.
+        solved_return: The mean return at which the task counts as solved; None without such a mark.
+    """
+    if quiet or sys.stdout is None:
+        return QuietScreen(total_steps, solved_return)
+    can_be_redrawn = sys.stdout.isatty() and not Console().is_dumb_terminal
+    if can_be_redrawn:
+        return LiveScreen(total_steps, solved_return)
+    return Screen(total_steps, solved_return)
 
 
 class Screen:
-    """Plain lines, about one a second: for files, pipes and continuous integration."""
+    """Plain lines, about one a second: for files, pipes and continuous integration.
+
+    Attributes:
+        console: Where the lines go.
+        total_steps: The environment steps of the whole run.
+        solved_return: The mean return at which the task counts as solved; None without such a mark.
+    """
 
     LINE_SECONDS = 1.0
 
@@ -46,75 +59,87 @@ class Screen:
         self._last_return: float | None = None
 
     def say(self, text: str) -> None:
-        """Prints a line that stays; where it cannot be written, the training is worth more than its lines."""
+        """Prints a line that stays. If it cannot be written, the run continues without it."""
         try:
             self.console.print(text, markup=False)
         except OSError:
             self.console.on_broken_pipe()
 
     def fail(self, text: str) -> None:
-        """Prints what went wrong, whatever the screen."""
+        """Prints what went wrong; every screen does."""
         with suppress(OSError):  # whoever read it may be gone
             print(f"ppo-jax: {text}", file=sys.stderr)
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Shows that something takes a while, until it is done."""
+        """Shows that something takes a while, until it is done.
+
+        Args:
+            what: What takes a while, such as "compiling".
+        """
         self.say(f"{what} ...")
         done = threading.Event()
-        ticker = threading.Thread(target=self._tick, args=(what, done), daemon=True)
-        ticker.start()
+        clock = threading.Thread(target=self._tell_the_time, args=(what, done), daemon=True)
+        clock.start()
         try:
             yield
         finally:
             done.set()
-            ticker.join()
+            clock.join()
 
-    def _tick(self, what: str, done: threading.Event) -> None:
+    def _tell_the_time(self, what: str, done: threading.Event) -> None:
+        """Says about once a second how long something has taken so far, until it is done."""
         start = time.perf_counter()
         while not done.wait(self.LINE_SECONDS):
             self.say(f"{what} ... {time.perf_counter() - start:.0f} s")
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Surrounds the training loop, between calls of `update`."""
+        """Surrounds the training loop, which calls `update`."""
         yield
 
     def update(self, records: list[Record], steps_per_second: float) -> None:
         """Shows the newest records.
 
         Args:
-            records: Of the updates since the last call.
-            steps_per_second: Environment steps per second of late.
+            records: The records of all updates since the last call, at least one.
+            steps_per_second: The environment steps per second since the last call.
         """
-        returns = [record["episode_return"] for record in records if record["episodes"]]
-        self._last_return = returns[-1] if returns else self._last_return
-        self._show(records[-1], steps_per_second)
-
-    def _show(self, record: Record, steps_per_second: float) -> None:
-        is_last = record["env_steps"] == self.total_steps
-        if not is_last and record["seconds"] < self._last_line + self.LINE_SECONDS:
+        rows, record = self.rows(records), records[-1]
+        seconds, share = record["seconds"], record["env_steps"] / self.total_steps
+        if share < 1 and seconds < self._last_line + self.LINE_SECONDS:
             return
-        self._last_line = record["seconds"]
-        share = record["env_steps"] / self.total_steps
-        values = "  ".join(f"{name} {value}" for name, value, _ in self.rows(record))
+        self._last_line = seconds
+        left = round(seconds * (1 - share) / share)
         self.say(
             f"{share:4.0%}  {record['env_steps']:,} steps  {steps_per_second:,.0f} steps/s  "
-            f"{_time_left(record['seconds'], share)} left  {values}"
+            f"{left // 60}:{left % 60:02d} left  {'  '.join(f'{name} {value}' for name, value, _ in rows)}"
         )
 
-    def rows(self, record: Record) -> list[tuple[str, str, str]]:
-        """Returns name, value and remark of each diagnostic."""
-        goal = "" if self.solved_return is None else f"solved at {self.solved_return:g}"
+    def rows(self, records: list[Record]) -> list[tuple[str, str, str]]:
+        """Returns name, value and remark of each diagnostic, as of the newest record.
+
+        Args:
+            records: The records of all updates since the last call, at least one.
+        """
+
+        def show(value: float | None, form: str) -> str:
+            return "-" if value is None else format(value, form)
+
+        # The newest return stays until another episode ends, which may take many updates.
+        returns = [record["episode_return"] for record in records if record["episodes"]]
+        self._last_return = returns[-1] if returns else self._last_return
+        record = records[-1]
         clip_fraction = record["clip_fraction"]
-        band = f"healthy: {CLIP_FRACTION.low:.2f} to {CLIP_FRACTION.high:.2f}"
         verdict = "-" if clip_fraction is None else CLIP_FRACTION.verdict(clip_fraction)
+        band = f"healthy: {CLIP_FRACTION.low:.2f} to {CLIP_FRACTION.high:.2f}"
+        goal = "" if self.solved_return is None else f"solved at {self.solved_return:g}"
         return [
-            ("return", _number(self._last_return, ".1f"), "mean of the newest finished episodes"),
-            ("return(100)", _number(record["return_window"], ".1f"), goal),
-            ("entropy", _number(record["entropy"], ".3f"), "nats"),
-            ("KL", _number(record["approx_kl"], ".4f"), "nats, mean over gradient steps"),
-            ("clip", _number(clip_fraction, ".2f"), f"{verdict} ({band})"),
+            ("return", show(self._last_return, ".1f"), "mean of the newest finished episodes"),
+            ("return(100)", show(record["return_window"], ".1f"), goal),
+            ("entropy", show(record["entropy"], ".3f"), "nats"),
+            ("KL", show(record["approx_kl"], ".4f"), "nats, mean over gradient steps"),
+            ("clip", show(clip_fraction, ".2f"), f"{verdict} ({band})"),
         ]
 
 
@@ -150,52 +175,36 @@ class LiveScreen(Screen):
         with self._live:
             yield
 
-    def _show(self, record: Record, steps_per_second: float) -> None:
-        steps = f"{record['env_steps']:,} / {self.total_steps:,} steps  {steps_per_second:,.0f} steps/s"
-        self._progress.update(self._task, completed=record["env_steps"], steps=steps)
+    def update(self, records: list[Record], steps_per_second: float) -> None:
+        """Redraws the panel."""
+        done = records[-1]["env_steps"]
+        steps = f"{done:,} / {self.total_steps:,} steps  {steps_per_second:,.0f} steps/s"
+        self._progress.update(self._task, completed=done, steps=steps)
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim")
         table.add_column(justify="right", style="bold")
         table.add_column(style="dim")
-        for row in self.rows(record):
+        for row in self.rows(records):
             table.add_row(*row)
         self._live.update(Group(self._progress, table))
 
 
 class QuietScreen(Screen):
-    """Nothing at all, but failures."""
+    """Nothing at all, except failures."""
 
     def say(self, text: str) -> None:
         """Prints nothing."""
 
-    def _show(self, record: Record, steps_per_second: float) -> None:
-        pass
+
+class PatientConsole(Console):
+    """A console that falls silent when its reader goes away, so that the run continues."""
+
+    def on_broken_pipe(self) -> None:
+        """Sends all further output nowhere."""
+        self.quiet = True
+        discard_output()
 
 
 def discard_output() -> None:
-    """Points standard output at nothing, so that writing to it, or closing it, fails no more."""
+    """Points standard output at nothing, so that neither writing to it nor closing it fails any more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def make_screen(quiet: bool, total_steps: int, solved_return: float | None) -> Screen:
-    """Chooses the screen that fits the output.
-
-    Args:
-        quiet: Show nothing.
-        total_steps: Environment steps of the whole training.
-        solved_return: Mean return at which the task is solved, if there is such a mark.
-    """
-    if quiet or sys.stdout is None:
-        return QuietScreen(total_steps, solved_return)
-    can_be_redrawn = sys.stdout.isatty() and not Console().is_dumb_terminal
-    kind = LiveScreen if can_be_redrawn else Screen
-    return kind(total_steps, solved_return)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def _time_left(seconds: float, share: float) -> str:
-    left = round(seconds * (1 - share) / share)
-    return f"{left // 60}:{left % 60:02d}"

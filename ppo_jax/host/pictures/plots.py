@@ -1,4 +1,4 @@
-"""Pictures of trainings: the diagnostics of one run, or of groups of seeds over each other."""
+"""Pictures of runs: the diagnostics of one run, or of several runs or groups of seeds over each other."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ppo_jax.errors import UsageError
 from ppo_jax.host.diagnosis import seed_groups
 from ppo_jax.host.diagnosis.health import CLIP_FRACTION
+from ppo_jax.host.diagnosis.history import Columns
 from ppo_jax.host.diagnosis.intervals import CONFIDENCE, interval
 from ppo_jax.host.pictures.style import COLORS, GUIDE, HEALTHY, save
 from ppo_jax.host.runs import records, request
-from ppo_jax.host.runs.directory import RunDirectory, read_json
+from ppo_jax.host.runs.directory import RunDirectory
 
 SMOOTHING = 25  # updates in the rolling median of the noisy diagnostics
 LEGEND_WIDTH = 140  # characters that fit below the panels
-BAND_POINTS = 150  # of a band: as many as can be seen, since each is bootstrapped
+BAND_POINTS = 150  # points of a band: as many as can be seen, since each of them is bootstrapped
 PANELS = {
     "return_window": "Episode return",
     "clip_fraction": "Clip fraction",
@@ -32,17 +33,15 @@ PANELS = {
 }
 COLUMNS = ("env_steps", "episode_return", *PANELS)
 
-Columns = Mapping[str, np.ndarray]
-
 
 def draw(runs: Sequence[RunDirectory], output: Path | None = None) -> Path:
     """Draws the diagnostics of runs and writes the picture.
 
     Args:
-        runs: One or more run directories. Those that differ only in their seed are one curve, up to the
-            end of the shortest: what goes on without the others would be a mean of the survivors.
-        output: Picture to write; by default diagnostics.png in the run, or comparison.png in the
-            current directory for several.
+        runs: One or more run directories. Those that differ only in their seed become one curve. It ends
+            where the shortest of them ends; beyond that, it would be a mean of the survivors.
+        output: The picture to write; by default diagnostics.png in the run, or comparison.png in the
+            current directory for several runs.
 
     Returns:
         The picture.
@@ -50,21 +49,38 @@ def draw(runs: Sequence[RunDirectory], output: Path | None = None) -> Path:
     Raises:
         UsageError: If a run cannot be read, or the picture cannot be written.
     """
-    if output is None:
-        output = runs[0].diagnostics if len(runs) == 1 else Path("comparison.png")
-    histories = dict(_history(label, seeds) for label, seeds in seed_groups.by_label(runs).items())
-    marks = {request.from_json(read_json(run.config)).solved_return for run in runs}
-    save(diagnostics(histories, marks.pop() if len(marks) == 1 else None), output)
-    return output
+    path = output or (runs[0].diagnostics if len(runs) == 1 else Path("comparison.png"))
+    groups = seed_groups.by_label(runs)
+    histories = dict(_join(label, [read(run) for run in seeds]) for label, seeds in groups.items())
+    marks = {request.read(run).solved_return for run in runs}
+    save(diagnostics(histories, marks.pop() if len(marks) == 1 else None), path)
+    return path
+
+
+def read(run: RunDirectory) -> dict[str, np.ndarray]:
+    """Reads the metrics of a run, and makes sure that everything to be drawn is there.
+
+    Returns:
+        One array [U] per metric, NaN where there was no value.
+
+    Raises:
+        UsageError: If a metric is missing, or the file cannot be read.
+    """
+    columns = records.read(run)
+    missing = [name for name in COLUMNS if name not in columns]
+
+    if missing:
+        raise UsageError(f"'{run.metrics}' is damaged: it has no {', '.join(missing)}")
+    return columns
 
 
 def diagnostics(histories: Mapping[str, Columns], solved_return: float | None = None) -> Figure:
     """Draws what a practitioner looks at first, over environment steps.
 
     Args:
-        histories: Metrics by the name of the run: a column [U] for each of COLUMNS; or [S, U] for
+        histories: The metrics by the name of the run: a column [U] for each of COLUMNS; or [S, U] for
             several seeds, drawn as their interquartile mean with its bootstrap interval.
-        solved_return: Mean return at which the task is solved, if there is such a mark.
+        solved_return: The mean return at which the task counts as solved; None without such a mark.
 
     Returns:
         One panel per diagnostic: raw and smoothed for a single run, smoothed for several.
@@ -74,11 +90,15 @@ def diagnostics(histories: Mapping[str, Columns], solved_return: float | None = 
     for metric, ax in axes.items():
         ax.set_title(PANELS[metric], fontsize="medium", loc="left")
         panel(ax, metric, histories, solved_return)
+    has_band = any(np.ndim(columns["env_steps"]) == 2 for columns in histories.values())
+    title = next(iter(histories))
     if len(histories) > 1:
+        title = f"{len(histories)} {'groups of seeds' if has_band else 'runs'}"
         lines = [line for line in axes["return_window"].lines if line.get_label() in histories]
         columns = max(1, LEGEND_WIDTH // max(map(len, histories)))
         figure.legend(handles=lines, loc="outside lower center", ncols=columns, fontsize="small")
-    figure.suptitle(_title(histories))
+    band = f": interquartile mean over seeds, with its {CONFIDENCE:.0%} bootstrap interval"
+    figure.suptitle(f"{title}{band if has_band else ''}")
     return figure
 
 
@@ -92,11 +112,11 @@ def panel(
     """Draws one diagnostic.
 
     Args:
-        ax: Where.
+        ax: The axes to draw in.
         metric: One of PANELS.
-        histories: See `diagnostics`, as for the mark.
-        solved_return: The mark.
-        colors: Of the histories.
+        histories: The metrics by the name of the run (see `diagnostics`).
+        solved_return: The mean return at which the task counts as solved; None without such a mark.
+        colors: The colors of the histories, in order.
     """
     ax.set_xlabel("environment steps")
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))  # 150k
@@ -105,7 +125,7 @@ def panel(
         if np.ndim(columns[metric]) == 2:
             _draw_band(ax, metric, columns, color, name)
         else:
-            _draw_run(ax, metric, columns, color, name, alone=len(histories) == 1)
+            _draw_run(ax, metric, columns, color, name, is_alone=len(histories) == 1)
     _explain(ax, metric, solved_return)
     handles, labels = ax.get_legend_handles_labels()
     legend = {label: handle for handle, label in zip(handles, labels, strict=True) if label not in histories}
@@ -113,46 +133,25 @@ def panel(
         ax.legend(legend.values(), legend.keys(), loc="best", fontsize="small")
 
 
-def read(run: RunDirectory) -> dict[str, np.ndarray]:
-    """Reads the metrics of a run, and makes sure that all that is drawn is there.
-
-    Raises:
-        UsageError: If it is not, or the file cannot be read.
-    """
-    columns = records.read(run)
-    missing = [name for name in COLUMNS if name not in columns]
-    if missing:
-        raise UsageError(f"'{run.metrics}' is damaged: it has no {', '.join(missing)}")
-    return columns
+def _join(label: str, seeds: list[dict[str, np.ndarray]]) -> tuple[str, Columns]:
+    """Joins the columns of a group: [U] for one run, [S, U] for several up to the end of the shortest."""
+    if len(seeds) == 1:
+        return label, seeds[0]
+    lengths = {len(columns["env_steps"]) for columns in seeds}
+    # [S, U] of each metric, with U the length of the shortest.
+    stacked = {name: np.stack([columns[name][: min(lengths)] for columns in seeds]) for name in COLUMNS}
+    return label if len(lengths) == 1 else f"{label}, to the end of the shortest", stacked
 
 
-def _history(label: str, runs: list[RunDirectory]) -> tuple[str, Columns]:
-    """The name and the columns of a group: [U] of a single run, [S, U] of several up to the shortest."""
-    histories = [read(run) for run in runs]
-    if len(runs) == 1:
-        return label, histories[0]
-    lengths = {len(columns["env_steps"]) for columns in histories}
-    end = "" if len(lengths) == 1 else ", to the end of the shortest"
-    stacked = {name: np.stack([columns[name][: min(lengths)] for columns in histories]) for name in COLUMNS}
-    return f"{label}{end}", stacked
-
-
-def _title(histories: Mapping[str, Columns]) -> str:
-    band = f"interquartile mean over seeds, with its {CONFIDENCE:.0%} bootstrap interval"
-    has_band = any(np.ndim(columns["env_steps"]) == 2 for columns in histories.values())
-    name = next(iter(histories)) if len(histories) == 1 else f"{len(histories)} trainings"
-    return f"{name}: {band}" if has_band else name
-
-
-def _draw_run(ax: Axes, metric: str, columns: Columns, color: str, name: str, alone: bool) -> None:
-    """Draws a diagnostic: the noisy ones as rolling medians, and alone with the raw values behind them."""
+def _draw_run(ax: Axes, metric: str, columns: Columns, color: str, name: str, is_alone: bool) -> None:
+    """Draws one run: noisy diagnostics as rolling medians, with the raw values behind if it is alone."""
     steps, values = columns["env_steps"], columns[metric]
     if metric == "return_window":
-        if alone:
+        if is_alone:
             ax.plot(steps, columns["episode_return"], ".", color=GUIDE, ms=3, label="mean of an update")
-        ax.plot(steps, values, color=color, label="mean of the last 100 episodes" if alone else name)
+        ax.plot(steps, values, color=color, label="mean of the last 100 episodes" if is_alone else name)
         return
-    if alone:
+    if is_alone:
         ax.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
     smooth = _smooth(values)
     ax.plot(steps[-len(smooth) :], smooth, color=color)
@@ -163,24 +162,24 @@ def _draw_band(ax: Axes, metric: str, columns: Columns, color: str, name: str) -
     values = columns[metric] if metric == "return_window" else _smooth(columns[metric])  # [S, U]
     steps = columns["env_steps"][0][-values.shape[1] :]
     known = np.flatnonzero(np.isfinite(values).all(axis=0))
-    shown = known[np.unique(np.linspace(0, len(known) - 1, BAND_POINTS).astype(int))] if len(known) else known
+    evenly = np.linspace(0, len(known) - 1, BAND_POINTS).astype(int)
+    shown = known[np.unique(evenly)] if len(known) else known
     band = interval(values[:, shown])
     ax.plot(steps[shown], band.iqm, color=color, label=name)
     ax.fill_between(steps[shown], band.low, band.high, color=color, alpha=0.2, linewidth=0)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """The rolling median along the last axis, [..., U'] from the first whole window on."""
+    """Returns the rolling median along the last axis, [..., U'], from the first whole window on."""
     width = min(SMOOTHING, values.shape[-1])
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # a window of NaN is NaN
         return np.nanmedian(sliding_window_view(values, width, axis=-1), axis=-1)
 
 
 def _explain(ax: Axes, metric: str, solved_return: float | None) -> None:
-    """Adds the marks and healthy ranges that the curves are to be read against."""
-    if metric == "return_window":
-        if solved_return is not None:
-            ax.axhline(solved_return, color=GUIDE, linestyle="--", label=f"solved: {solved_return:g}")
+    """Adds the marks and healthy ranges to compare the curves with."""
+    if metric == "return_window" and solved_return is not None:
+        ax.axhline(solved_return, color=GUIDE, linestyle="--", label=f"solved: {solved_return:g}")
     elif metric == "clip_fraction":
         ax.axhspan(*CLIP_FRACTION, color=HEALTHY, label="healthy")
     elif metric == "explained_variance":
@@ -189,4 +188,4 @@ def _explain(ax: Axes, metric: str, solved_return: float | None) -> None:
     elif metric == "value_loss" and ax.dataLim.y1 > 0:
         ax.set_yscale("log")
     if metric in ("clip_fraction", "entropy", "approx_kl"):
-        ax.set_ylim(bottom=min(0, ax.dataLim.y0))  # densities: negative entropy
+        ax.set_ylim(bottom=min(0, ax.dataLim.y0))  # densities can have negative entropy

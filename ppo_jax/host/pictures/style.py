@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from ppo_jax.errors import UsageError
+from ppo_jax.host.runs import files
 
-# Okabe and Ito's palette, which the colour-blind can tell apart, from dark to light.
+# Okabe and Ito's palette, which colour-blind people can tell apart, from dark to light.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 GUIDE = "#777777"
 HEALTHY = "#009E7326"  # the palette's green, faint
@@ -18,8 +19,8 @@ class Scheme(NamedTuple):
     """How pictures look on a page.
 
     Attributes:
-        settings: Of matplotlib.
-        colors: Of curves, most contrast first.
+        settings: The settings of matplotlib.
+        colors: The colors of curves, highest contrast first.
     """
 
     settings: dict[Any, Any]
@@ -35,29 +36,25 @@ SCHEMES = {"light": Scheme(_LIGHT, COLORS), "dark": Scheme(_DARK, (*COLORS[4:], 
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a picture, making its directory if need be.
+    """Writes a picture, whole or not at all; its directory is made if need be.
 
     Args:
-        figure: What to write.
-        path: Where; the suffix decides the format (png, pdf, svg).
+        figure: The figure to write.
+        path: The file; its suffix decides the format (png, pdf, svg).
 
     Raises:
-        UsageError: If it cannot be written there, or not in that format.
+        UsageError: If the file cannot be written, or matplotlib does not know the format.
     """
-    formats = figure.canvas.get_supported_filetypes()
-    if path.suffix[1:] not in formats:
-        raise UsageError(f"output = '{path}' has no suffix of a picture; give one of {', '.join(formats)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise UsageError(
-            f"output = '{path}' cannot be written: {error.strerror}; give another path"
-        ) from error
+    kind, kinds = path.suffix[1:], figure.canvas.get_supported_filetypes()
+    if kind not in kinds:
+        raise UsageError(f"output = '{path}' has no suffix of a picture; give one of {', '.join(kinds)}")
+
+    with files.output(path) as draft:
+        figure.savefig(draft, format=kind, dpi=150)
 
 
 def png(figure: Figure) -> bytes:
-    """Returns a picture as the bytes of a PNG, fine enough for screens of twice the usual density."""
+    """Returns a picture as the bytes of a PNG, sharp enough for screens with twice the usual density."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160)
     return buffer.getvalue()

@@ -4,12 +4,14 @@ import dataclasses
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from ppo_jax.algorithm.metrics import Metrics
 from ppo_jax.algorithm.train import TrainState, advance, make_ppo
@@ -132,10 +134,11 @@ def compiler_options() -> dict[str, str | bool] | None:
 
 
 def keep_compiled(directory: Path) -> None:
-    """Makes JAX keep whatever it compiles in a directory, so that another process need not compile it again."""
+    """Makes JAX keep what it compiles in a directory, so that no other process compiles it again."""
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    reset_cache()  # JAX looks for the directory once, when it first compiles
 
 
 @dataclasses.dataclass
@@ -185,7 +188,7 @@ class Training:
             first_update=first_update,
             start=start,
             end=self.seconds,
-            nonfinite=names_of_nonfinite(self.program, finite),
+            nonfinite=list(compress(self.program.names, ~finite)),
         )
 
 
@@ -196,12 +199,7 @@ def begin(program: Program, hyper: Hyperparams, seed: int) -> tuple[TrainState, 
         The state, and the paths of its arrays that are NaN or infinite somewhere.
     """
     state, finite = program.init(hyper, jax.random.key(seed))
-    return state, names_of_nonfinite(program, finite)
-
-
-def names_of_nonfinite(program: Program, finite: Any) -> list[str]:
-    """Returns the paths of the arrays of which `finite`, [F] bool, is False."""
-    return [name for name, is_finite in zip(program.names, np.asarray(finite), strict=True) if not is_finite]
+    return state, list(compress(program.names, ~np.asarray(finite)))
 
 
 def next_size(size: int, seconds: float) -> int:

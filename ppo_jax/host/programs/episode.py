@@ -1,5 +1,6 @@
 """One episode of an agent, state by state, to be drawn."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -58,23 +59,10 @@ def play(config: Config, agent: Agent, seed: int, greedy: bool = True, max_steps
         raise UsageError(
             f"max_steps = {max_steps} is not between 1 and {LONGEST}; give one such as {MAX_STEPS}"
         )
-
-    def program(key: jax.Array, agent: Agent) -> tuple[Any, jax.Array, jax.Array]:
-        environment = _without_reset(make_dynamics(config.env))
-        network = network_for(config, environment, make_network)
-
-        def step(play: Play, _: None) -> tuple[Play, tuple[Any, jax.Array, jax.Array]]:
-            play, time_step = play_step(environment, network, agent, greedy, play)
-            return play, (play.state, time_step.reward, time_step.done)
-
-        start = begin_play(environment, network, 1, key)
-        _, (later, reward, done) = jax.lax.scan(step, start, length=max_steps)  # [max_steps, 1, ...]
-        states = jax.tree.map(lambda x, xs: jnp.concatenate([x, xs[:, 0]]), start.state, later)
-        return states, reward[:, 0], done[:, 0]
-
     # Folded as in `evaluation.run`, whose episode this is.
     key = jax.random.fold_in(jax.random.key(seed), 1)
-    states, reward, done = jax.device_get(compile_ahead(program, key, agent)(key, agent))
+    program = compile_ahead(partial(_play, config, greedy, max_steps), key, agent)
+    states, reward, done = jax.device_get(program(key, agent))
     steps = int(done.argmax()) + 1 if done.any() else max_steps
     return Episode(
         env=config.env,
@@ -82,6 +70,23 @@ def play(config: Config, agent: Agent, seed: int, greedy: bool = True, max_steps
         returns=np.concatenate([[np.float32(0)], np.cumsum(reward[:steps], dtype=np.float32)]),
         finished=bool(done.any()),
     )
+
+
+def _play(
+    config: Config, greedy: bool, max_steps: int, key: jax.Array, agent: Agent
+) -> tuple[Any, jax.Array, jax.Array]:
+    """Returns the states [max_steps + 1], and the rewards and ends of the steps [max_steps]."""
+    environment = _without_reset(make_dynamics(config.env))
+    network = network_for(config, environment, make_network)
+
+    def step(play: Play, _: None) -> tuple[Play, tuple[Any, jax.Array, jax.Array]]:
+        play, time_step = play_step(environment, network, agent, greedy, play)
+        return play, (play.state, time_step.reward, time_step.done)
+
+    start = begin_play(environment, network, 1, key)
+    _, (later, reward, done) = jax.lax.scan(step, start, length=max_steps)  # [max_steps, 1, ...]
+    states = jax.tree.map(lambda x, xs: jnp.concatenate([x, xs[:, 0]]), start.state, later)
+    return states, reward[:, 0], done[:, 0]
 
 
 def _without_reset(dynamics: Dynamics) -> Environment:

@@ -76,7 +76,9 @@ def _make_program(config: Config, num_episodes: int, greedy: bool) -> Any:
     """Makes the program of an evaluation, which is compiled when it is first called."""
 
     def program(key: jax.Array, agent: Agent) -> Episodes:
-        return evaluate(config, key, agent.params, num_episodes, greedy, statistics=agent.statistics)
+        return evaluate(
+            config, key, agent.params, num_episodes=num_episodes, greedy=greedy, statistics=agent.statistics
+        )
 
     return jax.jit(program, compiler_options=compiler_options())
 

@@ -76,15 +76,12 @@ def check(shares: list[Share]) -> None:
 
 def describe(shares: list[Share]) -> str:
     """Describes in one line what a training needs, what needs most of it, and what to do."""
-
-    def gib(size: int) -> str:
-        return f"{size / 2**30:,.2f} GiB"
-
-    largest = ", ".join(f"{share.what} {gib(share.size)}" for share in shares[:3])
+    gib = 2**30
     total = sum(share.size for share in shares)
+    largest = ", ".join(f"{share.what} {share.size / gib:,.2f} GiB" for share in shares[:3])
     return (
-        f"this training needs about {gib(total)} of memory, and there are {gib(available())}: "
-        f"{largest}; {shares[0].remedy}"
+        f"this training needs about {total / gib:,.2f} GiB of memory, and there are "
+        f"{available() / gib:,.2f} GiB: {largest}; {shares[0].remedy}"
     )
 
 

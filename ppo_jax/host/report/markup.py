@@ -1,4 +1,4 @@
-"""Elements of HTML, in which whatever is not markup itself is escaped."""
+"""Elements of HTML. Everything in them that is not markup already is escaped."""
 
 import base64
 import html
@@ -9,16 +9,17 @@ _VOID = ("img", "meta", "source")  # elements that hold nothing and have no end
 
 
 class Markup(str):
-    """Text that is HTML already: it is taken as it is, all other text is escaped."""
+    """Text that is HTML already and is used unchanged; all other text is escaped."""
 
 
 def element(tag: str, *content: Any, **attributes: Any) -> Markup:
     """Makes an element.
 
     Args:
-        tag: Its name.
+        tag: The name of the element.
         content: Markup, or anything else, which becomes text.
-        attributes: Values become text. In a name, "_" stands for "-", and is left out at its end: `class_`.
+        attributes: The attributes, whose values become text. In a name "_" stands for "-", and a last "_"
+            is left out: `class_`.
     """
     pairs = [
         f' {name.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
@@ -29,12 +30,17 @@ def element(tag: str, *content: Any, **attributes: Any) -> Markup:
 
 
 def join(*content: Any) -> Markup:
-    """Puts markup and text side by side."""
+    """Joins markup and text."""
     return Markup("".join(part if isinstance(part, Markup) else html.escape(str(part)) for part in content))
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
-    """Makes a table that scrolls by itself where the page is narrow; the first column names the rows."""
+    """Makes a table that scrolls on its own if the page is too narrow.
+
+    Args:
+        headings: The headings of the columns.
+        rows: The cells of each row, of which the first names the row.
+    """
     head = element("tr", *(element("th", heading, scope="col") for heading in headings))
     body = [
         element("tr", element("th", first, scope="row"), *(element("td", cell) for cell in rest))
@@ -47,12 +53,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
 
 
 def picture(light: bytes, dark: bytes, alt: str) -> Markup:
-    """Makes a picture that is part of the page, and follows the scheme of the reader.
+    """Makes a picture that is part of the page and fits the reader's color scheme.
 
     Args:
-        light: PNG for a light background.
-        dark: PNG for a dark one.
-        alt: What is in it, for those who cannot see it.
+        light: A PNG for a light background.
+        dark: A PNG for a dark background.
+        alt: What the picture shows, for those who cannot see it.
     """
     other = element("source", srcset=data("png", dark), media="(prefers-color-scheme: dark)")
     return element("picture", other, element("img", src=data("png", light), alt=alt))
@@ -62,7 +68,7 @@ def data(kind: str, content: bytes) -> str:
     """Returns the address of an image that is part of the page itself.
 
     Args:
-        kind: Such as "png".
-        content: Bytes of the file.
+        kind: The format, such as "png".
+        content: The bytes of the file.
     """
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

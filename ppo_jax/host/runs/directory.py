@@ -59,9 +59,7 @@ def create(path: Path | None, label: str, content: dict[str, Any]) -> RunDirecto
     try:
         path.mkdir(parents=True, exist_ok=True)
         with locked(run):  # of several processes that want this directory, only one finds it free
-            if not is_free(path):
-                raise FileExistsError
-            write_json(run.config, content)
+            _claim(run, content)
     except FileExistsError as error:
         raise UsageError(
             f"run_dir = '{path}' exists and is not an empty directory; a run is never overwritten: "
@@ -72,6 +70,12 @@ def create(path: Path | None, label: str, content: dict[str, Any]) -> RunDirecto
             f"run_dir = '{path}' cannot be made or written to: {error.strerror}; give another --run-dir"
         ) from error
     return run
+
+
+def _claim(run: RunDirectory, content: dict[str, Any]) -> None:
+    if not is_free(run.path):
+        raise FileExistsError
+    write_json(run.config, content)
 
 
 def is_free(path: Path) -> bool:

@@ -12,8 +12,8 @@ class RunOptions:
     """The options of `ppo-jax train` that have no influence on what is learned."""
 
     checkpoint_every: int | None = None
-    """Updates between checkpoints. By default a checkpoint is saved about once a minute. One is always
-    saved at the end."""
+    """Updates between checkpoints. One is always saved at the end. By default another is saved about once a
+    minute."""
     keep: int = 3
     """How many of the newest checkpoints to keep. The one with the best return is kept as well."""
     evaluate_every: int | None = None
@@ -23,7 +23,7 @@ class RunOptions:
     """What to do when a number becomes NaN or infinite: stop, or rewind to the last good state and
     continue with other random numbers, at most three times. The last good state is saved in either case."""
     log_to: tuple[Logger, ...] = ()
-    """Where to send metrics in addition to metrics.jsonl."""
+    """Where to send metrics in addition to metrics.jsonl. By default nowhere else."""
 
 
 def problems(options: RunOptions) -> list[str]:

@@ -60,9 +60,14 @@ class Request(NamedTuple):
 
     @property
     def origin(self) -> "Request":
-        """The request that changes nothing of the preset, or of the defaults where there is none."""
+        """The request that changes nothing of the preset, or of the defaults if there is none."""
         config, hyper = presets.preset(self.preset) if self.preset else (Config(), Hyperparams())
-        return Request(self.preset, config, hyper, seed=0)
+        return Request(
+            preset=self.preset,
+            config=config,
+            hyper=hyper,
+            seed=0,
+        )
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -121,8 +126,13 @@ def digest(request: Request) -> str:
 
 
 def _decisive_fields(request: Request) -> dict[str, Any]:
-    fields = {name: plain(value) for name, value in request.fields.items() if name != "total_timesteps"}
-    return {**fields, "seed": request.seed}
+    """The fields that decide what is learned, as JSON holds them. A run may always train for longer."""
+    fields = {
+        "seed": request.seed,
+        **{name: plain(value) for name, value in request.fields.items()},
+    }
+    del fields["total_timesteps"]
+    return fields
 
 
 def plain(value: Any) -> Any:

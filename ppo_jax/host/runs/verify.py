@@ -77,4 +77,5 @@ def _describe_checkpoint(run: RunDirectory, path: Path, best: Checkpoint | None)
     directories.check(checkpoint, request.digest(request.read(run)))
     value = checkpoint.manifest.return_window
     remark = "" if value is None else f", mean return of 100 episodes {value:.1f}"
-    return f"{len(checkpoint.manifest.leaves)} arrays{remark}{', the best' if checkpoint == best else ''}"
+    remark += ", the best" if checkpoint == best else ""
+    return f"{len(checkpoint.manifest.leaves)} arrays{remark}"

@@ -46,9 +46,13 @@ def in_state(nonfinite: list[str], update: int) -> Failure | None:
     """
     if not nonfinite:
         return None
-    if nonfinite[0].startswith(OF_THE_ENVIRONMENT):
-        return Failure(update, _misbehaved(f"{nonfinite[0]} is NaN or infinite", update), is_nonfinite=True)
-    return Failure(update, _diverged(nonfinite[0], update), is_nonfinite=True)
+    # What the environment decides comes first: it breaks the learner, and the learner is listed before it.
+    name = min(nonfinite, key=lambda path: not path.startswith(OF_THE_ENVIRONMENT))
+    if name.startswith(OF_THE_ENVIRONMENT):
+        text = _misbehaved(f"{name} is NaN or infinite", update)
+    else:
+        text = _diverged(name, update)
+    return Failure(update, text, is_nonfinite=True)
 
 
 def _in_record(record: Record) -> Failure | None:

@@ -87,10 +87,12 @@ class Loop:
 
     def _next_halt(self) -> int:
         """Returns the update to go to at most: the end, or the next at which something is to be done."""
-        options, update = self.asked.options, self.training.update
-        periods = filter(None, (options.checkpoint_every, options.evaluate_every))
-        halts = [(update // period + 1) * period for period in periods]
-        return min([*halts, self.asked.config.num_updates])
+        update, halts = self.training.update, [self.asked.config.num_updates]
+        options = self.asked.options
+        for period in (options.checkpoint_every, options.evaluate_every):
+            if period is not None:
+                halts.append((update // period + 1) * period)
+        return min(halts)
 
     def _is_halt(self, period: int | None) -> bool:
         return period is not None and self.training.update % period == 0

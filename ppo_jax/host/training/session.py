@@ -59,16 +59,8 @@ def train(session: Session) -> int:
         DamageError: If there are checkpoints, but none can be loaded.
     """
     asked, run, screen = session.asked, session.run, session.screen
-    session = session._replace(git=system.git_commit(Path.cwd()))
     try:
-        with screen.waiting("compiling"):
-            program = chunks.compile_program(asked.config, asked.hyper)
-        screen.say(f"compiled in {program.seconds:.1f} s")
-        with run.metrics.open("a") as file:
-            loop = prepare(session, program, file)
-            with closing(loop.journal.sinks):
-                loop.run()
-        status = _finish(session, loop)
+        status = _train(session._replace(git=system.git_commit(Path.cwd())))
         return status if status == FAILED else session.stop.status(otherwise=status)
     except (OSError, SaveError) as error:
         screen.fail(f"cannot write to '{run.path}': {error}; what was saved before is intact")
@@ -80,6 +72,18 @@ def train(session: Session) -> int:
         screen.fail(f"out of memory: {footprint.describe(shares)}")
     screen.say(f"to continue: ppo-jax resume {run.path}")
     return FAILED
+
+
+def _train(session: Session) -> int:
+    asked, screen = session.asked, session.screen
+    with screen.waiting("compiling"):
+        program = chunks.compile_program(asked.config, asked.hyper)
+    screen.say(f"compiled in {program.seconds:.1f} s")
+    with session.run.metrics.open("a") as file:
+        loop = prepare(session, program, file)
+        with closing(loop.journal.sinks):
+            loop.run()
+    return _finish(session, loop)
 
 
 def prepare(session: Session, program: Program, file: IO[str]) -> Loop:

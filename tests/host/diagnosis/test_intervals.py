@@ -1,4 +1,4 @@
-"""The interquartile mean by its definition, and an interval that holds what it promises."""
+"""The interquartile mean against its definition, and an interval that covers what it should."""
 
 import warnings
 
@@ -11,7 +11,7 @@ SCORES = np.random.default_rng(0).normal(size=(20, 3)) * [1.0, 10.0, 0.1]
 
 
 def middle_mean(scores):
-    """Of one column: sort, leave out the lowest and the highest quarter, average."""
+    """The interquartile mean of one column: sort, leave out the lowest and the highest quarter, average."""
     left_out = len(scores) // 4
     middle = sorted(scores)[left_out : len(scores) - left_out]
     return sum(middle) / len(middle)
@@ -40,7 +40,7 @@ def test_an_interval_lies_around_its_interquartile_mean():
 
 
 def test_the_ends_are_the_percentiles_of_resampled_seeds():
-    """Against a bootstrap of our own, whose draws are others; its own ends vary by as much."""
+    """Against a bootstrap written out, whose draws differ; its own ends vary as much."""
     rng, column = np.random.default_rng(1), SCORES[:, 0]
     resampled = [middle_mean(rng.choice(column, size=20)) for _ in range(5_000)]
     low, high = np.percentile(resampled, (2.5, 97.5))
@@ -48,8 +48,8 @@ def test_the_ends_are_the_percentiles_of_resampled_seeds():
     np.testing.assert_allclose((actual.low, actual.high), (low, high), atol=0.1 * (high - low))
 
 
-def test_the_interval_holds_the_true_value_about_as_often_as_it_promises():
-    """Of 400 tasks with 20 seeds each; percentile intervals of few seeds are known to fall short of 95 %."""
+def test_the_interval_covers_the_true_value_about_as_often_as_it_promises():
+    """400 tasks with 20 seeds each; percentile intervals of few seeds are known to cover less than 95 %."""
     actual = interval(np.random.default_rng(2).normal(size=(20, 400)))
     share = np.mean((actual.low < 0) & (actual.high > 0))
     assert 0.88 < share < 0.98
@@ -73,7 +73,7 @@ def test_the_same_scores_give_the_same_interval():
 
 
 @pytest.mark.parametrize("scores", [np.array([3.0]), np.full(10, 3.0)])
-def test_one_seed_or_equal_ones_give_a_point(scores):
+def test_one_seed_or_equal_scores_give_an_interval_of_length_0(scores):
     np.testing.assert_array_equal(interval(scores), (3.0, 3.0, 3.0))
 
 
@@ -83,7 +83,7 @@ def test_every_part_has_the_shape_of_one_score(shape):
 
 
 def test_rliable_finds_the_same():
-    """The library of the paper's authors; its draws are others, so that its ends vary a little."""
+    """The library of the paper's authors. Its draws differ, so its ends vary a little."""
     with warnings.catch_warnings(action="ignore"):
         metrics = pytest.importorskip("rliable.metrics")
         library = pytest.importorskip("rliable.library")

@@ -13,7 +13,7 @@ from PIL import Image
 
 import ppo_jax
 from ppo_jax.envs import registry
-from ppo_jax.envs.gymnax import make_visualizer
+from ppo_jax.envs.make import make_visualizer
 from ppo_jax.host.pictures import film
 from ppo_jax.host.pictures.film import DRAWN_BY_GYMNASIUM, DRAWN_BY_GYMNAX
 from ppo_jax.host.programs.episode import LONGEST, Episode, play
@@ -34,7 +34,7 @@ def frames(content):
         yield np.asarray(image.convert("RGB")).astype(int)
 
 
-def test_a_gif_has_a_frame_for_each_state_and_no_two_are_the_same(catch, tmp_path):
+def test_a_gif_has_a_frame_for_each_state_and_successive_frames_differ(catch, tmp_path):
     output = tmp_path / "new" / "catch.gif"
     film.draw(catch, output)
     shown = list(frames(output.read_bytes()))
@@ -46,14 +46,14 @@ def test_a_gif_has_a_frame_for_each_state_and_no_two_are_the_same(catch, tmp_pat
     assert [file.name for file in output.parent.iterdir()] == ["catch.gif"]
 
 
-def test_the_caption_counts_the_steps_and_the_return(catch, monkeypatch):
+def test_the_caption_says_the_step_and_the_return_so_far(catch, monkeypatch):
     captions, original = [], film._frame
 
     def note(picture, caption):
         captions.append(caption)
         return original(picture, caption)
 
-    monkeypatch.setattr(render, "_frame", note)
+    monkeypatch.setattr(film, "_frame", note)
     film.gif(catch)
     assert captions[:2] == ["Catch-bsuite: step 0, return 0", "Catch-bsuite: step 1, return 0"]
     assert captions[9] == f"Catch-bsuite: step 9, return {catch.returns[-1]:g}"
@@ -78,9 +78,9 @@ def test_the_last_frame_stays_for_a_second(catch):
     assert image.info["loop"] == 0
 
 
-def test_of_a_long_episode_evenly_spaced_states_are_shown_and_the_last(catch, monkeypatch, tmp_path):
+def test_a_long_episode_is_shown_by_evenly_spaced_states_and_the_last(catch, monkeypatch, tmp_path):
     everything = list(frames(film.gif(catch)))
-    monkeypatch.setattr(render, "MAX_FRAMES", 5)
+    monkeypatch.setattr(film, "MAX_FRAMES", 5)
     some = list(frames(film.gif(catch)))
     assert len(some) == 4
     for mine, number in zip(some, (0, 3, 6, 9), strict=True):
@@ -88,7 +88,7 @@ def test_of_a_long_episode_evenly_spaced_states_are_shown_and_the_last(catch, mo
     assert "9 steps (one frame for 3 of them), return" in film.describe(catch, tmp_path)
 
 
-def test_there_are_never_more_frames_than_the_bound():
+def test_there_are_never_more_than_the_maximum_of_frames():
     for steps in (1, 499, 500, 501, 999, 1000, 1001, LONGEST):
         shown = film._shown(Episode("Pong-misc", None, np.zeros(steps + 1), True))
         assert len(shown) <= film.MAX_FRAMES
@@ -115,29 +115,29 @@ def test_gymnax_draws_more_than_empty_axes(env):
     assert len(np.unique(inside, axis=0)) > 1
 
 
-def test_the_player_of_minatar_is_seen_against_the_black():
-    """gymnax's own colour for it is all but black."""
+def test_the_player_of_minatar_stands_out_from_black():
+    """gymnax's own color for it is almost black."""
     episode = Episode("Seaquest-MinAtar", reset_states("Seaquest-MinAtar"), np.zeros(2, np.float32), True)
     first, _ = frames(film.gif(episode))
     blue = np.abs(first - (31, 119, 180)).max(axis=-1) < 4
     assert blue.sum() > 30 * 30
 
 
-def test_what_gymnax_has_no_picture_of_is_refused():
+def test_environments_that_gymnax_has_no_picture_of_are_refused():
     for env in registry.ENVIRONMENTS.keys() - {*DRAWN_BY_GYMNASIUM, *DRAWN_BY_GYMNAX, "MNISTBandit-bsuite"}:
         visualizer = make_visualizer(env, [])
-        visualizer.init()  # draws nothing, or it would fail for want of a state
+        visualizer.init()  # draws nothing: with something to draw it would fail, as there is no state
         pyplot.close(visualizer.fig)
         assert not hasattr(visualizer, "im")
         assert not film.can_draw(env)
 
 
-def test_pyplot_opens_no_window_and_is_left_as_it_was(catch, monkeypatch):
+def test_pyplot_opens_no_window_and_keeps_its_backend_and_figures(catch, monkeypatch):
     def make(env, states):
         assert matplotlib.get_backend() == "agg"
         return make_visualizer(env, states)
 
-    monkeypatch.setattr(render, "make_visualizer", make)
+    monkeypatch.setattr(film, "make_visualizer", make)
     matplotlib.use("svg")
     mine = pyplot.figure()
     try:
@@ -150,7 +150,7 @@ def test_pyplot_opens_no_window_and_is_left_as_it_was(catch, monkeypatch):
 
 
 @pytest.mark.parametrize("env", DRAWN_BY_GYMNASIUM)
-def test_gymnasium_draws_what_gymnax_asks_it_to_draw(env):
+def test_gymnasium_draws_the_same_as_when_gymnax_asks_it_to(env):
     pytest.importorskip("pygame")
     from gymnax.visualize.vis_gym import render_gym_frame
 
@@ -161,13 +161,10 @@ def test_gymnasium_draws_what_gymnax_asks_it_to_draw(env):
     if env == "Pendulum-v1":
         states = states.replace(last_u=np.array([-1.5, 0.5]))
     ones = [jax.tree.map(lambda leaf, index=index: leaf[index], states) for index in range(2)]
-    pictures = list(film._gymnasium_pictures(env, ones))
+    pictures = list(film._draw_with_gymnasium(env, ones))
     for picture, state in zip(pictures, ones, strict=True):
         np.testing.assert_array_equal(picture, render_gym_frame(env, state, params))
     assert (pictures[0] != pictures[1]).any()
-
-
-# What is refused
 
 
 def test_an_environment_without_a_picture_is_refused_by_name(tmp_path):
@@ -180,7 +177,7 @@ def test_an_environment_without_a_picture_is_refused_by_name(tmp_path):
     assert f"output = '{tmp_path / 'lake.png'}' does not end in .gif" in output
 
 
-def test_without_pygame_its_environments_are_refused_with_how_to_install_it(monkeypatch, tmp_path):
+def test_without_pygame_the_refusal_says_how_to_install_it(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pygame" else object())
     assert not film.can_draw("CartPole-v1")
     assert film.can_draw("Catch-bsuite")
@@ -190,23 +187,21 @@ def test_without_pygame_its_environments_are_refused_with_how_to_install_it(monk
         film.check("CartPole-v1", tmp_path / "cartpole.gif")
 
 
-def test_with_pygame_all_that_has_a_picture_can_be_drawn(monkeypatch, tmp_path):
+def test_with_pygame_every_environment_that_has_a_picture_can_be_drawn(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     for env in (*DRAWN_BY_GYMNASIUM, *DRAWN_BY_GYMNAX):
         assert film.can_draw(env)
         film.check(env, tmp_path / "any.gif")
 
 
-def test_an_episode_that_cannot_be_drawn_is_refused_by_drawing_too(catch, tmp_path):
+def test_drawing_refuses_an_episode_that_cannot_be_drawn(catch, tmp_path):
     with pytest.raises(ppo_jax.UsageError, match="cannot be drawn"):
         film.draw(catch._replace(env="FrozenLake-misc"), tmp_path / "lake.gif")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_cannot_be_written_to_is_one_clear_mistake_before_anything_is_drawn(
-    catch, monkeypatch, tmp_path
-):
-    monkeypatch.setattr(render, "gif", None)
+def test_an_output_that_cannot_be_written_is_reported_before_anything_is_drawn(catch, monkeypatch, tmp_path):
+    monkeypatch.setattr(film, "gif", None)
     (tmp_path / "file").touch()
     for output in (tmp_path / "file" / "catch.gif", tmp_path / f"{300 * 'long'}.gif"):
         with pytest.raises(
@@ -215,8 +210,8 @@ def test_a_place_that_cannot_be_written_to_is_one_clear_mistake_before_anything_
             film.draw(catch, output)
 
 
-def test_a_directory_of_that_name_is_not_replaced(catch, monkeypatch, tmp_path):
-    monkeypatch.setattr(render, "gif", lambda episode: b"content")
+def test_a_directory_with_the_name_of_the_output_is_not_replaced(catch, monkeypatch, tmp_path):
+    monkeypatch.setattr(film, "gif", lambda episode: b"content")
     output = tmp_path / "catch.gif"
     output.mkdir()
     with pytest.raises(ppo_jax.UsageError, match="cannot be written: Is a directory"):
@@ -224,30 +219,30 @@ def test_a_directory_of_that_name_is_not_replaced(catch, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_an_interrupted_drawing_leaves_the_older_one(catch, monkeypatch, tmp_path):
+def test_an_interrupted_drawing_leaves_the_older_gif(catch, monkeypatch, tmp_path):
     def interrupt(episode):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(render, "gif", interrupt)
+    monkeypatch.setattr(film, "gif", interrupt)
     output = tmp_path / "catch.gif"
-    output.write_text("an older one")
+    output.write_text("an older gif")
     with pytest.raises(KeyboardInterrupt):
         film.draw(catch, output)
-    assert output.read_text() == "an older one"
+    assert output.read_text() == "an older gif"
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_who_reads_the_older_one_meanwhile_reads_it_whole(catch, monkeypatch, tmp_path):
-    monkeypatch.setattr(render, "gif", lambda episode: b"content")
+def test_a_reader_of_the_older_gif_reads_all_of_it(catch, monkeypatch, tmp_path):
+    monkeypatch.setattr(film, "gif", lambda episode: b"content")
     output = tmp_path / "catch.gif"
-    output.write_text("an older one")
+    output.write_text("an older gif")
     with output.open() as reader:
         film.draw(catch, output)
-        assert reader.read() == "an older one"
+        assert reader.read() == "an older gif"
     assert output.read_text() == "content"
 
 
-def test_what_was_cut_off_is_described_as_such(catch, tmp_path):
+def test_the_description_says_that_an_episode_was_cut_off(catch, tmp_path):
     cut = catch._replace(finished=False)
     said = f"wrote {tmp_path}: 9 steps, cut off before its end, return {catch.returns[-1]:g}"
     assert film.describe(cut, tmp_path) == said

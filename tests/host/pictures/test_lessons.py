@@ -15,7 +15,7 @@ def _lines(ax):
     return {line.get_label(): line for line in ax.lines}
 
 
-def test_the_surrogate_is_flat_where_the_paper_says_so():
+def test_the_surrogate_is_flat_exactly_where_the_paper_says():
     good, bad = lessons.surrogate_figure().axes
     for ax, flat in ((good, lambda r: r > 1.2), (bad, lambda r: r < 0.8)):
         line = _lines(ax)["min(r · A, clip(r) · A)"]
@@ -24,7 +24,7 @@ def test_the_surrogate_is_flat_where_the_paper_says_so():
         assert np.all(np.diff(objective[~flat(ratio)]) != 0)
 
 
-def test_the_advantages_end_in_the_same_error_and_agree_with_the_definition():
+def test_the_advantages_agree_with_their_closed_form():
     (ax,) = lessons.gae_figure().axes
     curves = {label: line.get_ydata() for label, line in _lines(ax).items() if label.startswith("λ")}
     assert len(curves) == len(lessons.LAMBDAS) == 4

@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 
 import matplotlib.image
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 import ppo_jax
 from ppo_jax.host.diagnosis.intervals import interval
 from ppo_jax.host.pictures import plots
-from ppo_jax.host.runs.directory import RunDirectory, read_json, write_json
+from ppo_jax.host.runs.directory import RunDirectory
+from ppo_jax.host.runs.files import read_json, write_json
 from tests.host.conftest import run_command
 
 
@@ -21,7 +24,7 @@ def figures(monkeypatch):
 
 @pytest.fixture
 def copy(trained, tmp_path):
-    """`copy(seed, updates, **hyper)`: the run as if it had been another, so many updates of it."""
+    """`copy(seed, updates, **hyper)`: a copy that claims another seed, with that many updates."""
 
     def make(seed=0, updates=None, **hyper):
         run = RunDirectory(tmp_path / f"copy{len(list(tmp_path.iterdir()))}")
@@ -29,7 +32,7 @@ def copy(trained, tmp_path):
         content = read_json(run.config)
         write_json(run.config, {**content, "seed": seed, "hyper": {**content["hyper"], **hyper}})
         lines = run.metrics.read_text().splitlines(keepends=True)
-        run.metrics.write_text("".join(lines[:updates]).replace('"entropy": 0.', f'"entropy": {seed}.'))
+        run.metrics.write_text("".join(lines[:updates]).replace('"entropy":0.', f'"entropy":{seed}.'))
         return run
 
     return make
@@ -40,7 +43,7 @@ def _is_a_picture_with_content(path):
     return pixels.ndim == 3 and pixels.std() > 0.01
 
 
-def test_the_training_leaves_a_picture(trained):
+def test_training_leaves_a_picture(trained):
     assert _is_a_picture_with_content(trained.diagnostics)
 
 
@@ -55,7 +58,7 @@ def test_plot_draws_several_runs_over_each_other(trained, tmp_path, monkeypatch)
     assert _is_a_picture_with_content(tmp_path / "comparison.png")
 
 
-def test_every_line_of_a_run_stands_in_its_picture(trained, figures, tmp_path):
+def test_the_picture_of_a_run_has_its_titles_marks_and_healthy_ranges(trained, figures, tmp_path):
     plots.draw([trained], tmp_path / "a.png")
     axes = figures[0].axes
     assert [ax.get_title(loc="left") for ax in axes][:3] == [
@@ -70,7 +73,7 @@ def test_every_line_of_a_run_stands_in_its_picture(trained, figures, tmp_path):
     assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.05, 0.30))
 
 
-def test_seeds_of_one_training_are_one_curve_with_a_band(copy, figures, tmp_path):
+def test_runs_that_differ_only_in_their_seed_are_one_curve_with_a_band(copy, figures, tmp_path):
     runs = [copy(seed) for seed in range(5)]
     plots.draw(runs, tmp_path / "a.png")
     entropy = figures[0].axes[2]
@@ -78,6 +81,7 @@ def test_seeds_of_one_training_are_one_curve_with_a_band(copy, figures, tmp_path
     columns = np.stack([plots.read(run)["entropy"] for run in runs])
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(columns, plots.SMOOTHING, axis=1), axis=2)
     expected = interval(smooth)
+    assert np.all(expected.low < expected.high)
     np.testing.assert_allclose(line.get_ydata(), expected.iqm)
     corners = band.get_paths()[0].vertices[:, 1]
     assert (corners.min(), corners.max()) == pytest.approx((expected.low.min(), expected.high.max()))
@@ -85,7 +89,7 @@ def test_seeds_of_one_training_are_one_curve_with_a_band(copy, figures, tmp_path
     assert "interquartile mean over seeds, with its 95% bootstrap interval" in figures[0].get_suptitle()
 
 
-def test_groups_are_told_apart_and_a_lone_seed_has_no_band(copy, figures, tmp_path):
+def test_groups_are_told_apart_and_a_single_seed_has_no_band(copy, figures, tmp_path):
     plots.draw([copy(0), copy(1), copy(0, learning_rate=0.01)], tmp_path / "a.png")
     (legend,) = figures[0].legends
     labels = [text.get_text() for text in legend.get_texts()]
@@ -108,7 +112,7 @@ def test_seeds_are_drawn_to_the_end_of_the_shortest(copy, figures, tmp_path):
     np.testing.assert_allclose(kl.get_ydata(), np.median(windows, axis=1))
 
 
-def test_seeds_that_never_had_100_episodes_leave_the_panel_of_returns_empty(figures):
+def test_seeds_without_100_episodes_leave_the_panel_of_returns_empty(figures):
     nothing = {name: np.full((3, 40), np.nan) for name in plots.COLUMNS}
     steps = np.tile(np.arange(40.0), (3, 1))
     plots.diagnostics({"a": {**nothing, "env_steps": steps}, "b": {**nothing, "env_steps": steps}})
@@ -123,7 +127,7 @@ def test_a_band_begins_where_all_seeds_have_a_value():
     np.testing.assert_allclose(line.get_ydata(), values[:, 10:].mean(axis=0))
 
 
-def test_long_bands_are_drawn_at_as_many_points_as_can_be_seen():
+def test_long_bands_are_drawn_at_no_more_points_than_can_be_seen():
     values = np.ones((2, 10_000))
     columns = {**dict.fromkeys(plots.COLUMNS, values), "env_steps": np.tile(np.arange(10_000.0), (2, 1))}
     (line,) = plots.diagnostics({"a": columns}).axes[0].lines
@@ -131,13 +135,35 @@ def test_long_bands_are_drawn_at_as_many_points_as_can_be_seen():
     assert (line.get_xdata()[0], line.get_xdata()[-1]) == (0, 9_999)
 
 
-def test_metrics_without_what_is_drawn_are_refused(copy):
+def test_metrics_that_lack_what_is_drawn_are_refused(copy):
     run = copy()
     run.metrics.write_text('{"update": 1, "env_steps": 128}\n')
     with pytest.raises(ppo_jax.UsageError, match=r"metrics\.jsonl.* has no .*clip_fraction"):
         plots.draw([run])
 
 
-def test_a_picture_of_no_known_kind_is_refused(trained, tmp_path):
+def test_an_unknown_format_is_refused(trained, tmp_path):
     with pytest.raises(ppo_jax.UsageError, match="suffix"):
         plots.draw([trained], tmp_path / "picture.xyz")
+
+
+def test_an_output_that_cannot_be_written_leaves_nothing_behind(trained, tmp_path):
+    output = tmp_path / "picture.png"
+    output.mkdir()
+    with pytest.raises(ppo_jax.UsageError, match=rf"output = '{output}' cannot be written: .*; give another"):
+        plots.draw([trained], output)
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
+def test_the_suffix_of_the_output_decides_the_format(trained, tmp_path, kind):
+    begins = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+    content = plots.draw([trained], tmp_path / f"picture.{kind}").read_bytes()
+    assert content.startswith(begins[kind])
+
+
+def test_plotting_does_not_import_jax():
+    program = "import sys; from ppo_jax.host.pictures import plots; from ppo_jax.host.report import page; "
+    program += "print(sorted({'jax', 'gymnasium'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr

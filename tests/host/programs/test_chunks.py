@@ -1,66 +1,178 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 import ppo_jax
+from ppo_jax.algorithm.train import advance
 from ppo_jax.host.programs import chunks
+from ppo_jax.host.runs.checkpoints import arrays
+from tests.host.conftest import EVERYTHING
+from tests.support.bits import digest
 
 
 def test_chunks_aim_at_the_same_time_and_grow_gently():
-    assert chunks._next_size(8, chunks.CHUNK_SECONDS) == 8
-    assert chunks._next_size(8, 4 * chunks.CHUNK_SECONDS) == 2
-    assert chunks._next_size(1, 60.0) == 1
-    assert chunks._next_size(8, 1e-6) == 32
-    assert chunks._next_size(chunks.CAPACITY, 1e-6) == chunks.CAPACITY
+    assert chunks.next_size(8, chunks.CHUNK_SECONDS) == 8
+    assert chunks.next_size(8, 4 * chunks.CHUNK_SECONDS) == 2
+    assert chunks.next_size(1, 60.0) == 1
+    assert chunks.next_size(8, 1e-6) == 32
+    assert chunks.next_size(chunks.CAPACITY, 1e-6) == chunks.CAPACITY
 
 
-SHORT = ppo_jax.Config(num_envs=2, num_steps=16, total_timesteps=32 * 4, num_minibatches=2)
+CONFIG, HYPER = EVERYTHING.config, EVERYTHING.hyper
 
 
-def test_runs_of_any_length_seed_and_hyperparameters_compile_nothing_new(tmp_path):
-    """Another process, or another run in this one, finds every program in the cache."""
-    others = (
-        (SHORT, ppo_jax.Hyperparams(learning_rate=1e-3, clip_epsilon=0.1), 0),
-        (dataclasses.replace(SHORT, total_timesteps=32 * 50), ppo_jax.Hyperparams(), 7),
-    )
+@pytest.fixture(scope="module")
+def program():
+    return chunks.compile_program(CONFIG, HYPER)
+
+
+@pytest.fixture
+def another_cache(tmp_path):
+    """Keeps programs in an empty directory, and afterwards where they were kept before."""
+    names = [name for name in jax.config.values if "compilation_cache" in name or "persistent_cache" in name]
+    before = {name: jax.config.values[name] for name in names}
     chunks.keep_compiled(tmp_path)
-    jax.clear_caches()
-    try:
-        train_all(SHORT, ppo_jax.Hyperparams(), 0)
-        kept = set(tmp_path.iterdir())
-        assert kept
-        for config, hyper, seed in others:
-            jax.clear_caches()
-            train_all(config, hyper, seed)
-        assert {file for file in tmp_path.iterdir() if file.name.endswith("-cache")} <= kept
-    finally:
-        jax.config.update("jax_compilation_cache_dir", None)
+    yield tmp_path
+    for name, value in before.items():
+        jax.config.update(name, value)
+    reset_cache()
 
 
-def test_a_program_of_one_length_moves_its_schedules_over_another():
-    config = dataclasses.replace(SHORT, total_timesteps=32 * 8)
-    compiled = chunks.compile_program(SHORT, ppo_jax.Hyperparams())
-    hyper = ppo_jax.Hyperparams(learning_rate=0.8)
-    training = begin(compiled, config, hyper, seed=0)
-    rates = [row["learning_rate"] for row in advance_to(training, 8)]
-    np.testing.assert_allclose(rates, 0.8 - 0.1 * np.arange(8), rtol=1e-5)
+def test_runs_of_any_length_seed_and_hyperparameters_compile_nothing_new(another_cache):
+    """Another process, or another run in this one, finds every program in the cache."""
+
+    def train_all(config, hyper, seed):
+        jax.clear_caches()
+        program = chunks.compile_program(config, hyper)
+        advance_to(begin(program, config, hyper, seed), 3)
+        return {file for file in another_cache.iterdir() if file.name.endswith("-cache")}
+
+    short = dataclasses.replace(CONFIG, memory_size=0, total_timesteps=16 * 4)
+    kept = train_all(short, HYPER, 0)
+    assert kept
+    longer = dataclasses.replace(short, total_timesteps=16 * 50)
+    assert train_all(longer, HYPER._replace(learning_rate=1e-3, clip_epsilon=0.1), 7) == kept
 
 
-def train_all(config, hyper, seed):
-    compiled = chunks.compile_program(config, hyper)
-    training = begin(compiled, config, hyper, seed)
-    advance_to(training, config.num_updates)
-    return training.state
+def test_a_program_of_one_length_moves_its_schedules_over_another(program):
+    config = dataclasses.replace(CONFIG, total_timesteps=16 * 8)
+    hyper = HYPER._replace(clip_epsilon=0.8, final_clip_epsilon=0.0)
+    bounds = advance_to(begin(program, config, hyper, seed=0), 8)["clip_epsilon"]
+    np.testing.assert_allclose(bounds, 0.8 - 0.1 * np.arange(8), rtol=1e-5)
+
+
+def test_a_chunk_brings_metrics_and_flags_to_the_host_and_leaves_the_state_on_the_device(
+    program, monkeypatch
+):
+    fetched, device_get = [], jax.device_get
+
+    def noting(tree):
+        fetched.append(tree)
+        return device_get(tree)
+
+    training = begin(program, CONFIG, HYPER, seed=0)
+    monkeypatch.setattr(jax, "device_get", noting)
+    chunk = training.advance(4)
+    ((metrics, finite),) = fetched
+    assert isinstance(metrics, ppo_jax.Metrics)
+    assert finite.shape == (len(program.names),)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(chunk.state))
+    assert (chunk.first_update, chunk.num_updates, chunk.nonfinite) == (1, 1, [])
+
+
+def test_every_array_of_floats_that_is_not_finite_is_named(program):
+    """One number of one array at a time, in the learner, the environments and the statistics."""
+    are_finite = jax.jit(chunks.are_finite)
+    state = begin(program, CONFIG, HYPER, seed=0).state
+    leaves, structure = jax.tree.flatten(state)
+    positions = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    for kind in ("params/", "optimizer/", "collector/environment/", "collector/statistics/"):
+        assert any(kind in name for name in program.names)
+    for name, position, value in zip(
+        program.names, positions, np.resize([np.nan, np.inf, -np.inf], len(positions)), strict=True
+    ):
+        leaf = leaves[position]
+        broken = [*leaves[:position], leaf.at[(-1,) * leaf.ndim].set(value), *leaves[position + 1 :]]
+        state = jax.tree.unflatten(structure, broken)
+        assert names_of_nonfinite(program, are_finite(state)) == [name]
+        assert arrays.nonfinite(arrays.leaves(state)) == [name]  # what would be saved is named alike
+
+
+LANES, CAPACITY = 3, 5
+
+
+@pytest.fixture(scope="module")
+def lanes():
+    """The first states of three members, their hyperparameters, and the function that advances all of them."""
+    ppo = ppo_jax.make_ppo(CONFIG)
+    hyper = HYPER._replace(learning_rate=jnp.array([1e-3, 1e-2, 1e-4]))
+    axes = ppo_jax.Hyperparams(**dict.fromkeys(HYPER._fields))._replace(learning_rate=0)
+    keys = jax.vmap(jax.random.key)(jnp.arange(LANES))
+
+    def run(hyper, state, num_updates):
+        state, metrics = advance(ppo, CAPACITY, hyper, state, num_updates)
+        return state, metrics, chunks.are_finite(state)
+
+    init, run = jax.vmap(ppo.init, in_axes=(axes, 0)), jax.vmap(run, in_axes=(axes, 0, None))
+    states = chunks.compile_ahead(init, hyper, keys)(hyper, keys)
+    compiled = chunks.compile_ahead(run, hyper, states, np.int32(0))
+    return states, lambda states, num_updates: compiled(hyper, states, np.int32(num_updates))
+
+
+def test_lanes_advance_together_and_chunks_of_any_length_give_the_same_bits(lanes):
+    states, run = lanes
+    whole, metrics, finite = run(states, 5)
+    for column in metrics:
+        assert column.shape == (LANES, CAPACITY)
+    assert finite.all()
+    half, first, _ = run(states, 3)
+    again, second, _ = run(half, 2)
+    assert digest(again) == digest(whole)
+    joined = jax.tree.map(lambda one, two: np.concatenate([one[:, :3], two[:, :2]], axis=1), first, second)
+    jax.tree.map(np.testing.assert_array_equal, joined, metrics)
+    for rest, done in ((first, 3), (second, 2)):
+        jax.tree.map(lambda x, done=done: np.testing.assert_array_equal(x[:, done:], 0), rest)
+
+
+def test_each_lane_is_the_member_that_trains_alone(lanes, program):
+    states, run = lanes
+    _, metrics, _ = run(states, 4)
+    for lane, learning_rate in enumerate([1e-3, 1e-2, 1e-4]):
+        alone = begin(program, CONFIG, HYPER._replace(learning_rate=learning_rate), seed=lane)
+        for name, column in advance_to(alone, 4).items():
+            np.testing.assert_allclose(getattr(metrics, name)[lane, :4], column, rtol=1e-3, atol=1e-5)
+
+
+def test_of_each_lane_it_is_known_which_arrays_are_not_finite(lanes, program):
+    states, run = lanes
+    value = states.collector.statistics.mean.at[1].set(jnp.nan)
+    statistics = states.collector.statistics._replace(mean=value)
+    broken = states._replace(collector=states.collector._replace(statistics=statistics))
+    finite = jax.vmap(chunks.are_finite)(broken)
+    names = [names_of_nonfinite(program, lane) for lane in finite]
+    assert names == [[], ["collector/statistics/mean"], []]
+    _, _, finite = run(broken, 1)  # a lane that is broken leaves the others as they are
+    assert [bool(lane.all()) for lane in finite] == [True, False, True]
+
+
+def begin(program, config, hyper, seed):
+    state, nonfinite = chunks.begin(program, hyper, seed)
+    assert nonfinite == []
+    return chunks.Training(program, config, hyper, state)
+
+
+def names_of_nonfinite(program, finite):
+    return [name for name, is_finite in zip(program.names, finite, strict=True) if not is_finite]
 
 
 def advance_to(training, update):
-    records = []
+    """Trains up to an update, and returns the metrics by name, [U]."""
+    rows = []
     while training.update < update:
-        records += training.advance(update).records
-    return records
-
-
-def begin(compiled, config, hyper, seed):
-    state = chunks.begin(compiled, config, hyper, seed)
-    return chunks.Training(compiled, config, hyper, state)
+        chunk = training.advance(update)
+        rows.append(jax.tree.map(lambda column, n=chunk.num_updates: column[:n], chunk.metrics))
+    return jax.tree.map(lambda *columns: np.concatenate(columns), *rows)._asdict()

@@ -8,10 +8,11 @@ import pytest
 
 import ppo_jax
 from ppo_jax.algorithm.normalization import normalize_observation
-from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.envs.make import make_environment
 from ppo_jax.host.programs import evaluation
 from ppo_jax.host.programs.episode import LONGEST, play
 from ppo_jax.networks.flax import make_network
+from ppo_jax.networks.network import network_for
 from tests.support.agents import Config, init_agent
 
 FOUR_ROOMS, REACHER = Config(env="FourRooms-misc"), Config(env="Reacher-misc")
@@ -54,17 +55,22 @@ T = 40
 def loop(config, agent, seed):
     """States and returns of T steps of a greedy episode, a step of gymnax at a time."""
     env, params = gymnax.make(config.env)
-    spaces = make_environment(config.env)
-    network = make_network(config, spaces.observation_space, spaces.action_space)
-    apply, step = jax.jit(network.apply), jax.jit(env.step_env)
+    environment = make_environment(config.env)
+    network = network_for(config, environment, make_network)
+
+    @jax.jit
+    def step(state, memory, observation, start):
+        normal = normalize_observation(agent.statistics, observation[None])
+        policy, _, memory = network.apply(agent.params, memory, normal, start[None])
+        action = jnp.clip(policy.mode()[0], -2, 2)
+        observation, state, reward, *_ = env.step_env(jax.random.key(0), state, action, params)  # chance has no part
+        return state, memory, observation, reward
+
     reset_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))[0]
     observation, state = env.reset_env(jax.random.split(reset_key, 1)[0], params)
     states, returns, memory = [state], [0.0], network.init_memory(1)
     for number in range(T):
-        normal = normalize_observation(agent.statistics, observation[None])
-        policy, _, memory = apply(agent.params, memory, normal, jnp.array([number == 0]))
-        action = np.clip(policy.mode()[0], -2, 2)
-        observation, state, reward, *_ = step(jax.random.key(0), state, action, params)  # chance has no part
+        state, memory, observation, reward = step(state, memory, observation, np.array(number == 0))
         states.append(state)
         returns.append(returns[-1] + float(reward))
     return jax.tree.map(lambda *leaves: np.stack(leaves), *states), returns

@@ -13,6 +13,7 @@ SHAPES = {
     "memory": ("MemoryChain-bsuite", {"num_envs": 512}),
     "parameters": ("CartPole-v1", {"hidden_sizes": (1024, 1024)}),
 }
+LONG = ("memory", "parameters")  # each is compiled for itself alone
 
 
 def estimate(config):
@@ -20,24 +21,28 @@ def estimate(config):
     return footprint.estimate(config, jax.eval_shape(init, ppo_jax.Hyperparams(), jax.random.key(0)))
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_the_estimate_is_near_what_xla_says(name):
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in SHAPES]
+)
+def test_the_estimate_is_near_what_xla_says(name, monkeypatch):
+    # The level decides about instructions, not about memory: 0 compiles sooner, to the same sizes.
+    monkeypatch.setitem(chunks.CPU_OPTIONS, "xla_backend_optimization_level", "0")
     preset, changes = SHAPES[name]
     config, hyper = ppo_jax.preset(preset)
     config = dataclasses.replace(config, num_epochs=1, num_minibatches=2, **changes)
     use = chunks.compile_program(config, hyper).advance.memory_analysis()
     actual = use.temp_size_in_bytes + use.argument_size_in_bytes + use.output_size_in_bytes
-    assert 0.6 < footprint._total(estimate(config)) / actual < 1.6
+    assert 0.6 < sum(share.size for share in estimate(config)) / actual < 1.6
 
 
 def test_what_takes_most_comes_first_with_its_remedy(monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 2**30)
+    monkeypatch.setattr(footprint, "available", lambda: 2**30)
     shares = estimate(ppo_jax.Config(num_envs=2**17, num_steps=32, num_minibatches=2, total_timesteps=2**25))
     assert [share.size for share in shares] == sorted((share.size for share in shares), reverse=True)
     with pytest.raises(ppo_jax.UsageError) as caught:
         footprint.check(shares)
     text = str(caught.value)
-    assert "where there are 1.00 GiB: the activations of a minibatch 4.05 GiB" in text
+    assert "and there are 1.00 GiB: the activations of a minibatch 4.05 GiB" in text
     assert text.endswith("give more --num-minibatches, or fewer --hidden-sizes")
 
 
@@ -53,5 +58,5 @@ def test_what_fits_passes():
         (jax.errors.JaxRuntimeError("INTERNAL: something else"), False),
     ],
 )
-def test_only_want_of_memory_is_taken_for_it(error, expected):
+def test_only_an_error_about_memory_counts_as_memory_that_ran_out(error, expected):
     assert footprint.is_exhausted(error) is expected

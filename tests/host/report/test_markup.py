@@ -8,7 +8,7 @@ HOSTILE = "<script>alert('\"&')</script>"
 
 
 class Reader(HTMLParser):
-    """What a browser would make of a fragment: its tags, attributes and text."""
+    """A fragment as a browser reads it: its tags, attributes and text."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -26,13 +26,13 @@ class Reader(HTMLParser):
 @pytest.mark.parametrize(
     "make", [lambda text: element("p", text), join, lambda text: table([text], [[text]])]
 )
-def test_whatever_is_not_markup_becomes_text(make):
+def test_everything_that_is_not_markup_becomes_text(make):
     reader = Reader(make(HOSTILE))
     assert "script" not in reader.tags
     assert HOSTILE in reader.text
 
 
-def test_attributes_cannot_be_left():
+def test_no_text_can_end_an_attribute():
     reader = Reader(element("p", "x", class_=f'"{HOSTILE}', aria_label="it's"))
     assert reader.tags == ["p"]
     assert reader.attributes == [("class", f'"{HOSTILE}'), ("aria-label", "it's")]
@@ -42,17 +42,17 @@ def test_markup_inside_markup_stays_markup():
     assert element("p", element("b", "1 < 2"), " & 3") == "<p><b>1 &lt; 2</b> &amp; 3</p>"
 
 
-def test_elements_that_hold_nothing_have_no_end():
+def test_elements_without_content_have_no_end_tag():
     assert element("img", src="x") == '<img src="x">'
 
 
-def test_rows_of_a_table_are_named_by_their_first_cell():
+def test_the_first_cell_of_a_row_names_the_row():
     text = table(("field", "value"), [("a", 1)])
     assert '<th scope="row">a</th><td>1</td>' in text
     assert '<th scope="col">field</th><th scope="col">value</th>' in text
 
 
-def test_a_picture_holds_both_of_its_forms_and_says_what_it_is():
+def test_a_picture_has_a_light_and_a_dark_form_and_a_description():
     reader = Reader(picture(b"light", b"dark", alt="a curve"))
     assert ("alt", "a curve") in reader.attributes
     assert ("src", data("png", b"light")) in reader.attributes
@@ -62,5 +62,5 @@ def test_a_picture_holds_both_of_its_forms_and_says_what_it_is():
     ]
 
 
-def test_data_is_part_of_its_address():
+def test_the_address_of_an_image_contains_its_data():
     assert data("gif", b"GIF89a") == "data:image/gif;base64,R0lGODlh"

@@ -3,11 +3,12 @@ import pytest
 
 from ppo_jax.host.diagnosis.history import ALWAYS_FINITE
 from ppo_jax.host.training import failure
-from tests.support.chunks import make_chunk
+from tests.support.chunks import make_records
 
 
-def find(**columns):
-    return failure.find(make_chunk(**{name: np.array(column) for name, column in columns.items()}))
+def find(nonfinite=(), **columns):
+    records = make_records(**{name: np.array(column) for name, column in columns.items()})
+    return failure.find(records, list(nonfinite))
 
 
 @pytest.mark.parametrize("name", ALWAYS_FINITE)
@@ -27,7 +28,7 @@ def test_states_without_a_legal_action_are_an_error_of_the_environment():
 
 
 @pytest.mark.parametrize("what", ["observations", "rewards"])
-def test_an_environment_that_gives_what_is_no_number_is_named(what):
+def test_an_environment_whose_numbers_are_not_finite_is_blamed_for_them(what):
     found = find(**{f"nonfinite_{what}": [0, 5]})
     assert "error of the environment: 5 " in found.text
     assert what in found.text
@@ -42,22 +43,22 @@ def test_causes_come_before_their_consequences():
 
 def test_what_went_wrong_first_is_the_failure():
     assert "at update 2" in find(value_loss=[1.0, np.nan, 1.0], dead_ends=[0, 0, 7]).text
+    assert "at update 2" in find(["params"], value_loss=[1.0, np.nan, 1.0]).text
 
 
 def test_a_state_that_no_metric_shows_to_be_broken_is_found():
-    chunk = make_chunk(state={"optimizer": np.array([1.0, np.inf])}, entropy=np.ones(3))
-    found = failure.find(chunk)
+    found = find(["learner/optimizer/1/nu", "learner/steering"], entropy=np.ones(3))
     assert (found.update, found.is_nonfinite) == (3, True)
-    assert "diverged: optimizer is not finite" in found.text
+    assert "diverged: learner/optimizer/1/nu is not finite" in found.text
 
 
-def test_a_broken_environment_is_not_blamed_on_the_learning_rate():
-    state = {"collector": {"observation": np.array([np.nan])}, "params": np.array([np.inf])}
-    found = failure.in_state(state, 0)
-    assert found.text.startswith(
-        "error of the environment: collector/observation is NaN or infinite at update 0"
-    )
+@pytest.mark.parametrize("name", failure.OF_THE_ENVIRONMENT)
+def test_a_broken_environment_is_not_blamed_on_the_learning_rate(name):
+    found = failure.in_state(["learner/params", f"{name}/x"], 0)
+    assert found.text.startswith(f"error of the environment: {name}/x is NaN or infinite at update 0")
+    assert found[::2] == (0, True)
 
 
-def test_a_training_that_is_well_has_no_failure():
+def test_a_healthy_training_has_no_failure():
     assert find(return_window=[np.nan] * 3, explained_variance=[np.nan] * 3) is None
+    assert failure.in_state([], 0) is None

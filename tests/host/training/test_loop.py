@@ -14,50 +14,37 @@ import numpy as np
 import psutil
 import pytest
 
-import ppo_jax
 from ppo_jax.envs.environment import Dynamics, Transition, make_batched
 from ppo_jax.host.monitor.screen import QuietScreen
 from ppo_jax.host.programs import chunks
 from ppo_jax.host.runs.checkpoints import arrays, directories
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.options import RunOptions
-from ppo_jax.host.runs.request import Request
 from ppo_jax.host.training import loop, session
 from ppo_jax.host.training.session import Session
 from ppo_jax.host.training.signals import Stop
 from ppo_jax.spaces import Box, Discrete
+from tests.host.conftest import EVERYTHING
 
-# Everything a resume could lose: memory, statistics, scaled rewards, schedules, an adapted rate.
-EVERYTHING = ppo_jax.Config(
-    num_envs=2,
-    num_steps=8,
-    total_timesteps=16 * 50,
-    num_epochs=2,
-    num_minibatches=2,
-    hidden_sizes=(8,),
-    memory_size=4,
-    normalize_observations=True,
-    normalize_rewards=True,
-    learning_rate_schedule="adaptive_kl",
-    entropy_schedule="cosine",
-    clip_schedule="linear",
-)
-HYPER = ppo_jax.Hyperparams(entropy_coefficient=0.01, final_entropy_coefficient=0.0, final_clip_epsilon=0.1)
+UPDATES = EVERYTHING.config.num_updates  # 20
 
 
 class Place(NamedTuple):
     """Where a training takes place: its session, and its program."""
 
     session: Session
-    compiled: chunks.Program
+    program: chunks.Program
 
     @property
     def run(self):
         return self.session.run
 
+    def prepare(self, file):
+        return session.prepare(self.session, self.program, file)
+
     def train(self):
         with self.run.metrics.open("a") as file:
-            made = session.make_trainer(self.session, self.compiled, file)
+            made = self.prepare(file)
             made.run()
         return made
 
@@ -66,28 +53,39 @@ class Place(NamedTuple):
         records = map(json.loads, self.run.metrics.read_text().splitlines())
         return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
 
-    def elsewhere(self, path, **changes):
+    def elsewhere(self, path, options=None, config=None, **changes):
         """The same training in another directory."""
         path.mkdir()
-        return self._replace(session=self.session._replace(run=RunDirectory(path), **changes))
+        asked = self.session.asked
+        asked = asked._replace(options=options or asked.options, config=config or asked.config)
+        return self._replace(session=self.session._replace(asked=asked, run=RunDirectory(path), **changes))
 
 
 class Told(QuietScreen):
     """A screen that remembers what it was to say."""
 
     def __init__(self):
-        super().__init__(0, None)
+        super().__init__(total_steps=EVERYTHING.total_steps, solved_return=None)
         self.lines = []
 
     def say(self, text):
         self.lines.append(text)
 
+    def update(self, records, steps_per_second):
+        pass
 
-def make_place(path, config, options):
+
+def make_place(path, asked, options):
     path.mkdir()
-    asked = Request(None, config, HYPER, 3)
-    here = Session(asked, options, RunDirectory(path), Told(), Stop())
-    return Place(here, chunks.compile_program(config, HYPER))
+    here = Session(
+        asked=asked._replace(options=options), run=RunDirectory(path), screen=Told(), stop=Stop()
+    )
+    return Place(here, chunks.compile_program(asked.config, asked.hyper))
+
+
+def lasting(num_updates):
+    """The configuration of a run of that many updates."""
+    return dataclasses.replace(EVERYTHING.config, total_timesteps=16 * num_updates)
 
 
 def bits(state):
@@ -97,22 +95,22 @@ def bits(state):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A training without a break, all of whose states are kept, and where it ended."""
-    path = tmp_path_factory.mktemp("trainer") / "whole"
+    path = tmp_path_factory.mktemp("loop") / "whole"
     place = make_place(path, EVERYTHING, RunOptions(checkpoint_every=1, keep=100))
     return place, place.train()
 
 
-def test_all_of_it_is_kept(whole):
+def test_every_update_leaves_its_record_and_its_checkpoint(whole):
     place, ended = whole
-    assert [line["update"] for line in place.lines()] == list(range(1, 51))
+    assert [line["update"] for line in place.lines()] == list(range(1, UPDATES + 1))
     assert ended.is_done
     kept = [one.manifest for one in directories.readable(place.run.checkpoints)]
-    assert [one.update for one in kept] == list(range(50, 0, -1))
+    assert [one.update for one in kept] == list(range(UPDATES, 0, -1))
 
 
-def as_if_killed(place, path, update):
+def as_if_killed(place, path, update, **changes):
     """The directory as it is when a process dies after a checkpoint, a few updates and half a line later."""
-    other = place.elsewhere(path, options=RunOptions())
+    other = place.elsewhere(path, options=RunOptions(), **changes)
     lines = place.run.metrics.read_text().splitlines(keepends=True)
     torn = "".join(lines[update + 3 : update + 4])[:40]
     other.run.metrics.write_text("".join(lines[: update + 3]) + torn)
@@ -122,12 +120,12 @@ def as_if_killed(place, path, update):
     return other
 
 
-@pytest.mark.parametrize("update", range(50))
+@pytest.mark.parametrize("update", range(UPDATES))
 def test_from_every_update_on_it_resumes_to_the_same_bits(whole, tmp_path, update):
     place, ended = whole
     other = as_if_killed(place, tmp_path / "killed", update)
     again = other.train()
-    assert again.training.update == 50
+    assert again.training.update == UPDATES
     assert bits(again.training.state) == bits(ended.training.state)
     assert other.lines() == place.lines()
     assert again.journal.episodes == ended.journal.episodes
@@ -135,46 +133,85 @@ def test_from_every_update_on_it_resumes_to_the_same_bits(whole, tmp_path, updat
     assert np.all(np.diff(seconds) >= 0)
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 50])
+@pytest.mark.parametrize("size", [1, 2, 5, UPDATES])
 def test_chunks_of_any_length_give_the_same_bits(whole, tmp_path, monkeypatch, size):
-    monkeypatch.setattr(program, "_next_size", lambda *_: size)
+    monkeypatch.setattr(chunks, "next_size", lambda *_: size)
     place, ended = whole
     other = place.elsewhere(tmp_path / "other", options=RunOptions())
     assert bits(other.train().training.state) == bits(ended.training.state)
     assert other.lines() == place.lines()
 
 
+class OnDevice:
+    """A leaf of a state that may be handed on, but neither copied to the host nor even looked at."""
+
+    def __init__(self, leaf):
+        object.__setattr__(self, "leaf", leaf)
+
+    def __getattribute__(self, name):
+        raise AssertionError(f"the host asks an array of the state for its {name}")
+
+    def __array__(self, *_, **__):
+        raise AssertionError("an array of the state is copied to the host")
+
+
+def reach(leaf):
+    return object.__getattribute__(leaf, "leaf") if type(leaf) is OnDevice else leaf
+
+
+def test_between_checkpoints_the_host_never_touches_the_state(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "next_size", lambda *_: 2)
+    place, ended = whole
+    program, save, saved = place.program, loop.store.save, []
+
+    def advance(hyper, state, num_updates):
+        state, metrics, finite = program.advance(hyper, jax.tree.map(reach, state), num_updates)
+        return jax.tree.map(OnDevice, state), metrics, finite
+
+    def save_what_is_within(store, state, progress):
+        saved.append(progress.update)
+        save(store, jax.tree.map(reach, state), progress)
+
+    monkeypatch.setattr(loop.store, "save", save_what_is_within)
+    other = place.elsewhere(tmp_path / "other", options=RunOptions(checkpoint_every=8))
+    made = other._replace(program=program._replace(advance=advance)).train()
+    assert saved == [8, 16, UPDATES]
+    assert bits(jax.tree.map(reach, made.training.state)) == bits(ended.training.state)
+    with pytest.raises(AssertionError, match="copied to the host|asks an array"):
+        jax.device_get(made.training.state)
+
+
 def test_evaluating_on_the_way_changes_no_bit_and_repeats_itself_after_a_resume(whole, tmp_path):
     place, ended = whole
-    other = place.elsewhere(tmp_path / "other", options=RunOptions(evaluate_every=20, checkpoint_every=30))
+    other = place.elsewhere(tmp_path / "other", options=RunOptions(evaluate_every=8, checkpoint_every=12))
     assert bits(other.train().training.state) == bits(ended.training.state)
     assert other.lines() == place.lines()
     written = other.run.evaluations.read_text()
     rows = [json.loads(line) for line in written.splitlines()]
-    assert [(row["update"], row["env_steps"]) for row in rows] == [(20, 320), (40, 640)]
+    assert [(row["update"], row["env_steps"]) for row in rows] == [(8, 128), (16, 256)]
     assert [row["greedy"]["greedy"] for row in rows] == [True, True]
     assert [row["sampled"]["greedy"] for row in rows] == [False, False]
     assert rows[0]["greedy"]["episodes"] == 100
 
-    shutil.rmtree(other.run.checkpoints / directories.name_of(50))
-    other.train()  # from update 30 on
+    shutil.rmtree(other.run.checkpoints / directories.name_of(UPDATES))
+    other.train()  # from update 12 on
     assert other.run.evaluations.read_text() == written
     assert other.lines() == place.lines()
 
 
-def test_a_stop_where_an_evaluation_is_due_saves_first_and_evaluates_when_it_goes_on(whole, tmp_path):
+def test_a_stop_where_an_evaluation_is_due_saves_first_and_evaluates_when_it_is_resumed(whole, tmp_path):
     place, _ = whole
-    options = RunOptions(evaluate_every=20)
+    options = RunOptions(evaluate_every=8)
     other = place.elsewhere(tmp_path / "other", options=options)
     other.train()
     stopped = place.elsewhere(tmp_path / "stopped", options=options, stop=Stop())
     with stopped.run.metrics.open("a") as file:
-        made = session.make_trainer(stopped.session, place.compiled, file)
-        while made.training.update < 20:
+        made = stopped.prepare(file)
+        while made.training.update < 8:
             stopped.session.stop.signal = 15
             made.advance()
         made._save()
-    assert made.saved_update == 20
+    assert made.saved_update == 8
     assert not stopped.run.evaluations.exists()
     stopped._replace(session=stopped.session._replace(stop=Stop())).train()
     assert stopped.run.evaluations.read_text() == other.run.evaluations.read_text()
@@ -182,16 +219,14 @@ def test_a_stop_where_an_evaluation_is_due_saves_first_and_evaluates_when_it_goe
 
 def test_more_steps_move_the_end_of_the_schedules(whole, tmp_path):
     place, _ = whole
-    other = as_if_killed(place, tmp_path / "longer", 25)
-    longer = EVERYTHING.total_timesteps * 2
-    config = dataclasses.replace(EVERYTHING, total_timesteps=longer)
-    other = other._replace(session=other.session._replace(asked=other.session.asked._replace(config=config)))
+    other = as_if_killed(place, tmp_path / "longer", UPDATES // 2, config=lasting(2 * UPDATES))
     made = other.train()
-    assert made.training.update == 100
+    assert made.training.update == 2 * UPDATES
     coefficients = [line["entropy_coefficient"] for line in other.lines()]
-    assert coefficients[:25] == [line["entropy_coefficient"] for line in place.lines()[:25]]
-    # A cosine from 0.01 to 0: at update 25 as far as a quarter of the new length, not half of the old.
-    np.testing.assert_allclose(coefficients[25], 0.005 * (1 + math.cos(math.pi * 0.25)), rtol=1e-5)
+    first = [line["entropy_coefficient"] for line in place.lines()[: UPDATES // 2]]
+    assert coefficients[: UPDATES // 2] == first
+    # A cosine from 0.01 to 0: by then at a quarter of the new length, no longer at half of the old one.
+    np.testing.assert_allclose(coefficients[UPDATES // 2], 0.005 * (1 + math.cos(math.pi * 0.25)), rtol=1e-5)
 
 
 def test_a_stop_saves_the_state_it_finds(whole, tmp_path):
@@ -204,17 +239,17 @@ def test_a_stop_saves_the_state_it_finds(whole, tmp_path):
     assert bits(other.train().training.state) == bits(ended.training.state)
 
 
-def test_by_default_a_checkpoint_is_made_when_its_time_has_come(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(program, "_next_size", lambda *_: 10)
+def test_by_default_a_checkpoint_is_saved_whenever_enough_time_has_passed(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "next_size", lambda *_: 5)
     place, _ = whole
     other = place.elsewhere(tmp_path / "rarely", options=RunOptions(keep=100))
     other.train()
-    assert [path.name for path in directories.directories(other.run.checkpoints)] == ["0000000050"]
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    assert [path.name for path in directories.newest_first(other.run.checkpoints)] == [directories.name_of(UPDATES)]
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     other = place.elsewhere(tmp_path / "often", options=RunOptions(keep=100))
     other.train()
-    saved = [int(path.name) for path in directories.directories(other.run.checkpoints)]
-    assert saved == [50, 41, 31, 21, 11, 1]
+    saved = [int(path.name) for path in directories.newest_first(other.run.checkpoints)]
+    assert saved == [UPDATES, 16, 11, 6, 1]
 
 
 def test_nothing_is_compiled_once_it_runs(whole, tmp_path):
@@ -235,12 +270,10 @@ def test_nothing_is_compiled_once_it_runs(whole, tmp_path):
         jax.monitoring.unregister_event_duration_listener(note)
 
 
-def test_memory_does_not_grow_with_chunks(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(program, "_next_size", lambda *_: 1)
+def test_the_process_does_not_grow_with_the_number_of_chunks(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "next_size", lambda *_: 1)
     place, _ = whole
-    config = dataclasses.replace(EVERYTHING, total_timesteps=16 * 1300)
-    asked = place.session.asked._replace(config=config)
-    other = place.elsewhere(tmp_path / "long", options=RunOptions(), asked=asked)
+    other = place.elsewhere(tmp_path / "long", options=RunOptions(), config=lasting(1300))
     sizes, advance = [], chunks.Training.advance
 
     def measured(self, until):
@@ -286,18 +319,35 @@ def fused(name):
 
 @pytest.fixture(scope="module")
 def fuse(tmp_path_factory):
+    plain = EVERYTHING._replace(config=dataclasses.replace(EVERYTHING.config, memory_size=0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules["ppo_jax.algorithm.train"], "make_environment", fused)
-        return make_place(tmp_path_factory.mktemp("fuse") / "run", EVERYTHING, RunOptions())
+        return make_place(tmp_path_factory.mktemp("fuse") / "run", plain, RunOptions())
+
+
+@pytest.fixture
+def five_at_once(monkeypatch):
+    """Makes every chunk five updates long."""
+    monkeypatch.setattr(chunks, "next_size", lambda *_: 5)
+    original = chunks.Training.__post_init__
+
+    def begin(training):
+        original(training)
+        training._size = 5
+
+    monkeypatch.setattr(chunks.Training, "__post_init__", begin)
 
 
 def train_until(place, update, change):
-    """Trains so far, changes the state, and goes on to the end."""
+    """Trains up to an update, changes the state, and continues to the end."""
+    asked = place.session.asked
     with place.run.metrics.open("a") as file:
-        made = session.make_trainer(place.session, place.compiled, file)
-        made.asked = made.asked._replace(config=dataclasses.replace(EVERYTHING, total_timesteps=16 * update))
-        made.run() if update else None
-        made.asked = place.session.asked
+        made = place.prepare(file)
+        if update:
+            config = dataclasses.replace(asked.config, total_timesteps=16 * update)
+            made.asked = asked._replace(config=config)
+            made.run()
+        made.asked = asked
         made.training.state = change(made.training.state)
         made.run()
     return made
@@ -314,21 +364,20 @@ def light(at, **what):
     return change
 
 
-def put(pick, value):
-    """Puts a number into the learner's state."""
+def put(name, value):
+    """Puts a number into the first array of floats with this in its path."""
 
     def change(state):
-        leaves, structure = jax.tree.flatten(state.learner)
-        index = pick(state.learner)
-        leaves[index] = jnp.asarray(leaves[index]).at[(0,) * leaves[index].ndim].set(value)
-        return state._replace(learner=jax.tree.unflatten(structure, leaves))
+        target = next(path for path in chunks.float_arrays(state) if name in path)
+
+        def put_there(path, leaf):
+            if jax.tree_util.keystr(path, simple=True, separator="/") != target:
+                return leaf
+            return jnp.asarray(leaf).at[(0,) * leaf.ndim].set(value)
+
+        return jax.tree.map_with_path(put_there, state)
 
     return change
-
-
-def leaf_named(name):
-    """Finds a leaf of the learner by a part of its path."""
-    return lambda learner: next(i for i, path in enumerate(arrays._named(learner)) if name in path)
 
 
 def assert_caught(place, made, update):
@@ -337,8 +386,8 @@ def assert_caught(place, made, update):
     assert made.journal.failure.is_nonfinite
     assert made.saved_update == (update - 1) // 5 * 5
     assert place.lines()[-1]["update"] == update
-    for path in directories.directories(place.run.checkpoints):
-        state = loop.store.load(made.store, directories.read(path), place.compiled.template)
+    for path in directories.newest_first(place.run.checkpoints):
+        state = loop.store.load(made.store, directories.read(path), place.program.template)
         assert not arrays.nonfinite(arrays.leaves(state))
 
 
@@ -351,10 +400,8 @@ WORLD = [
 @pytest.mark.parametrize("step", [0, 7, 8, 49, 40])
 @pytest.mark.parametrize(("what", "words"), WORLD)
 def test_what_an_environment_makes_of_numbers_is_caught_in_its_chunk(
-    fuse, tmp_path, monkeypatch, step, what, words
+    fuse, tmp_path, five_at_once, step, what, words
 ):
-    monkeypatch.setattr(program, "_next_size", lambda *_: 5)
-    monkeypatch.setattr(chunks.Training, "__post_init__", five_at_once)
     place = fuse.elsewhere(tmp_path / "run")
     made = train_until(place, 0, light(step, **what))
     assert_caught(place, made, step // 8 + 1)
@@ -371,8 +418,8 @@ def test_with_other_random_numbers_a_training_gets_past_what_chance_put_in_its_w
     assert made.is_done
     assert 1 <= made.rewinds <= loop.MAX_REWINDS
     with place.run.metrics.open("a") as file:
-        assert session.make_trainer(place.session, place.compiled, file).rewinds == made.rewinds
-    assert [line["update"] for line in place.lines()] == list(range(1, 51))
+        assert place.prepare(file).rewinds == made.rewinds
+    assert [line["update"] for line in place.lines()] == list(range(1, UPDATES + 1))
     assert "rewards are NaN" in place.session.screen.lines[0]
     assert f"(1 of at most {loop.MAX_REWINDS} times)" in place.session.screen.lines[0]
 
@@ -385,16 +432,30 @@ def test_it_goes_back_a_few_times_only(fuse, tmp_path):
     assert made.saved_update <= 5
 
 
+PARTS = {
+    "learner/params": "diverged: {path} is not finite at update {update}; lower --learning-rate",
+    "learner/optimizer/1/mu": "diverged: {path} is not finite at update {update}; lower --learning-rate",
+    "collector/environment": "error of the environment: {path} is NaN or infinite at update {update};",
+    "collector/observation": "error of the environment: {path} is NaN or infinite at update {update};",
+    "collector/statistics": "error of the environment: {path} is NaN or infinite at update {update};",
+    "collector/reward_scaler": "error of the environment: {path} is NaN or infinite at update {update};",
+}
+
+
 @pytest.mark.parametrize("options", [RunOptions(), REWIND])
-def test_a_first_state_that_is_not_finite_is_named_and_nothing_is_saved(fuse, tmp_path, options):
-    def break_it(state):
-        broken = jnp.full_like(state.collector.observation, jnp.nan)
-        return state._replace(collector=state.collector._replace(observation=broken))
+@pytest.mark.parametrize(("name", "words"), PARTS.items())
+def test_a_first_state_that_is_not_finite_is_named_and_nothing_is_saved(fuse, tmp_path, name, words, options):
+    def init(hyper, key):
+        state, _ = fuse.program.init(hyper, key)
+        state = put(name, math.nan)(state)
+        return state, chunks.are_finite(state)
 
     place = fuse.elsewhere(tmp_path / "run", options=options)
-    made = train_until(place, 0, break_it)
-    assert "collector/observation is NaN or infinite at update 0" in made.journal.failure.text
-    assert (made.saved_update, made.rewinds) == (None, 0)
+    made = place._replace(program=fuse.program._replace(init=init)).train()
+    path = next(path for path in fuse.program.names if name in path)
+    assert made.journal.failure.text.startswith(words.format(path=path, update=0))
+    assert made.journal.failure.is_nonfinite
+    assert (made.saved_update, made.rewinds, made.training.update) == (None, 0, 0)
     assert not place.run.checkpoints.exists()
 
 
@@ -405,18 +466,34 @@ LEARNER = [
 
 
 @pytest.mark.parametrize(("name", "value"), LEARNER)
-def test_what_becomes_of_the_learner_is_caught_in_its_chunk(fuse, tmp_path, monkeypatch, name, value):
-    monkeypatch.setattr(chunks.Training, "__post_init__", five_at_once)
-    monkeypatch.setattr(program, "_next_size", lambda *_: 5)
+def test_what_becomes_of_the_learner_is_caught_in_its_chunk(fuse, tmp_path, five_at_once, name, value):
     place = fuse.elsewhere(tmp_path / "run")
-    made = train_until(place, 10, put(leaf_named(name), value))
+    made = train_until(place, 10, put(f"learner/{name}", value))
     assert made.journal.failure.is_nonfinite
-    assert made.journal.failure.update == 10
+    assert 10 < made.journal.failure.update <= 15
     assert "diverged" in made.journal.failure.text
-    state = loop.store.load_newest(made.store, place.compiled.template, print)[1]
-    assert made.saved_update == 10
+    assert_saved(place, made, 10)
+
+
+HIDDEN = {
+    ("learner/optimizer/1/nu", math.inf): PARTS["learner/optimizer/1/mu"],
+    ("collector/environment/odds", math.nan): PARTS["collector/environment"],
+}
+
+
+@pytest.mark.parametrize(("what", "words"), HIDDEN.items())
+def test_what_no_metric_shows_is_found_in_the_state_after_its_chunk_and_named(
+    fuse, tmp_path, five_at_once, what, words
+):
+    place = fuse.elsewhere(tmp_path / "run")
+    made = train_until(place, 7, put(*what))
+    path = next(path for path in fuse.program.names if what[0] in path)
+    assert made.journal.failure.text.startswith(words.format(path=path, update=12))
+    assert_saved(place, made, 7)
+
+
+def assert_saved(place, made, update):
+    """The newest checkpoint is from before anything was not finite."""
+    state = loop.store.load_newest(made.store, place.program.template, print)[1]
+    assert made.saved_update == update
     assert not arrays.nonfinite(arrays.leaves(state))
-
-
-def five_at_once(training):
-    training._began, training._size = time.perf_counter(), 5

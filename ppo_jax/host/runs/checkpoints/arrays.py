@@ -22,7 +22,7 @@ class SaveError(Exception):
 
 def leaves(state: Any) -> Leaves:
     """Copies a state to the host, flat; typed keys become the numbers they are made of."""
-    return {name: np.asarray(leaf) for name, leaf in jax.device_get(_without_keys(_named(state))).items()}
+    return {name: np.asarray(leaf) for name, leaf in jax.device_get(_flatten(state)).items()}
 
 
 def describe(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -32,7 +32,7 @@ def describe(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def expected(template: Any) -> dict[str, dict[str, Any]]:
     """Describes the leaves of a state of which only the shapes are known (see `jax.eval_shape`)."""
-    return describe(jax.eval_shape(_without_keys, _named(template)))
+    return describe(jax.eval_shape(_flatten, template))
 
 
 def nonfinite(arrays: Mapping[str, np.ndarray]) -> list[str]:
@@ -85,12 +85,15 @@ def read(path: Path, template: Any) -> Any:
         raise DamageError(_last_line(error)) from error
     for name, row in wanted.items():
         arrays.setdefault(name, np.zeros(row["shape"], row["dtype"]))
-    restored = [_with_key(leaf, arrays[name]) for name, leaf in _named(template).items()]
-    return jax.tree.unflatten(jax.tree.structure(template), restored)
+
+    def restore(path: Any, like: Any) -> Any:
+        return _restore_key(like, arrays[jax.tree_util.keystr(path, simple=True, separator="/")])
+
+    return jax.tree.map_with_path(restore, template)
 
 
 def _load(path: Path, expected: dict[str, dict[str, Any]]) -> Leaves:
-    """Loads arrays as they are expected to be; on its own, Orbax would convert or unpack whatever it finds."""
+    """Loads arrays, which have to be as expected; Orbax alone would convert or unpack whatever it finds."""
     stored = ocp.metadata(str(path.absolute())).metadata
     # `write` stores each array in one piece; a larger piece would be unpacked into memory.
     in_one_piece = [tuple(x.storage_metadata.chunk_shape) == tuple(x.shape) for x in stored.values()]
@@ -124,24 +127,21 @@ def _last_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
-def _named(tree: Any) -> dict[str, Any]:
-    named = jax.tree.leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in named}
+def _flatten(state: Any) -> dict[str, Any]:
+    """Returns the leaves of a state by their paths; typed keys become the numbers they are made of."""
+    flat = {}
+    for path, leaf in jax.tree.leaves_with_path(state):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        flat[name] = jax.random.key_data(leaf) if is_key else leaf
+    return flat
 
 
-def _without_keys(tree: Any) -> Any:
-    """Replaces typed keys by the numbers they are made of."""
-
-    def untyped(leaf: Any) -> Any:
-        return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-
-    return jax.tree.map(untyped, tree)
-
-
-def _with_key(like: Any, array: np.ndarray) -> Any:
+def _restore_key(like: Any, array: np.ndarray) -> Any:
     """Makes a typed key of its numbers where the template has one."""
     if not jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return array
+
     if like.dtype != jax.random.key(0).dtype:
         raise DamageError(f"its keys are {like.dtype}, not those of jax_default_prng_impl")
     return jax.random.wrap_key_data(jnp.asarray(array))

@@ -27,19 +27,23 @@ class Checkpoint(NamedTuple):
     manifest: Manifest
 
 
-def name_of(update: int) -> str:
-    """Returns the name of a checkpoint's directory."""
-    return f"{update:010d}"
-
-
 def newest_first(path: Path) -> list[Path]:
     """Returns the directories that should each hold a checkpoint, newest first.
 
     Args:
         path: The directory of all checkpoints; it need not exist.
     """
-    found = path.iterdir() if path.is_dir() else ()
-    return sorted((entry for entry in found if entry.name.isdecimal()), reverse=True)
+    if not path.is_dir():
+        return []
+
+    # The name of a checkpoint is its update; other names are drafts, or damaged and set aside.
+    named = [entry for entry in path.iterdir() if entry.name.isdecimal()]
+    return sorted(named, reverse=True)
+
+
+def name_of(update: int) -> str:
+    """Returns the name of a checkpoint's directory."""
+    return f"{update:010d}"
 
 
 def read(path: Path) -> Checkpoint:
@@ -60,9 +64,10 @@ def readable(path: Path) -> Iterator[Checkpoint]:
     """Yields the checkpoints whose manifests can be read, newest first."""
     for directory in newest_first(path):
         try:
-            yield read(directory)
+            checkpoint = read(directory)
         except DamageError:
             continue
+        yield checkpoint
 
 
 def check(checkpoint: Checkpoint, run_digest: str) -> None:
@@ -107,7 +112,7 @@ def check_one_is_good(run: RunDirectory, run_digest: str) -> None:
 
 
 def best(known: list[Checkpoint]) -> Checkpoint | None:
-    """Returns the checkpoint with the largest mean return, the newest of several; None if no return is known."""
+    """Returns the checkpoint with the largest mean return, the newest of several; None without any return."""
     scored = [one for one in known if one.manifest.return_window is not None]
     return max(scored, key=lambda one: (one.manifest.return_window, one.manifest.update), default=None)
 
@@ -128,18 +133,13 @@ def prune(path: Path, keep: int) -> None:
     """Removes all checkpoints but the newest and the best; what cannot be read is left alone."""
     known = list(readable(path))
     spared = [*known[:keep], best(known)]
+    trash = path / REMOVING
+    shutil.rmtree(trash, ignore_errors=True)
     for one in known:
         if one not in spared:
-            _remove(one.path)
-
-
-def _remove(path: Path) -> None:
-    """Removes a directory under another name, so that half of it is never taken for a checkpoint."""
-    trash = path.with_name(REMOVING)
-    shutil.rmtree(trash, ignore_errors=True)
-    if path.exists():
-        path.rename(trash)
-        shutil.rmtree(trash, ignore_errors=True)
+            # Under another name, so that half of it is never taken for a checkpoint.
+            one.path.rename(trash)
+            shutil.rmtree(trash, ignore_errors=True)
 
 
 def set_aside(path: Path) -> None:

@@ -157,18 +157,21 @@ def _is_well_formed(manifest: Manifest) -> bool:
 
 def _walk(checkpoint: Path) -> Iterator[str]:
     """Yields every file below a directory by its relative path; only plain files may be there."""
-    for directory, names, files in os.walk(checkpoint):
-        for entry in (Path(directory, name) for name in (*names, *files)):
-            mode, name = entry.lstat().st_mode, entry.relative_to(checkpoint).as_posix()
-            if stat.S_ISREG(mode):
-                yield name
-            elif not stat.S_ISDIR(mode):
-                raise DamageError(f"{name!r} is neither a plain file nor a directory")
+    for entry in checkpoint.rglob("*"):  # does not follow links
+        mode, name = entry.lstat().st_mode, entry.relative_to(checkpoint).as_posix()
+        if stat.S_ISREG(mode):
+            yield name
+        elif not stat.S_ISDIR(mode):
+            raise DamageError(f"{name!r} is neither a plain file nor a directory")
 
 
 def _measure(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        digest = hashlib.file_digest(file, "sha256")
+    return {
+        "size": path.stat().st_size,
+        "sha256": digest.hexdigest(),
+    }
 
 
 def _encode(content: dict[str, Any]) -> bytes:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ppo_jax.config import MAX_TIMESTEPS, Config, Hyperparams, validate
+from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
+from ppo_jax.validation import MAX_TIMESTEPS, validate
 
 COUNTS = ("num_envs", "num_steps", "total_timesteps", "num_epochs", "num_minibatches")
 SWITCHES = ("shared_torso", "normalize_advantages", "normalize_observations", "normalize_rewards")

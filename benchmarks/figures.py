@@ -1,0 +1,324 @@
+"""The figures that pages quote: each function turns records into a table or a sentence of Markdown."""
+
+import json
+import re
+import statistics
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"  # of learning
+SPEEDS = ROOT / "benchmarks" / "results"
+WIDTH = 115  # characters of a line of text
+PACKAGES = ("python", "jax", "flax", "gymnax")  # whose versions decide a result
+OURS = "ours"  # this package in the record of the peers
+LEARNING = ("preset", "seeds", "steps", "greedy return", "worst seed")
+SELECTED = (  # for the README
+    *("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1", "MountainCarContinuous-v0"),
+    *("MemoryChain-bsuite", "DeepSea-bsuite"),
+    *("Breakout-MinAtar", "SpaceInvaders-MinAtar"),
+)
+Record = dict[str, Any]
+
+
+# Learning
+
+
+def learning_all() -> str:
+    """Returns the learning results of all presets, with the command that prints each."""
+    rows = [[*_learning_cells(record), f"`{record['command']}`"] for record in _learning_records()]
+    return _table([*LEARNING, "command"], rows)
+
+
+def results() -> str:
+    """Returns the results that the README shows: a table of selected presets, and the rest in a paragraph."""
+    records = {record["preset"]: record for record in _learning_records()}
+    table = _table(LEARNING, [_learning_cells(records[name]) for name in SELECTED])
+    text = f"{learning_conditions()} {_most_seeds()} {_throughput()}"
+    return f"{table}\n\n{_paragraph(text)}"
+
+
+def learning_curves() -> str:
+    """Returns the pictures of all learning curves."""
+    return "\n".join(f"![{record['preset']}]({record['preset']}.png)" for record in _learning_records())
+
+
+def learning_conditions() -> str:
+    """Says what all learning results were measured on."""
+    return _paragraph(_conditions([*_learning_records(), *_many_seeds_records()]))
+
+
+def many_seeds() -> str:
+    """Returns how soon CartPole is solved, by every recipe and number of seeds."""
+    rows = [[f"`{record['command']}`", record["result"]] for record in _many_seeds_records()]
+    return _table(["command", "result"], rows)
+
+
+def _most_seeds() -> str:
+    """Says how soon CartPole is solved from the most seeds."""
+    record = max(_many_seeds_records(), key=lambda record: record["seeds"])
+    return (
+        f"`{record['command']}` trains {record['preset']}, which is solved at a mean return of "
+        f"{record['solved_return']:g} over 100 episodes, from {record['seeds']} seeds in one program: "
+        f"{record['result']}."
+    )
+
+
+def bfloat16() -> str:
+    """Compares learning in bfloat16 with learning in float32."""
+    sentences = []
+    for path in sorted((RESULTS / "bfloat16").glob("*.json")):
+        record, usual = read(path), read(RESULTS / path.name)
+        sentences.append(
+            f"On {record['preset']}, {record['seeds']} seeds reach a greedy return of "
+            f"{_learning_cells(record)[3]} in bfloat16, and {_learning_cells(usual)[3]} in float32."
+        )
+    return _paragraph(" ".join(sentences))
+
+
+def paper_objectives() -> str:
+    """Returns the table of the paper's objectives, with the paper's scores beside ours."""
+    record = read(ROOT / "docs" / "paper_objectives.json")
+    rows = []
+    for setting in record["settings"]:
+        scores = (setting["score"], setting["published"], *setting["score_of_task"].values())
+        rows.append([setting["label"], *(f"{score:.2f}" for score in scores)])
+    return _table(["objective", "score here", "score in the paper", *record["tasks"]], rows)
+
+
+def paper_objectives_conditions() -> str:
+    """Says how the table of the paper's objectives was measured."""
+    record = read(ROOT / "docs" / "paper_objectives.json")
+    return _paragraph(
+        f"Printed by `{record['command']}`: {len(record['settings'])} settings, each from {record['seeds']} "
+        f"seeds for {record['env_steps']:,} steps on {_listed(record['tasks'])}. {_conditions([record])}"
+    )
+
+
+# Speed
+
+
+def speed_conditions() -> str:
+    """Says what all speeds were measured on."""
+    names = ("benchmark", "agents", "peers", "fast-forms", "host-loop", "time-to-solve")
+    return _paragraph(_conditions([_speeds(name) for name in names]))
+
+
+def benchmark() -> str:
+    """Returns the speed of each part at each shape, and that of several agents."""
+    headings = ("environments x steps", "agents", "part", "compile s", "memory MB", "steps/s")
+    several = [row for row in _speeds("agents")["measurements"] if row["agents"] > 1]
+    rows = [
+        [
+            _shape(row["shape"]),
+            str(row["agents"]),
+            row["part"],
+            f"{row['compile_seconds']:.1f}",
+            f"{row['memory_bytes'] / 1e6:,.1f}",
+            f"{row['steps_per_second']:,.0f}",
+            f"{row['slowest']:,.0f} to {row['fastest']:,.0f}",
+            f"{_flops(row) / 1e9:.0f}" if row["part"] in ("training", "matrix products") else "",
+        ]
+        for row in (*_speeds("benchmark")["measurements"], *several)
+    ]
+    return _table([*headings, "slowest to fastest", "GFLOP/s"], rows)
+
+
+def limits() -> str:
+    """Says how much is reached of what the device can do."""
+    record = _speeds("benchmark")
+    rows = {(row["part"], row["shape"]): row for row in record["measurements"]}
+    shapes = [shape for part, shape in rows if part == "training"]
+    reached = [_flops(rows["training", shape]) for shape in shapes]
+    products = [_flops(rows["matrix products", shape]) for shape in shapes]
+    most = record["limits"]["flops_per_second"]
+    shares = [one / other for one, other in zip(reached, products, strict=True)]
+    of_products = _listed(
+        f"{share:.0%} at {_shape(shape)}" for share, shape in zip(shares, shapes, strict=True)
+    )
+    row = rows["training", shapes[0]]
+    acting = row["flops_per_step"] - record["options"]["num_epochs"] * row["flops_per_sample"]
+    of_most = _listed(f"{one / most:.0%}" for one in reached)
+    return _paragraph(
+        f"Compared with its matrix products alone, the whole training runs at {of_products}. Large square "
+        f"products reach {most / 1e9:.0f} GFLOP/s on this machine; training reaches {of_most} of that at the "
+        f"same shapes. The matrix products of one environment step take {row['flops_per_step'] / 1e3:.0f} "
+        f"kFLOP: {acting / 1e3:.1f} to act and to estimate the value, and "
+        f"{row['flops_per_sample'] / 1e3:.1f} in each epoch."
+    )
+
+
+def peers() -> str:
+    """Returns our speed beside that of other packages."""
+    rows = []
+    for outcome in _measured_peers():
+        job, compiling = outcome["job"], outcome["compile_seconds"]
+        name = "ppo_jax" if outcome["peer"] == OURS else outcome["peer"]
+        rows.append(
+            [
+                _shape(f"{job['num_envs']}x{job['num_steps']}"),
+                str(job["agents"]),
+                f"{name} {outcome['version']}",
+                "" if compiling is None else f"{compiling:.1f}",
+                f"{statistics.median(outcome['steps_per_second']):,.0f}",
+                _ratio(*_middle_and_ends(outcome["ours_over_peer"])),
+            ]
+        )
+    return _table(["environments x steps", "agents", "package", "compile s", "steps/s", "ratio"], rows)
+
+
+def _throughput() -> str:
+    """Says how fast training is, and how much faster than the fastest other package."""
+    rows = _speeds("benchmark")["measurements"]
+    rates = [row["steps_per_second"] for row in rows if row["part"] == "training"]
+    ratios: dict[str, list[float]] = {}
+    for outcome in _measured_peers():
+        if outcome["peer"] != OURS:
+            ratios.setdefault(outcome["peer"], []).append(statistics.median(outcome["ours_over_peer"]))
+    fastest = min(ratios, key=lambda peer: min(ratios[peer]))
+    least, most = min(ratios[fastest]), max(ratios[fastest])
+    return (
+        f"On CartPole-v1, training runs at {min(rates):,.0f} to {max(rates):,.0f} environment steps per "
+        f"second, depending on the number of environments; it is {least:.1f} to {most:.1f} times as fast as "
+        f"{fastest}, the fastest of the {len(ratios)} other packages measured beside it "
+        "([docs/performance.md](docs/performance.md))."
+    )
+
+
+def time_to_solve() -> str:
+    """Says how long it takes until CartPole is solved."""
+    runs = _speeds("time-to-solve")["runs"]
+    of_kind = {kind: [run for run in runs if run["kind"] == kind] for kind in ("cold", "warm")}
+    wall = {kind: [run["wall_seconds"] for run in those] for kind, those in of_kind.items()}
+    compiling = {
+        kind: statistics.median(run["compile_seconds"] for run in those) for kind, those in of_kind.items()
+    }
+    training = [run["train_seconds"] for run in (*of_kind["cold"], *of_kind["warm"])]
+    return _paragraph(
+        f"With nothing compiled before, it takes {statistics.median(wall['cold']):.1f} s (at most "
+        f"{max(wall['cold']):.1f} s), of which compiling takes {compiling['cold']:.1f} s. With `--cache-dir` "
+        "and the programs that an earlier run left there, it takes "
+        f"{statistics.median(wall['warm']):.1f} s (at most {max(wall['warm']):.1f} s), of which compiling "
+        f"takes {compiling['warm']:.1f} s. Training alone takes {statistics.median(training):.2f} s (at most "
+        f"{max(training):.2f} s). These are medians over {len(wall['cold'])} runs of the first kind and "
+        f"{len(wall['warm'])} of the second."
+    )
+
+
+def host_loop() -> str:
+    """Says what the host adds to the time of training."""
+    record = _speeds("host-loop")
+    share = record["share_of_the_host"]["median"]
+    checkpoint = record["seconds_per_checkpoint"]["median"] * 1e3
+    return _paragraph(
+        f"Training {record['preset']} in chunks, writing metrics and watching for NaN takes "
+        f"{share:.1%} longer than training it in a single call; a checkpoint takes {checkpoint:.0f} ms."
+    )
+
+
+def fast_forms() -> str:
+    """Returns the fast forms beside the plain ones."""
+    rows = [
+        [
+            form["name"],
+            *(
+                f"{form[name]:,.0f}" if form[name] >= 100 else f"{form[name]:.3g}"
+                for name in ("fast_ns", "plain_ns")
+            ),
+            _ratio(form["ratio"], form["least"], form["most"]),
+        ]
+        for form in _speeds("fast-forms")["outcomes"]
+    ]
+    return _table(["work: fast form, plain form", "fast ns", "plain ns", "times as fast"], rows)
+
+
+# Records
+
+
+def read(path: Path) -> Record:
+    """Reads a record."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _learning_records() -> list[Record]:
+    return [read(path) for path in sorted(RESULTS.glob("*.json"), key=lambda path: path.stem)]
+
+
+def _many_seeds_records() -> list[Record]:
+    return [
+        read(path) for path in sorted((RESULTS / "many_seeds").glob("*.json"), key=lambda path: path.stem)
+    ]
+
+
+def _speeds(name: str) -> Record:
+    """Reads a record of speed on the machine that the pages tell of."""
+    return read(SPEEDS / f"{name}-cpu-2-cores.json")
+
+
+def _measured_peers() -> list[Record]:
+    return [outcome for outcome in _speeds("peers")["outcomes"] if outcome["failure"] is None]
+
+
+def _flops(row: Record) -> float:
+    """Returns the FLOP per second of a measurement, in matrix products."""
+    return row["flops_per_step"] * row["steps_per_second"]
+
+
+def _conditions(records: Sequence[Record]) -> str:
+    """Says what records were measured on.
+
+    Raises:
+        ValueError: If they were not all measured on the same machine with the same versions.
+    """
+    machines = {(record["hardware"]["cpu"], record["hardware"]["cpu_count"]) for record in records}
+    packages = {tuple(record["versions"][name] for name in PACKAGES) for record in records}
+    ((cpu, cores),), (versions,) = machines, packages
+    software = _listed(f"{name} {version}" for name, version in zip(PACKAGES, versions, strict=True))
+    return f"Measured on {cores} cores of an {cpu} with {software.replace('python', 'Python')}."
+
+
+# Markdown
+
+
+def _learning_cells(record: Record) -> list[str]:
+    greedy = record["greedy"]
+    return [
+        record["preset"],
+        str(record["seeds"]),
+        f"{record['env_steps']:,}",
+        f"{greedy['iqm']:.4g} [{greedy['low']:.4g}, {greedy['high']:.4g}]",
+        f"{min(greedy['seeds']):.4g}",
+    ]
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (headings, *rows))
+    return "\n".join([first, "|" + "---|" * len(headings), *others])
+
+
+def _paragraph(text: str) -> str:
+    """Breaks a text into lines, but not within code."""
+    text = re.sub("`[^`]*`", lambda code: code.group().replace(" ", "\0"), " ".join(text.split()))
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
+
+
+def _listed(words: Iterable[str]) -> str:
+    """Joins words as in "a, b and c"."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _shape(name: str) -> str:
+    """Writes the shape of a batch, such as 4x128, as 4 x 128."""
+    num_envs, num_steps = map(int, name.split("x"))
+    return f"{num_envs if num_envs < 10_000 else f'{num_envs:,}'} x {num_steps}"
+
+
+def _middle_and_ends(ratios: list[float]) -> tuple[float, float, float]:
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def _ratio(middle: float, least: float, most: float) -> str:
+    return f"{middle:.2f} [{least:.2f}, {most:.2f}]"

@@ -1,0 +1,5 @@
+"""Lets `python -m ppo_jax.cli` do what `ppo-jax` does."""
+
+from ppo_jax.cli.program import main
+
+main()

@@ -1,0 +1,98 @@
+"""The commands that let a trained agent act: `evaluate` and `render`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from ppo_jax.cli.command import Command, RunPath
+from ppo_jax.config import Config
+from ppo_jax.errors import UsageError
+
+MAX_EPISODES = 1_000_000  # they are played side by side, so each takes up RAM
+
+Sampled = Annotated[
+    bool, arg(help="Sample each action from the policy, instead of taking the most probable one.")
+]
+Best = Annotated[
+    bool, arg(help="Take the checkpoint with the best return, instead of the agent at the end of training.")
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate(Command):
+    """Let a trained agent play episodes, and print their returns."""
+
+    run_dir: RunPath
+    episodes: int = 100
+    """Number of episodes. Each is played to its end in a fresh environment."""
+    sampled: Sampled = False
+    best: Best = False
+    seed: int = 0
+    """Seed of all random numbers. The same seed gives the same episodes."""
+
+    def run(self) -> int:
+        """Evaluates the agent, and returns the exit status."""
+        from ppo_jax.host.runs import request
+
+        problems = request.seed_problems(self.seed)
+        if not 1 <= self.episodes <= MAX_EPISODES:
+            problems.append(
+                f"episodes = {self.episodes} is not between 1 and {MAX_EPISODES}; give one such as 100"
+            )
+        if problems:
+            raise UsageError(problems)
+        config, agent = _load(self.run_dir, self.best)
+        from ppo_jax.host.programs import evaluation
+
+        result = evaluation.run(config, agent, self.episodes, not self.sampled, self.seed)
+        print(evaluation.describe(result))
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Render(Command):
+    """Draw an episode of a trained agent as an animated GIF."""
+
+    run_dir: RunPath
+    output: Annotated[Path, Positional, arg(metavar="GIF")]
+    """The picture to write. Its name has to end in .gif."""
+    sampled: Sampled = False
+    best: Best = False
+    seed: int = 0
+    """Seed of all random numbers. `evaluate --episodes 1` plays the same episode with the same seed."""
+    max_steps: Annotated[int, arg(metavar="STEPS")] = 3000
+    """Cut an episode off after this many steps."""
+
+    def run(self) -> int:
+        """Draws the episode, and returns the exit status."""
+        from ppo_jax.host.runs import request
+
+        if problems := request.seed_problems(self.seed):
+            raise UsageError(problems)
+        config, agent = _load(self.run_dir, self.best)
+        from ppo_jax.host.pictures import film
+        from ppo_jax.host.programs import episode
+
+        film.check(config.env, self.output)
+        played = episode.play(config, agent, self.seed, not self.sampled, self.max_steps)
+        film.draw(played, self.output)
+        print(film.describe(played, self.output))
+        return 0
+
+
+def _load(path: Path, best: bool) -> tuple[Config, Any]:
+    """Loads the agent of a run; what is missing or damaged is found before JAX is imported."""
+    from ppo_jax.host.runs import directory, policy, request
+    from ppo_jax.host.runs.checkpoints import directories
+
+    run = directory.open_existing(path)
+    if best:
+        request.read(run)
+        directories.find_best(run.checkpoints)
+    else:
+        policy.load(run)
+    from ppo_jax.host.runs import agents
+
+    return agents.load(run, best)

@@ -1,0 +1,159 @@
+"""What a command is, and how its fields become flags."""
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import textwrap
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple, get_type_hints
+
+import tyro
+from tyro.conf import Positional, arg
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
+
+REGISTRY = ConstructorRegistry()  # where tyro looks up how to make a command
+
+RunPath = Annotated[Path, Positional, arg(metavar="RUN", help="A run directory that `ppo-jax train` wrote.")]
+PathFlag = Annotated[Path | None, arg(metavar="PATH")]
+
+
+class Group(NamedTuple):
+    """Flags that the help shows together.
+
+    Attributes:
+        name: The title, to which the help adds the word "options".
+        about: What the flags have in common, in one sentence.
+        fields: The names of the fields, in the order of the help.
+    """
+
+    name: str
+    about: str
+    fields: tuple[str, ...]
+
+
+class Command:
+    """A command: a frozen dataclass with a flag for each field, and its help in the string below the field.
+
+    The docstring of the class is the help of the command. A field that holds a record, such as `Config`,
+    has no flag itself, but each field of the record has one.
+
+    Attributes:
+        groups: The groups of the help. Fields that are in none come first.
+        metavars: What the help shows in place of a value, where the type of the field does not say enough.
+        types: The types of flags that differ from the types of their fields.
+    """
+
+    groups: ClassVar[tuple[Group, ...]] = ()
+    metavars: ClassVar[dict[str, str]] = {}
+    types: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def defaults(cls, arguments: Sequence[str]) -> Any:
+        """Returns a command that holds the defaults of its flags; MISSING if those of the fields count.
+
+        Args:
+            arguments: The arguments after the name of the command.
+        """
+        return tyro.MISSING_NONPROP
+
+    def run(self) -> int:
+        """Carries the command out, and returns the exit status."""
+        raise NotImplementedError
+
+
+@REGISTRY.struct_rule
+def describe(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """Describes a command to tyro: its flags in groups, and how to make the command of their values.
+
+    Args:
+        info: A type, and the instance that holds the defaults, if there is one.
+
+    Returns:
+        The description; None if the type is not a command.
+    """
+    kind: Any = info.type
+    if not (inspect.isclass(kind) and issubclass(kind, Command)):
+        return None
+    opened = records(kind)
+    flags = _flags(kind, info.default if isinstance(info.default, kind) else kind)
+    grouped = {name for group in kind.groups for name in group.fields}
+    fields = [flag for name, flag in flags.items() if name not in grouped]
+    for group in kind.groups:
+        # tyro shows the flags of a nested class together, under the name of the field that holds it.
+        members = [(name, flags[name].type, flags[name].default) for name in group.fields]
+        holder = dataclasses.make_dataclass("Flags", members)
+        fields.append(StructFieldSpec(group.name, holder, holder(), group.about))
+
+    def make(**given: Any) -> Any:
+        values = {name: given[name] for name in given if name in flags}
+        for group in kind.groups:
+            values |= vars(given[group.name])
+        for field, record in opened.items():
+            values[field] = record(**{name: values.pop(name) for name in record.__annotations__})
+        return kind(**values)
+
+    return StructConstructorSpec(make, tuple(fields))
+
+
+def records(kind: type[Command]) -> dict[str, Any]:
+    """Returns the fields of a command that hold records, with the classes of the records."""
+    hints = get_type_hints(kind)
+    return {
+        name: hints[name]
+        for name in inspect.signature(kind).parameters
+        if dataclasses.is_dataclass(hints[name]) or hasattr(hints[name], "_fields")
+    }
+
+
+def _flags(kind: type[Command], values: Any) -> dict[str, StructFieldSpec]:
+    """Returns the flags of a command, by the names of their fields.
+
+    Args:
+        kind: The class of the command.
+        values: The holder of the defaults: a command, or the class itself.
+    """
+    opened = records(kind)
+    homes = {name: (kind, values) for name in inspect.signature(kind).parameters if name not in opened}
+    for field, record in opened.items():
+        homes |= {name: (record, getattr(values, field)) for name in record.__annotations__}
+    return {name: _flag(kind, name, *home) for name, home in homes.items()}
+
+
+def _flag(kind: type[Command], name: str, home: type, values: Any) -> StructFieldSpec:
+    """Returns the flag for a field.
+
+    Args:
+        kind: The class of the command.
+        name: The name of the field.
+        home: The class that has the field: the command or a record.
+        values: The holder of the default.
+    """
+    default = getattr(values, name, tyro.MISSING_NONPROP)
+    text = _helps(home).get(name)
+    about, by_default, rest = (text or "").partition("By default")
+    if by_default and default in (None, ()):  # the sentence says more than "(default: None)"
+        shown = arg(help=about.rstrip(), help_behavior_hint=by_default + rest)
+    else:
+        shown = arg(help=text)
+    annotation = kind.types.get(name, get_type_hints(home, include_extras=True)[name])
+    # Without its prefix a flag of the group "run" is --seed rather than --run.seed.
+    named = arg(metavar=kind.metavars.get(name), prefix_name=False)
+    typed: Any = Annotated[annotation, shown, named]
+    return StructFieldSpec(name, typed, default)
+
+
+@cache
+def _helps(home: type) -> dict[str, str]:
+    """Returns the string below each field of a class, in one line, by the name of the field."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(home))).body
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        ast.unparse(field.target): " ".join(str(text.value.value).split())
+        for field, text in itertools.pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }

@@ -1,0 +1,72 @@
+"""The commands that read what a run has written: `plot`, `report` and `verify`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from ppo_jax.cli.command import Command, RunPath
+from ppo_jax.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot(Command):
+    """Plot how training went, for one run or for several in comparison."""
+
+    run_dirs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN ...", help_behavior_hint="(required)")]
+    """One or more run directories that `ppo-jax train` wrote. Runs that differ only in their seed become one
+    curve, their interquartile mean, with a 95 % confidence band."""
+    output: Annotated[Path | None, arg(metavar="PICTURE")] = None
+    """The picture to write. By default diagnostics.png in the run; for several runs comparison.png in the
+    current directory."""
+
+    def run(self) -> int:
+        """Draws the plot, and returns the exit status."""
+        from ppo_jax.host.runs import directory
+
+        if not self.run_dirs:
+            raise UsageError("RUN is required; give one or more directories that `ppo-jax train` wrote")
+        runs = [directory.open_existing(path) for path in self.run_dirs]
+        from ppo_jax.host.pictures import plots
+
+        print(f"wrote {plots.draw(runs, self.output)}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Report(Command):
+    """Write a report on a run: a single HTML file that needs no network."""
+
+    run_dir: RunPath
+    output: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The file to write. By default report.html in the run."""
+
+    def run(self) -> int:
+        """Writes the report, and returns the exit status."""
+        from ppo_jax.host.runs import directory
+
+        run = directory.open_existing(self.run_dir)
+        from ppo_jax.host.report import page
+
+        print(f"wrote {page.report(run, self.output, page.record(run))}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify(Command):
+    """Check the files of a run for damage.
+
+    Checkpoints are checked byte by byte. The status is 1 if a file is damaged.
+    """
+
+    run_dir: RunPath
+
+    def run(self) -> int:
+        """Checks every file, and returns the exit status: 1 if one is damaged."""
+        from ppo_jax.host.runs import directory, verify
+
+        findings = verify.verify(directory.open_existing(self.run_dir))
+        for finding in findings:
+            print(verify.describe(finding))
+        return int(any(finding.problem for finding in findings))

@@ -1,0 +1,158 @@
+"""The commands that train: `train` and `resume`."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Self
+
+from tyro.conf import arg
+from tyro.extras import literal_type_from_choices
+
+from ppo_jax import presets
+from ppo_jax.cli.command import Command, Group, PathFlag, RunPath
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.host.monitor.sinks import SINKS
+from ppo_jax.host.runs.options import OnNonfinite, RunOptions
+
+DEFAULT_PRESET = "CartPole-v1"
+GROUPS = (
+    Group("environment", "What to train on, and which settings to start from.", ("env", "preset")),
+    Group(
+        "run",
+        "How long to train, and where the results go.",
+        ("total_timesteps", "seed", "run_dir", "resume", "quiet", "cache_dir"),
+    ),
+    Group(
+        "checkpoint and monitoring",
+        "How the run is saved and watched. These flags do not change what is learned.",
+        ("checkpoint_every", "keep", "evaluate_every", "log_to", "on_nonfinite"),
+    ),
+    Group(
+        "normalization",
+        "Which quantities are brought to a common scale.",
+        ("normalize_observations", "normalize_rewards", "normalize_advantages"),
+    ),
+    Group(
+        "network",
+        "The layers of the policy (the actor) and of the value function (the critic).",
+        ("hidden_sizes", "activation", "shared_torso", "encoder", "memory_size", "precision"),
+    ),
+    Group(
+        "optimizer",
+        "Adam, and how its learning rate changes.",
+        ("learning_rate", "learning_rate_schedule", "final_learning_rate", "max_grad_norm", "adam_epsilon"),
+    ),
+    Group(
+        "algorithm",
+        "The data of each update, the passes over them, and the advantages.",
+        ("num_envs", "num_steps", "num_epochs", "num_minibatches", "gamma", "gae_lambda", "target_kl"),
+    ),
+    Group(
+        "loss",
+        "The terms of the loss: policy, entropy, value, and KL penalty.",
+        (
+            *("clip_epsilon", "clip_schedule", "final_clip_epsilon"),
+            *("entropy_coefficient", "entropy_schedule", "final_entropy_coefficient"),
+            *("value_coefficient", "value_clip_epsilon"),
+            *("objective", "kl_coefficient", "desired_kl"),
+        ),
+    ),
+)
+METAVARS = {
+    "env": "NAME",
+    "preset": "NAME",
+    "total_timesteps": "STEPS",
+    "hidden_sizes": "INT ...",
+    "checkpoint_every": "UPDATES",
+    "evaluate_every": "UPDATES",
+    "log_to": f"{{{','.join(SINKS)}}} ...",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Train(Command):
+    """Train an agent. Without flags it learns CartPole-v1.
+
+    Schulman et al. 2017 (https://arxiv.org/abs/1707.06347) is "the paper" below.
+    """
+
+    config: Config = dataclasses.field(default=Config())
+    hyper: Hyperparams = dataclasses.field(default=Hyperparams())
+    options: RunOptions = dataclasses.field(default=RunOptions())
+    preset: str | None = None
+    """Preset that supplies the value of every flag that is not given. By default the preset named after
+    --env, if there is one."""
+    seed: int = 0
+    """Seed of all random numbers. The same seed gives exactly the same result."""
+    run_dir: PathFlag = None
+    """Directory to create for the results. By default a new one under runs/."""
+    resume: bool = False
+    """Continue the run in --run-dir, or start it if there is none. Flags that change what is learned have to
+    be the same as before, except that --total-timesteps may grow."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    cache_dir: PathFlag = None
+    """Directory in which to keep compiled programs, so that later runs of the same sizes start sooner. By
+    default none are kept."""
+
+    groups: ClassVar = GROUPS
+    metavars: ClassVar = METAVARS
+    types: ClassVar = {"log_to": tuple[literal_type_from_choices(SINKS), ...]}
+
+    @classmethod
+    def defaults(cls, arguments: Sequence[str]) -> Self:
+        """Looks ahead for the preset, so that its values become the defaults of all other flags."""
+        lookahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        lookahead.add_argument("--preset", nargs="?")
+        lookahead.add_argument("--env", nargs="?")
+        given, _ = lookahead.parse_known_args(arguments)
+        name = given.env or DEFAULT_PRESET if given.preset is None else given.preset
+        if given.preset is None and name not in presets.names():
+            return cls()
+        config, hyper = presets.preset(name)
+        return cls(config=config, hyper=hyper, preset=name)
+
+    def run(self) -> int:
+        """Trains, and returns the exit status."""
+        from ppo_jax.host.runs.request import Request
+        from ppo_jax.host.training import start
+
+        asked = Request(
+            preset=self.preset,
+            config=self.config,
+            hyper=self.hyper,
+            seed=self.seed,
+            options=self.options,
+        )
+        return start.run(asked, self.run_dir, self.resume, self.cache_dir, self.quiet)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume(Command):
+    """Continue a run that was stopped. The result is the same as without the stop."""
+
+    run_dir: RunPath
+    total_timesteps: Annotated[int | None, arg(metavar="STEPS")] = None
+    """Environment steps of the whole run, at least as many as before. Schedules then move from where they are
+    towards the new end. By default as many as before."""
+    on_nonfinite: OnNonfinite | None = None
+    """What to do when a number becomes NaN or infinite (see `ppo-jax train --help`). By default what was
+    asked for when the run was started."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    cache_dir: PathFlag = None
+    """Directory in which to keep compiled programs. By default none are kept."""
+
+    def run(self) -> int:
+        """Continues the training, and returns the exit status."""
+        from ppo_jax.host.runs import directory, request
+        from ppo_jax.host.training import start
+
+        asked = request.read(directory.open_existing(self.run_dir))
+        config, options = asked.config, asked.options
+        if self.total_timesteps is not None:
+            config = dataclasses.replace(config, total_timesteps=self.total_timesteps)
+        if self.on_nonfinite is not None:
+            options = dataclasses.replace(options, on_nonfinite=self.on_nonfinite)
+        asked = asked._replace(config=config, options=options)
+        return start.run(asked, self.run_dir, True, self.cache_dir, self.quiet)

@@ -1,0 +1,132 @@
+"""The flags of `train`: their defaults, their groups, and what is made of them."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+import ppo_jax
+from ppo_jax.cli import main
+from ppo_jax.cli.command import records
+from ppo_jax.cli.program import parse
+from ppo_jax.cli.train import GROUPS, Train
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.host.runs import request
+from ppo_jax.host.runs.directory import RunDirectory
+from ppo_jax.host.runs.options import RunOptions
+from ppo_jax.host.runs.request import Request
+from ppo_jax.host.training import start
+
+
+def help_of_train(capsys, *arguments):
+    with pytest.raises(SystemExit):
+        main(["train", *arguments, "--help"])
+    return capsys.readouterr().out
+
+
+def test_every_field_is_in_exactly_one_group():
+    grouped = [name for group in GROUPS for name in group.fields]
+    own = {field.name for field in dataclasses.fields(Train)} - set(records(Train))
+    assert records(Train) == {"config": Config, "hyper": Hyperparams, "options": RunOptions}
+    settings = {field.name for record in (Config, RunOptions) for field in dataclasses.fields(record)}
+    assert set(grouped) == own | settings | set(Hyperparams._fields)
+    assert len(grouped) == len(set(grouped))
+
+
+def test_every_field_is_a_flag_with_a_help_and_the_value_of_the_preset(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")  # on wide screens two groups may stand side by side
+    shown = help_of_train(capsys, "--preset", "CartPole-v1-paper")
+    flags = re.findall(r"^  --([a-z-]+)(.*?)(?=^ {,2}\S|\Z)", shown, flags=re.MULTILINE | re.DOTALL)
+    helps = {name.replace("-", "_"): " ".join(text.split()) for name, text in flags}
+    config, hyper = ppo_jax.preset("CartPole-v1-paper")
+    for name, value in {**dataclasses.asdict(config), **hyper._asdict()}.items():
+        expected = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        assert re.fullmatch(r".* [A-Z].*\. \(default: (.*?)\)", helps[name]).group(1) == expected
+    for name, value in dataclasses.asdict(RunOptions()).items():
+        told = f"(default: {value})" if value else "By default"
+        assert told in helps[name]
+
+
+def test_the_groups_are_shown_in_their_order_under_their_names(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    titles = re.findall(r"^ ([a-z ]*)options *$", help_of_train(capsys), flags=re.MULTILINE)
+    assert titles == ["", *(f"{group.name} " for group in GROUPS)]
+
+
+def test_a_flag_wins_over_the_preset_and_the_preset_over_the_defaults():
+    given = parse(["train", "--preset", "CartPole-v1-paper", "--num-epochs", "7", "--gamma", "0.9"])
+    config, hyper = ppo_jax.preset("CartPole-v1-paper")
+    assert given.config == dataclasses.replace(config, num_epochs=7)
+    assert given.hyper == hyper._replace(gamma=0.9)
+
+
+def test_a_switch_is_turned_on_by_its_name_and_off_by_its_name_with_no():
+    assert parse(["train", "--normalize-observations"]).config.normalize_observations
+    assert not parse(["train", "--no-normalize-advantages"]).config.normalize_advantages
+
+
+def test_flags_of_several_values_and_of_none_are_understood():
+    given = parse(["train", "--hidden-sizes", "8", "4", "2", "--target-kl", "None", "--log-to", "wandb"])
+    assert given.config.hidden_sizes == (8, 4, 2)
+    assert given.hyper.target_kl is None
+    assert given.options.log_to == ("wandb",)
+
+
+def test_an_environment_without_a_preset_takes_the_defaults():
+    given = parse(["train", "--env", "MyOwn-v0"])
+    assert given.preset is None
+    assert given.config == ppo_jax.Config(env="MyOwn-v0")
+    assert given.hyper == ppo_jax.Hyperparams()
+
+
+def test_without_flags_it_is_the_cartpole_preset():
+    given = parse(["train"])
+    assert (given.config, given.hyper) == ppo_jax.preset("CartPole-v1")
+    assert (given.preset, given.seed, given.options) == ("CartPole-v1", 0, RunOptions())
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What every run was started with, without running it."""
+    calls = []
+
+    def note(*arguments):
+        calls.append(arguments)
+        return 0
+
+    monkeypatch.setattr(start, "run", note)
+    return calls
+
+
+def test_train_hands_its_flags_to_the_run(started, tmp_path):
+    words = [
+        "--seed",
+        "3",
+        "--keep",
+        "2",
+        "--run-dir",
+        str(tmp_path),
+        "--resume",
+        "--quiet",
+        "--cache-dir",
+        "c",
+    ]
+    assert parse(["train", *words]).run() == 0
+    config, hyper = ppo_jax.preset("CartPole-v1")
+    asked = Request("CartPole-v1", config, hyper, seed=3, options=RunOptions(keep=2))
+    assert started == [(asked, tmp_path, True, Path("c"), True)]
+
+
+def test_resume_asks_for_what_the_run_was_started_with_except_for_its_flags(started, tmp_path):
+    config, hyper = ppo_jax.preset("CartPole-v1")
+    old = Request("CartPole-v1", config, hyper, seed=3, options=RunOptions(keep=2))
+    request.write(RunDirectory(tmp_path), old)
+    assert parse(["resume", str(tmp_path)]).run() == 0
+    longer = ["--total-timesteps", "1000000", "--on-nonfinite", "rewind", "--quiet", "--cache-dir", "c"]
+    assert parse(["resume", str(tmp_path), *longer]).run() == 0
+    new = old._replace(
+        config=dataclasses.replace(config, total_timesteps=1_000_000),
+        options=dataclasses.replace(old.options, on_nonfinite="rewind"),
+    )
+    assert started == [(old, tmp_path, True, None, False), (new, tmp_path, True, Path("c"), True)]
