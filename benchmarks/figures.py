@@ -60,8 +60,7 @@ def _most_seeds() -> str:
     """Says how soon CartPole is solved from the most seeds."""
     record = max(_many_seeds_records(), key=lambda record: record["seeds"])
     return (
-        f"`{record['command']}` trains {record['preset']}, which is solved at a mean return of "
-        f"{record['solved_return']:g} over 100 episodes, from {record['seeds']} seeds in one program: "
+        f"`{record['command']}` trains {record['preset']} from {record['seeds']} seeds in one program: "
         f"{record['result']}."
     )
 
@@ -142,7 +141,7 @@ def limits() -> str:
     acting = row["flops_per_step"] - record["options"]["num_epochs"] * row["flops_per_sample"]
     of_most = _listed(f"{one / most:.0%}" for one in reached)
     return _paragraph(
-        f"Compared with its matrix products alone, the whole training runs at {of_products}. Large square "
+        f"Of the speed of its matrix products alone, training as a whole reaches {of_products}. Large square "
         f"products reach {most / 1e9:.0f} GFLOP/s on this machine; training reaches {of_most} of that at the "
         f"same shapes. The matrix products of one environment step take {row['flops_per_step'] / 1e3:.0f} "
         f"kFLOP: {acting / 1e3:.1f} to act and to estimate the value, and "
@@ -181,8 +180,8 @@ def _throughput() -> str:
     least, most = min(ratios[fastest]), max(ratios[fastest])
     return (
         f"On CartPole-v1, training runs at {min(rates):,.0f} to {max(rates):,.0f} environment steps per "
-        f"second, depending on the number of environments; it is {least:.1f} to {most:.1f} times as fast as "
-        f"{fastest}, the fastest of the {len(ratios)} other packages measured beside it "
+        f"second, depending on the number of environments. It is {least:.1f} to {most:.1f} times as fast "
+        f"as {fastest}, the fastest of the {len(ratios)} other packages it was compared with "
         "([docs/performance.md](docs/performance.md))."
     )
 
@@ -197,9 +196,9 @@ def time_to_solve() -> str:
     }
     training = [run["train_seconds"] for run in (*of_kind["cold"], *of_kind["warm"])]
     return _paragraph(
-        f"With nothing compiled before, it takes {statistics.median(wall['cold']):.1f} s (at most "
+        f"With nothing compiled beforehand, this takes {statistics.median(wall['cold']):.1f} s (at most "
         f"{max(wall['cold']):.1f} s), of which compiling takes {compiling['cold']:.1f} s. With `--cache-dir` "
-        "and the programs that an earlier run left there, it takes "
+        "and the programs that an earlier run left there, this takes "
         f"{statistics.median(wall['warm']):.1f} s (at most {max(wall['warm']):.1f} s), of which compiling "
         f"takes {compiling['warm']:.1f} s. Training alone takes {statistics.median(training):.2f} s (at most "
         f"{max(training):.2f} s). These are medians over {len(wall['cold'])} runs of the first kind and "
@@ -213,8 +212,8 @@ def host_loop() -> str:
     share = record["share_of_the_host"]["median"]
     checkpoint = record["seconds_per_checkpoint"]["median"] * 1e3
     return _paragraph(
-        f"Training {record['preset']} in chunks, writing metrics and watching for NaN takes "
-        f"{share:.1%} longer than training it in a single call; a checkpoint takes {checkpoint:.0f} ms."
+        f"The host trains {record['preset']} in chunks, writes metrics and watches for NaN. Together this "
+        f"takes {share:.1%} longer than training in a single call. A checkpoint takes {checkpoint:.0f} ms."
     )
 
 

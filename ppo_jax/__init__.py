@@ -1,7 +1,7 @@
 """Proximal Policy Optimization (Schulman et al. 2017) in JAX, compiled end to end.
 
-A public name is loaded when it is first used, so that `import ppo_jax` and the command line answer at once;
-JAX is imported with the first name that needs it.
+Public names are loaded when they are first used, so `import ppo_jax` and the command line start at once. JAX
+is imported with the first name that needs it.
 """
 
 import importlib

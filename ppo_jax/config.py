@@ -1,4 +1,4 @@
-"""What a run is: `Config`, which decides the program, and `Hyperparams`, the numbers it computes with.
+"""The settings of a run: `Config` decides the program, `Hyperparams` are the numbers it computes with.
 
 Imports nothing heavy, so that a mistake on the command line is answered at once.
 """
@@ -29,23 +29,25 @@ class Config:
     num_envs: int = 8
     """Environments that are stepped in parallel (N, the number of actors in the paper)."""
     num_steps: int = 128
-    """Steps per environment in each update (T, the horizon of the paper)."""
+    """Steps per environment in each update (T, the horizon in the paper)."""
     total_timesteps: int = 500_000
-    """Environment steps of the whole run, rounded down to whole updates of --num-envs x --num-steps steps."""
+    """Environment steps of the whole run, rounded down to a multiple of the --num-envs x --num-steps steps of
+    one update."""
     num_epochs: int = 4
     """Passes over the data of each update (K in the paper)."""
     num_minibatches: int = 4
     """Minibatches per epoch. The number has to divide --num-envs x --num-steps; with --memory-size it has to
-    divide --num-envs, because sequences then stay whole."""
+    divide --num-envs, because sequences are then kept whole."""
     encoder: Encoder = "auto"
-    """What comes before the hidden layers: nothing (mlp), or a 3 x 3 convolution (cnn). auto chooses the
-    convolution for images."""
+    """What comes before the hidden layers: nothing (mlp), or a 3 x 3 convolution (cnn). auto means cnn for
+    images, and mlp otherwise."""
     hidden_sizes: tuple[int, ...] = (64, 64)
-    """Widths of the hidden layers. Actor and critic have separate layers unless --shared-torso is given."""
+    """Widths of the hidden layers. The actor and the critic have separate layers unless --shared-torso is
+    given."""
     activation: Activation = "tanh"
     """Nonlinearity between the layers."""
     shared_torso: bool = False
-    """Let actor and critic share all layers but the last."""
+    """Let the actor and the critic share all layers but the last."""
     memory_size: int = 0
     """Units of a recurrent layer (GRU) between the hidden layers and the output. 0 means no memory."""
     precision: Precision = "float32"
@@ -54,8 +56,8 @@ class Config:
     normalize_advantages: bool = True
     """Shift and scale the advantages of each minibatch to mean 0 and standard deviation 1."""
     normalize_observations: bool = False
-    """Shift and scale observations by the mean and standard deviation of all seen so far, and clip them to
-    +-10."""
+    """Shift and scale observations by the mean and standard deviation of all observations so far, and clip
+    them to +-10."""
     normalize_rewards: bool = False
     """Divide rewards by the standard deviation of the discounted returns seen so far, and clip them to
     +-10."""
@@ -98,7 +100,7 @@ class Config:
 
 
 class Hyperparams(NamedTuple):
-    """The traced part of a run: numbers. All values share one compilation, and a sweep is a `vmap`.
+    """The traced part of a run: its numbers. All values share one compilation, so a sweep is a `vmap`.
 
     "Off" is a value, never a branch: `inf` for a bound, 0 for a coefficient, equal ends for a schedule.
     The one exception is `target_kl`. Each field is a float, or an array of floats where `jax.vmap` maps
@@ -108,43 +110,43 @@ class Hyperparams(NamedTuple):
     learning_rate: float = 2.5e-4
     """Learning rate of Adam at the first update."""
     final_learning_rate: float = 0.0
-    """Learning rate at which its schedule ends, after the last update."""
+    """Learning rate that a linear or cosine schedule reaches after the last update."""
     gamma: float = 0.99
     """Discount factor, between 0 and 1."""
     gae_lambda: float = 0.95
     """Lambda of the advantage estimates, between 0 (least variance) and 1 (least bias)."""
     clip_epsilon: float = 0.2
-    """Half-width of the range that the probability ratio is clipped to (epsilon in the paper)."""
+    """Half-width of the range to which the probability ratio is clipped (epsilon in the paper)."""
     final_clip_epsilon: float = 0.0
-    """Clip range at which its schedule ends, after the last update."""
+    """Clip range that a linear or cosine schedule reaches after the last update."""
     value_clip_epsilon: float = math.inf
-    """How far a value may move from its old one before its loss is clipped. inf turns this off, as in the
-    paper."""
+    """How far a predicted value may move from its old value before its loss is clipped. inf turns this off,
+    as in the paper."""
     value_coefficient: float = 0.5
     """Weight of the squared value error in the loss (c1 of Eq. 9)."""
     entropy_coefficient: float = 0.01
     """Weight of the entropy bonus in the loss (c2 of Eq. 9)."""
     final_entropy_coefficient: float = 0.0
-    """Entropy coefficient at which its schedule ends, after the last update."""
+    """Entropy coefficient that a linear or cosine schedule reaches after the last update."""
     kl_coefficient: float = 1.0
-    """Weight of the KL penalty (beta of Eq. 8). An adaptive penalty starts from it."""
+    """Weight of the KL penalty (beta of Eq. 8). An adaptive penalty starts with this weight."""
     desired_kl: float = 0.01
     """KL per update, in nats, that an adaptive KL penalty or an adaptive learning rate aims at (d_targ in
     Section 4 of the paper)."""
     target_kl: float | None = None
-    """Stop an update early: skip its remaining epochs once the mean KL of an epoch exceeds this, in nats.
-    None turns this off."""
+    """Stop an update early: skip its remaining epochs once the mean KL of an epoch exceeds this value, in
+    nats. None turns this off."""
     max_grad_norm: float = 0.5
-    """Gradients with a larger global norm are scaled down to it. inf turns this off."""
+    """Largest global norm of a gradient. Larger gradients are scaled down to it. inf turns this off."""
     adam_epsilon: float = 1e-5
-    """Epsilon of Adam, added to its denominator. PPO customarily uses more than the usual 1e-8."""
+    """Epsilon of Adam, added to its denominator. For PPO, a larger value than the usual 1e-8 is customary."""
 
 
 def config_from(fields: Mapping[str, Any]) -> Config:
     """Makes a configuration from what a TOML or JSON file holds, where tuples are lists.
 
     Args:
-        fields: Values by the names of the fields; they are not validated.
+        fields: The values by the names of their fields; they are not validated.
 
     Raises:
         TypeError: If a name is unknown.

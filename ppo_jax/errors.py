@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this"."""
+"""`UsageError`, the exception for mistakes that the user can fix."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -19,10 +19,10 @@ class UsageError(ValueError):
 
 
 def closest(name: str, known: Sequence[str]) -> str:
-    """Says which known names resemble a mistyped one, or all of them if none does.
+    """Suggests the known names that resemble a mistyped one, or all known names if none does.
 
     Args:
-        name: What was given.
+        name: The name that was given.
         known: The names that would have been accepted.
 
     Returns:

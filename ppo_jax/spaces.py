@@ -1,4 +1,4 @@
-"""What an observation or an action looks like: static, hashable descriptions without any array."""
+"""The spaces of observations and actions: static, hashable descriptions without arrays."""
 
 import math
 from typing import NamedTuple
@@ -11,7 +11,7 @@ class Discrete(NamedTuple):
     """The whole numbers 0, 1, ..., n - 1.
 
     Attributes:
-        n: How many there are (A, if they are actions).
+        n: The number of values (A, if they are actions).
     """
 
     n: int
@@ -21,7 +21,7 @@ class MultiDiscrete(NamedTuple):
     """Tuples of whole numbers, such as one for each of several joysticks.
 
     Attributes:
-        nums: How many values each component has; component i is one of 0, ..., nums[i] - 1.
+        nums: The number of values of each component; component i is one of 0, ..., nums[i] - 1.
     """
 
     nums: tuple[int, ...]
@@ -45,7 +45,7 @@ Space = Discrete | MultiDiscrete | Box
 
 
 def clip(space: Space, action: jax.Array) -> jax.Array:
-    """Clips actions [..., *shape] to the bounds of a Box; actions of other spaces are left as they are."""
+    """Clips actions [..., *shape] to the bounds of a Box; returns actions of other spaces unchanged."""
     return jnp.clip(action, *bounds(space, action.ndim)) if isinstance(space, Box) else action
 
 

@@ -40,7 +40,7 @@ _SCHEDULES = {
 
 
 class _Range(NamedTuple):
-    """The values that a hyperparameter may take, and the same in words."""
+    """The range of values that a hyperparameter may take, also in words."""
 
     low: float
     high: float
@@ -60,7 +60,7 @@ class _Range(NamedTuple):
         )
 
 
-_SMALLEST, _LARGEST = 2.0**-126, 2.0**128 - 2.0**104  # of float32, which the value becomes
+_SMALLEST, _LARGEST = 2.0**-126, 2.0**128 - 2.0**104  # float32's range: the values are converted to it
 _POSITIVE = _Range(_SMALLEST, _LARGEST, "positive and finite")
 _POSITIVE_OR_OFF = _Range(_SMALLEST, math.inf, "positive (inf turns it off)")
 _POSITIVE_OR_NONE = _Range(_SMALLEST, math.inf, "positive (None turns it off)", optional=True)
@@ -87,11 +87,11 @@ _RANGES = {
 
 
 def validate(config: Config, hyper: Hyperparams | None = None, environment: object = None) -> None:
-    """Checks a configuration.
+    """Validates a configuration.
 
     Args:
-        config: The static part.
-        hyper: The traced part, as far as it is known: floats, or arrays of floats.
+        config: The static part of the run.
+        hyper: The traced part as far as it is known: floats, or arrays of floats.
         environment: The caller's own environment, if any; `config.env` is then only a label.
 
     Raises:
@@ -118,7 +118,7 @@ def validate(config: Config, hyper: Hyperparams | None = None, environment: obje
 
 
 def division_problems(config: Config, remembers: bool) -> list[str]:
-    """Finds out whether a batch can be split into minibatches of one size.
+    """Says why a batch cannot be split into minibatches of equal size; an empty list if it can.
 
     Args:
         config: A configuration whose counts are valid.
@@ -191,7 +191,7 @@ def _size_problems(config: Config) -> list[str]:
 
 
 def _schedule_problems(config: Config, hyper: Hyperparams) -> list[str]:
-    """Finds schedules and adaptive coefficients that cannot move, or would move nothing."""
+    """Finds schedules and adaptive coefficients that cannot change, or whose change would have no effect."""
     problems = []
     for kind, name in _SCHEDULES.items():
         moves = getattr(config, kind) in ("linear", "cosine")
@@ -236,5 +236,5 @@ def _unused_problems(config: Config, hyper: Hyperparams) -> list[str]:
 
 
 def _numbers(value: Any) -> list[Any]:
-    """The numbers of a field: one, or those of an array to map over."""
+    """Returns the numbers in a field: a single one, or those of an array to map over."""
     return value.ravel().tolist() if hasattr(value, "ravel") else [value]

@@ -40,6 +40,22 @@ CONFIG = Config(
 )
 
 
+# What the default run leaves to the long one: programs that take seconds to compile, and trainings that
+# resemble one of these.
+LARGE = {"Asterix-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar"}
+TRAINED_AT_ONCE = {  # one of each kind: classic control, a Box of actions, an image, one-hot numbers, data
+    "CartPole-v1",
+    "Pendulum-v1",
+    "Breakout-MinAtar",
+    "FrozenLake-misc",
+    "MNISTBandit-bsuite",
+}
+
+
+def long_if(is_long, name):
+    return pytest.param(name, marks=pytest.mark.long) if is_long else name
+
+
 @pytest.fixture
 def tiny_mnist(monkeypatch):
     """Stands in for the download: 50 images of noise."""
@@ -62,12 +78,12 @@ def assert_trains(config, environment=None):
 # The environments of gymnax
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", [long_if(name in LARGE, name) for name in ENVIRONMENTS])
 def test_an_environment_keeps_to_the_contract(name, tiny_mnist):
     check(make_environment(name))
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", [long_if(name not in TRAINED_AT_ONCE, name) for name in ENVIRONMENTS])
 def test_an_environment_can_be_trained_on(name, tiny_mnist):
     assert_trains(dataclasses.replace(CONFIG, env=name))
 

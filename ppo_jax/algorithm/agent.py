@@ -1,4 +1,4 @@
-"""The agent: what acts, and all of it that is saved."""
+"""The agent: the parameters and statistics that a trained policy consists of, and how it acts."""
 
 from typing import Any, NamedTuple
 
@@ -23,18 +23,18 @@ class Agent(NamedTuple):
 def act(
     network: Network, agent: Agent, memory: Memory, observation: Any, start: jax.Array
 ) -> tuple[Any, Prediction]:
-    """Decides what to do: normalizes the observations, and applies the network to them.
+    """Normalizes observations and applies the network of an agent to them.
 
     Args:
         network: The network of the agent.
         agent: The agent; its statistics are not changed.
         memory: The memory before the observations, [N, H].
         observation: The observations as the environment gave them, [N, ...].
-        start: [N] bool, an episode begins with the observation, and the memory is cleared.
+        start: [N] bool, an episode begins with the observation, so the memory is cleared first.
 
     Returns:
-        The observations as the network sees them, [N, ...], and what it makes of them: the distribution
-        over actions, the value, and the memory after them.
+        The observations as the network sees them, [N, ...], and its prediction: the distribution over
+        actions, the value, and the memory after the observations.
     """
     observation = normalize_observation(agent.statistics, observation)
     return observation, network.apply(agent.params, memory, observation, start)

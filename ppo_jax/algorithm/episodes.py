@@ -1,4 +1,4 @@
-"""Statistics of finished episodes, exact and of fixed shape: masked sums instead of boolean indexing."""
+"""Exact statistics of finished episodes, with fixed shapes: masked sums instead of boolean indexing."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,12 @@ WINDOW = 100  # episodes; classic control defines "solved" over as many
 
 
 class EpisodeState(NamedTuple):
-    """What episode statistics have to remember between steps.
+    """The state of the episode statistics between steps.
 
     Attributes:
         running_return: [N] float32, the undiscounted return so far of the episode that each copy is in.
         running_length: [N] int32, the steps so far of that episode.
-        window: [WINDOW] float32, returns of the last finished episodes, a ring.
+        window: [WINDOW] float32, a ring buffer of the returns of the last finished episodes.
         finished: [] int32, episodes finished since training began.
     """
 
@@ -25,7 +25,7 @@ class EpisodeState(NamedTuple):
 
 
 class EndedEpisodes(NamedTuple):
-    """The episodes as of one step, or stacked over T of them; meaningful only where `done`.
+    """The episodes as of one step, or of T steps, stacked; meaningful only where `done`.
 
     Attributes:
         episode_return: [..., N] float32.
@@ -39,7 +39,7 @@ class EndedEpisodes(NamedTuple):
 
 
 class EpisodeSummary(NamedTuple):
-    """One update's episodes as scalars.
+    """The episodes that ended in one update, summed up in scalars.
 
     Attributes:
         num_ended: [] int32, episodes that ended in this update.
@@ -67,7 +67,7 @@ def init_episodes(num_envs: int) -> EpisodeState:
 def record_step(
     state: EpisodeState, reward: jax.Array, done: jax.Array
 ) -> tuple[EpisodeState, EndedEpisodes]:
-    """Adds one step to the running episodes and starts anew where one ended.
+    """Adds one step to the running episodes, and starts a new one where an episode ended.
 
     Args:
         state: The statistics before the step.
@@ -97,7 +97,8 @@ def summarize(state: EpisodeState, ended: EndedEpisodes) -> tuple[EpisodeState, 
         ended: The episodes as of each step, [T, N].
 
     Returns:
-        The state with the window moved on (in the order of steps, then of copies), and the means.
+        The state, whose window holds the newest returns (in the order of steps, then of copies), and the
+        summary.
     """
     num_ended = ended.done.sum(dtype=jnp.int32)
     window = _push(state.window, state.finished, ended)
@@ -114,7 +115,7 @@ def summarize(state: EpisodeState, ended: EndedEpisodes) -> tuple[EpisodeState, 
 def _push(window: jax.Array, finished: jax.Array, ended: EndedEpisodes) -> jax.Array:
     """Writes the newest WINDOW of the ended episodes into the ring; slot = rank modulo WINDOW."""
     done = ended.done.reshape(-1)  # [T * N], time-major: by step, then by copy
-    rank = jnp.cumsum(done, dtype=jnp.int32)  # of an ended episode within the update, from 1
+    rank = jnp.cumsum(done, dtype=jnp.int32)  # of each ended episode within the update, counted from 1
     newest = done & (rank > rank[-1] - WINDOW)
     # Everything else goes to slot WINDOW, which is out of range and therefore dropped.
     slot = jnp.where(newest, (finished + rank - 1) % WINDOW, WINDOW)

@@ -1,4 +1,4 @@
-"""From a trajectory to samples to learn from: values, advantages and value targets."""
+"""Turns a trajectory into samples to learn from, with values, advantages and value targets."""
 
 from typing import Any
 
@@ -21,12 +21,12 @@ def estimate(
     Args:
         config: The static part of the run; it says whether the old policy will be needed.
         network: The network, for its value function.
-        hyper: The hyperparameters; gamma and lambda count here.
+        hyper: The hyperparameters; gamma and lambda are used here.
         params: The parameters that collected the trajectory.
         trajectory: The experience, [T, N, ...].
 
     Returns:
-        The batch, [T, N, ...].
+        The batch of samples, [T, N, ...].
     """
 
     def predict(inputs: tuple[Memory, Any, jax.Array]) -> tuple[jax.Array, Memory]:
@@ -63,8 +63,8 @@ def successor_values(
 ) -> jax.Array:
     """Returns the values of the true successors of all states.
 
-    Where the episode continues, the successor is the next state acted in, whose value is known. The others
-    were cut off, by a time limit or by the end of the rollout: few, so they are valued apart.
+    Where the episode continues, the successor is the next state acted in, whose value is known. The other
+    successors come after a time limit or the end of the rollout. They are few and are valued separately.
 
     Args:
         network: The network, for its value function.
@@ -74,7 +74,7 @@ def successor_values(
         memory: The memory of the network after s_t, [T, N, H].
 
     Returns:
-        V(s_{t+1}), [T, N]; without meaning where the task ended, which leaves nothing to value.
+        V(s_{t+1}), [T, N]; meaningless where the task ended, because there is no future to value.
     """
 
     def value_of(successor: tuple[Memory, Any]) -> jax.Array:
@@ -91,7 +91,7 @@ def explained_variance(batch: Samples) -> jax.Array:
     """Computes the share of the targets' variance that the values before the update explain.
 
     Args:
-        batch: The batch, of which values and targets count, [T, N].
+        batch: The batch, [T, N]; its values and targets are used.
 
     Returns:
         1 - Var(target - V) / Var(target): at most 1; NaN if the targets do not vary by more than

@@ -1,4 +1,4 @@
-"""Whole episodes of a fixed policy."""
+"""Evaluation: runs whole episodes of a fixed policy."""
 
 from typing import Any, NamedTuple
 
@@ -50,13 +50,13 @@ def evaluate(
     Args:
         config: The configuration of the run that the policy comes from.
         key: The source of first states, transitions and sampled actions.
-        params: The policy's parameters, `state.learner.params` of a training.
-        num_episodes: E, static.
+        params: The policy's parameters, `state.learner.params` of a train state.
+        num_episodes: The number of episodes, E; static.
         greedy: Whether to take the most probable action rather than sample one; static.
         environment: The caller's own environment; by default the one that `config.env` names.
         make_network: The caller's own function in place of `networks.flax.make_network`.
-        statistics: The statistics of the observations, `state.collector.statistics` of the training;
-            required if the configuration normalizes them. They are not changed.
+        statistics: The statistics of the observations, `state.collector.statistics` of the train state;
+            required if the configuration normalizes observations. They are not changed.
 
     Returns:
         The E episodes, in the order of the environments.
@@ -70,7 +70,7 @@ def evaluate(
         raise UsageError(f"num_episodes = {num_episodes} is not at least 1; give one such as 100")
     if config.normalize_observations and statistics is None:
         raise UsageError(
-            "normalize_observations = True needs the statistics of the training; "
+            "normalize_observations = True needs the statistics of the train state; "
             "give statistics=state.collector.statistics"
         )
     environment = environment or make_environment(config.env)
@@ -101,14 +101,14 @@ def evaluate(
 
 
 class Play(NamedTuple):
-    """Where E environments stand in which a fixed policy acts.
+    """The state of E environments in which a fixed policy acts.
 
     Attributes:
         key: The source of all further randomness.
         state: The state of the environments.
         observation: The observations to act on next, [E, ...].
-        start: [E] bool, an episode begins with them.
-        memory: The memory of the network before them.
+        start: [E] bool, an episode begins with these observations.
+        memory: The memory of the network before these observations.
     """
 
     key: jax.Array
@@ -141,7 +141,7 @@ def play_step(
         network: The network of the agent.
         agent: The agent that acts.
         greedy: Whether to take the most probable action rather than sample one; static.
-        play: Where the environments stand.
+        play: The state before the step.
     """
     key, action_key, environment_key = jax.random.split(play.key, 3)
     _, prediction = act(network, agent, play.memory, play.observation, play.start)

@@ -19,9 +19,9 @@ def gae(
         delta_t = r_t + gamma * (1 - terminated_t) * V(s_{t+1}) - V(s_t)
         A_t     = delta_t + gamma * lambda * (1 - done_t) * A_{t+1},    A_T = 0
 
-    Departure from the paper, which does not speak of time limits: termination alone zeroes the
-    bootstrap, while the end of an episode for either reason cuts the trace. A truncated episode
-    therefore still counts the value of the state it would have continued from.
+    Departure from the paper, which does not mention time limits: only termination zeroes the bootstrap,
+    while the end of an episode for either reason cuts the trace. A truncated episode therefore still
+    counts the value of the state it would have continued from.
 
     Args:
         rewards: r_t, [T, ...].

@@ -14,7 +14,7 @@ from ppo_jax.networks.network import Memory, Network, Params
 # log-ratio is clamped to +-20 (a ratio of 4.9e8); how often that happens is reported.
 MAX_LOG_RATIO = 20.0
 # Magnitude at which advantages and targets saturate: their squares, and their products with the
-# largest ratio, then stay finite in float32 however many are summed.
+# largest ratio, then stay finite in float32, even when 1e8 of them are summed.
 SATURATION = 1e15
 
 
@@ -31,7 +31,7 @@ class Samples(NamedTuple):
         advantage: A, [M].
         target: V_targ, [M].
         policy: pi_old, distributions [M]; None if nothing needs the exact KL.
-        memory: The memory of the old network before s, [M, H]; without leaves if it has none.
+        memory: The memory of the old network before s, [M, H]; without leaves if the network has none.
         start: An episode begins at s, [M] bool; None if the network has no memory.
     """
 
@@ -76,9 +76,10 @@ def ppo_loss(
     `config.objective` can replace L^CLIP by one of the paper's other objectives, a row of OBJECTIVES.
 
     Args:
-        config: The static part of the run; the objective counts here, and whether to standardize advantages.
+        config: The static part of the run; it names the objective and says whether advantages are
+            standardized.
         network: The policy and the value function.
-        hyper: The hyperparameters; clip range or beta, c1 and c2 count here.
+        hyper: The hyperparameters; clip range or beta, c1 and c2 are used here.
         params: theta, the parameters to differentiate with respect to.
         minibatch: M samples of the old policy.
 
@@ -116,8 +117,8 @@ def ppo_loss(
 def probability_ratio(log_prob: jax.Array, old_log_prob: jax.Array) -> jax.Array:
     """Computes how much more probable an action has become: r = pi(a | s) / pi_old(a | s).
 
-    Taken in log space (Section 3 of the paper, r_t(theta)), where it neither under- nor overflows.
-    Departure: the log-ratio is clamped to +-20, beyond which float32 gradients would turn into NaN.
+    This is r_t(theta) in Section 3 of the paper, computed in log space, where nothing under- or overflows.
+    Departure: the log-ratio is clamped to +-20, because far beyond that float32 gradients become NaN.
 
     Args:
         log_prob: log pi(a | s), a logarithm of a probability or of a density, [...].
@@ -140,7 +141,7 @@ def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: jax.
         clip_epsilon: epsilon, positive; inf leaves the surrogate unclipped (Eq. 6).
 
     Returns:
-        [...], a lower bound of r * A.
+        The objective, [...], a lower bound of r * A.
     """
     clipped = jnp.clip(ratio, 1 - clip_epsilon, 1 + clip_epsilon)
     return jnp.minimum(ratio * advantage, clipped * advantage)
@@ -149,7 +150,7 @@ def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: jax.
 def unclipped_surrogate(ratio: jax.Array, advantage: jax.Array) -> jax.Array:
     """Computes the surrogate objective of conservative policy iteration, to be maximized (Eq. 6): r * A.
 
-    Without clipping or penalty nothing keeps the policy near the old one; the paper's first baseline.
+    It is the paper's first baseline: without clipping or penalty, nothing keeps the policy near the old one.
 
     Args:
         ratio: r, [...], positive.
@@ -168,7 +169,7 @@ def kl_penalized_surrogate(
     Args:
         ratio: r, [...], positive.
         advantage: A, [...].
-        kl: Exact divergence of the policies in each state, in nats, [...].
+        kl: The exact KL between the policies in each state, in nats, [...].
         kl_coefficient: beta, 0 or more; fixed, or adapted after each update (Section 4).
     """
     return ratio * advantage - kl_coefficient * kl
@@ -177,16 +178,16 @@ def kl_penalized_surrogate(
 def value_error(
     value: jax.Array, old_value: jax.Array, target: jax.Array, value_clip_epsilon: jax.Array | float
 ) -> jax.Array:
-    """Computes the squared error of the value function of each sample, (V - V_targ)^2.
+    """Computes the squared error of the value function for each sample, (V - V_targ)^2.
 
-    Departure from the paper, off by default (inf): the larger of that error and the error of the
-    value clipped to within `value_clip_epsilon` of the old one, as in the original code of PPO.
+    Departure from the paper, off by default (inf): the larger of this error and the error of the value
+    clipped to within `value_clip_epsilon` of the old value, as in the original code of PPO.
 
     Args:
         value: V(s), [...].
         old_value: V_old(s), [...].
         target: V_targ, [...].
-        value_clip_epsilon: Largest useful change of a value, positive; inf is off.
+        value_clip_epsilon: The largest change of a value before it is clipped, positive; inf is off.
     """
     clipped = jnp.clip(value, old_value - value_clip_epsilon, old_value + value_clip_epsilon)
     return jnp.maximum((value - target) ** 2, (clipped - target) ** 2)
@@ -195,8 +196,8 @@ def value_error(
 def approximate_kl(log_prob: jax.Array, old_log_prob: jax.Array) -> jax.Array:
     """Estimates KL(pi_old || pi) from actions of the old policy: (r - 1) - log r, in nats.
 
-    Source: Schulman, "Approximating KL Divergence" (2020), estimator k3. It has the right mean, is
-    never negative, and varies far less than -log r, which has the same mean.
+    Source: Schulman, "Approximating KL Divergence" (2020), estimator k3. It is unbiased, never negative,
+    and varies far less than -log r, which is unbiased too.
 
     Args:
         log_prob: log pi(a | s), [...].
@@ -209,17 +210,17 @@ def approximate_kl(log_prob: jax.Array, old_log_prob: jax.Array) -> jax.Array:
 def standardize(advantage: jax.Array) -> jax.Array:
     """Shifts and scales a minibatch of advantages to mean 0 and standard deviation 1.
 
-    Not in the paper, but customary. A single sample has no deviation and is returned as it is.
+    This is not in the paper, but customary. A single sample is returned unchanged.
 
     Args:
-        advantage: [M].
+        advantage: The advantages, [M].
     """
     if advantage.size == 1:
         return advantage
     return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
 
-# The objectives by their names in the configuration: `(hyper, ratio, advantage, pi_old, pi) -> [M]`.
+# The objectives by their names in the configuration, each `(hyper, ratio, advantage, pi_old, pi) -> [M]`.
 OBJECTIVES: dict[str, Callable[..., jax.Array]] = {
     "clipped": lambda hyper, ratio, advantage, *_: clipped_surrogate(ratio, advantage, hyper.clip_epsilon),
     "unclipped": lambda hyper, ratio, advantage, *_: unclipped_surrogate(ratio, advantage),

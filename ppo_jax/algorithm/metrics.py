@@ -1,4 +1,4 @@
-"""What each update reports about itself: the diagnostics that tell whether training is healthy."""
+"""The metrics that each update reports: the diagnostics that tell whether training is healthy."""
 
 from typing import Any, NamedTuple
 
@@ -25,8 +25,8 @@ class Metrics(NamedTuple):
         episode_return: Mean undiscounted return of those episodes; NaN if there were none.
         episode_length: Mean length of those episodes in steps; NaN if there were none.
         return_window: Mean return of the last 100 finished episodes; NaN before there are 100.
-        dead_ends: int32, states in which the environment allowed no action; 0 unless it has an error.
-        nonfinite_observations: int32, numbers in observations and successors that are NaN or infinite.
+        dead_ends: int32, states in which the environment allowed no action; 0 unless it has a bug.
+        nonfinite_observations: int32, numbers that are NaN or infinite, in observations and in successors.
         nonfinite_rewards: int32, rewards that are NaN or infinite.
         policy_loss: -L^CLIP, or the negative of whichever objective is configured.
         value_loss: L^VF, the mean squared value error.
@@ -41,7 +41,7 @@ class Metrics(NamedTuple):
         learning_rate: The learning rate of this update.
         clip_epsilon: The clip range of this update.
         entropy_coefficient: The entropy coefficient of this update.
-        kl_coefficient: beta of this update; without meaning unless the objective has a KL penalty.
+        kl_coefficient: beta of this update; meaningless unless the objective has a KL penalty.
     """
 
     env_steps: jax.Array
@@ -80,15 +80,15 @@ def make_metrics(
     info: UpdateInfo,
     explained_variance: jax.Array,
 ) -> Metrics:
-    """Puts the report of one update together.
+    """Assembles the metrics of one update.
 
     Args:
-        action_space: The space of the actions, to recognize states without any.
+        action_space: The space of the actions, to recognize states without a legal one.
         hyper: The hyperparameters of this update.
         env_steps: Environment steps since training began, [] int32.
-        trajectory: What was collected, [T, N, ...].
+        trajectory: The experience of this update, [T, N, ...].
         episodes: The episodes that ended.
-        info: The means over the gradient steps.
+        info: Means over the gradient steps.
         explained_variance: The share of the targets' variance that the old values explain, [].
     """
     observations = (trajectory.observation, trajectory.final_observation)
@@ -120,8 +120,8 @@ def make_metrics(
 
 
 def make_room(capacity: int) -> Metrics:
-    """Makes room for the metrics of several updates, [capacity] zeros of each."""
-    # Their types are known, so that no step has to be traced to learn them.
+    """Makes room for the metrics of several updates: [capacity] zeros for each."""
+    # The types are known in advance, so no step has to be traced to find them out.
     columns = {}
     for name in Metrics._fields:
         is_count = name in COUNTS

@@ -1,7 +1,7 @@
-"""Normalizing observations and scaling rewards, by statistics of everything seen so far.
+"""Normalizes observations and scales rewards by statistics of everything seen so far.
 
-The statistics belong to the train state: they change while experience is collected, and are frozen and
-saved with the policy that was trained on them.
+The statistics belong to the train state. They change while experience is collected; when training is done,
+they are frozen and saved with the policy that was trained with them.
 """
 
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 CLIP = 10.0  # normalized observations and scaled rewards are clipped to +-10, as is customary
-EPSILON = 1e-8  # added to a variance, so that what never varies becomes 0
+EPSILON = 1e-8  # added to a variance, so that a number that never varies becomes 0
 
 
 class Statistics(NamedTuple):
@@ -28,7 +28,7 @@ class Statistics(NamedTuple):
 
 
 class RewardScaler(NamedTuple):
-    """What reward scaling has to remember.
+    """The state of reward scaling.
 
     Attributes:
         discounted: The discounted sum of the rewards of each running episode so far, [N] float32.
@@ -40,7 +40,7 @@ class RewardScaler(NamedTuple):
 
 
 def init_statistics(shape: tuple[int, ...]) -> Statistics:
-    """Returns the statistics of no samples, which leave what they normalize as it is."""
+    """Returns statistics without any samples: a mean of 0 and a variance of 1, which change nothing."""
     return Statistics(num_samples=jnp.zeros((), jnp.uint32), mean=jnp.zeros(shape), variance=jnp.ones(shape))
 
 
@@ -59,7 +59,7 @@ def merge(statistics: Statistics, samples: jax.Array) -> Statistics:
 
     Args:
         statistics: The statistics before.
-        samples: [n, ...].
+        samples: The samples, [n, ...].
     """
     count = statistics.num_samples + jnp.uint32(samples.shape[0])
     weight = samples.shape[0] / count.astype(jnp.float32)
@@ -76,13 +76,13 @@ def merge(statistics: Statistics, samples: jax.Array) -> Statistics:
 def normalize(statistics: Statistics, x: jax.Array) -> jax.Array:
     """Shifts and scales to mean 0 and standard deviation 1, and clips the result to +-CLIP.
 
-    What is infinite becomes NaN, so that it is found rather than taken for CLIP.
+    Infinities become NaN, so that they are found rather than taken for CLIP.
 
     Args:
-        statistics: The statistics of arrays [...].
-        x: [..., *D], any batch of such arrays.
+        statistics: The statistics of arrays [*D].
+        x: A batch of such arrays, [..., *D].
     """
-    # [...] to [1, ..., ...]: as many axes as x, so that nothing is broadcast by accident.
+    # [*D] to [1, ..., *D]: as many axes as x, so that nothing is broadcast by accident.
     batch_axes = tuple(range(x.ndim - statistics.mean.ndim))
     mean = jnp.expand_dims(statistics.mean, batch_axes)
     variance = jnp.expand_dims(statistics.variance, batch_axes)
@@ -97,14 +97,14 @@ def init_observation_statistics(observation: Any) -> Any:
 
 
 def merge_observation(statistics: Any, observation: Any) -> Any:
-    """Adds observations [N, ...] to their statistics; without statistics it returns None."""
+    """Adds observations [N, ...] to their statistics; returns None if there are no statistics."""
     if statistics is None:
         return None
     return jax.tree.map(lambda x, of_x: None if x.dtype == bool else merge(of_x, x), observation, statistics)
 
 
 def normalize_observation(statistics: Any, observation: Any) -> Any:
-    """Normalizes observations; masks are left as they are, and without statistics so is everything."""
+    """Normalizes observations except for their masks; returns them unchanged if there are no statistics."""
     if statistics is None:
         return observation
     return jax.tree.map(lambda x, of_x: x if x.dtype == bool else normalize(of_x, x), observation, statistics)
@@ -115,13 +115,13 @@ def scale_rewards(
 ) -> tuple[RewardScaler | None, jax.Array]:
     """Divides rewards by the standard deviation of the discounted sums of rewards, and clips them to +-CLIP.
 
-    The sum runs forward through an episode, G_t = gamma G_{t-1} + r_t. The mean is not subtracted: that
-    would change which behaviour is best. The statistics include the rewards that they scale.
+    The sum runs forward through an episode, G_t = gamma G_{t-1} + r_t. The mean is not subtracted, because
+    that would change which behaviour is best. The statistics include the rewards that they scale.
 
     Args:
-        scaler: The scaler before; without one, rewards are left as they are.
-        reward: [T, N].
-        done: [T, N] bool.
+        scaler: The scaler before these rewards; if it is None, they are returned unchanged.
+        reward: The rewards, [T, N].
+        done: [T, N] bool, the episode ended.
         gamma: The discount.
     """
     if scaler is None:

@@ -1,4 +1,4 @@
-"""Collecting experience: T steps of N environments under the current policy."""
+"""Collects experience: T steps of N environments under the current policy."""
 
 from typing import Any, NamedTuple
 
@@ -33,16 +33,16 @@ FEW_ENVS = 64  # up to this many, a step costs little more than launching and co
 
 
 class Collector(NamedTuple):
-    """Where the environments stand between two rollouts.
+    """The state of the environments, and of what is measured in them, between two rollouts.
 
     Attributes:
         environment: The state of the N environments.
         observation: The observations to act on next, as the environment gave them, [N, ...].
-        start: [N] bool, an episode begins with them.
-        memory: The memory of the network before them.
+        start: [N] bool, an episode begins with these observations.
+        memory: The memory of the network before these observations.
         episodes: Statistics of the running and the finished episodes.
         statistics: Statistics of all observations acted on; None if they are not normalized.
-        reward_scaler: What scaling rewards has to remember; None if they are not scaled.
+        reward_scaler: The state of reward scaling; None if rewards are not scaled.
     """
 
     environment: Any
@@ -55,7 +55,7 @@ class Collector(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """What happened, time-major; observations and rewards as the learner sees them, normalized or not.
+    """The experience of a rollout, time-major; observations and rewards are as the learner sees them.
 
     Attributes:
         observation: s_t, [T, N, ...].
@@ -97,16 +97,16 @@ def collect(
     """Runs the policy for T steps (Algorithm 1, the inner loop over actors).
 
     Args:
-        config: The static part of the run; N and T count here.
+        config: The static part of the run; N and T are used here.
         environment: The environment.
-        network: The network whose policy acts; its critic is needed only for what it remembers.
-        hyper: The hyperparameters; gamma scales the rewards.
+        network: The network whose policy acts; its critic is needed only for its memory.
+        hyper: The hyperparameters; gamma is used to scale rewards.
         key: The source of actions, transitions and resets.
         params: The parameters of the acting policy.
-        collector: Where the environments stand.
+        collector: The state of the environments before the first step.
 
     Returns:
-        Where they stand afterwards, the trajectory [T, N, ...], and the episodes that ended in it.
+        Their state after the last step, the trajectory [T, N, ...], and the episodes that ended in it.
     """
 
     def draw(num_steps: int, keys: jax.Array) -> tuple[jax.Array, Any]:
@@ -160,15 +160,15 @@ def collect(
 
 
 def steps_per_turn(config: Config) -> int:
-    """Returns how many steps one turn of the loop takes: with 2, half as much is copied between turns."""
+    """Returns the number of steps in one turn of the loop: 2 halve the copying between turns."""
     return 2 if config.num_envs <= FEW_ENVS else 1
 
 
 def init_collector(config: Config, environment: Environment, network: Network, key: jax.Array) -> Collector:
-    """Resets N environments.
+    """Resets N environments, and returns the collector before the first rollout.
 
     Args:
-        config: The static part of the run; N and what is normalized count here.
+        config: The static part of the run; it says how many environments there are and what is normalized.
         environment: The environment.
         network: The network, for its memory.
         key: The source of the first states.

@@ -13,13 +13,13 @@ from ppo_jax.config import Config, Hyperparams
 TOLERANCE, PENALTY_FACTOR = 1.5, 2.0
 # Adaptive learning rate: beyond twice the desired KL, or below half of it, the rate changes by 1.5.
 RATE_TOLERANCE, RATE_FACTOR = 2.0, 1.5
-# Both stay within these factors of where they began, so that a KL of 0 (of a policy that has become
-# deterministic, say) cannot drive them to where they never come back from.
+# Both stay within these factors of their first values. Otherwise a KL of 0 (of a policy that has become
+# deterministic, say) could drive them so far that they never recover.
 MAX_PENALTY_FACTOR, MAX_RATE_FACTOR = 1e6, 1e2
 
 
 class Steering(NamedTuple):
-    """What adapts to the KL of past updates.
+    """The factors that adapt to the KL of past updates.
 
     Attributes:
         penalty_factor: The factor by which beta of the next update is multiplied, [] float32.
@@ -38,13 +38,13 @@ def init_steering() -> Steering:
 def at_update(config: Config, hyper: Hyperparams, steering: Steering, progress: jax.Array) -> Hyperparams:
     """Returns the hyperparameters of one update, which all its gradient steps share.
 
-    A schedule starts at the first update, and would reach its `final_` value after the last: linearly,
-    or along half a cosine.
+    A schedule starts at the first update and would reach its `final_` value just after the last one,
+    linearly or along half a cosine.
 
     Args:
         config: The static part of the run; it names the kinds of the schedules.
         hyper: The hyperparameters as they were given, both ends of each schedule.
-        steering: What adapts to the KL.
+        steering: The factors that adapt to the KL.
         progress: The share of the run's updates that are done, [] in [0, 1).
     """
 
@@ -73,7 +73,7 @@ def steer(config: Config, hyper: Hyperparams, steering: Steering, kl: jax.Array)
 
     Args:
         config: The static part of the run; it says what adapts.
-        hyper: The hyperparameters; `desired_kl`, d_targ, counts here.
+        hyper: The hyperparameters; `desired_kl` (d_targ) is used here.
         steering: The factors of this update.
         kl: The mean KL(pi_old || pi) after the update, [].
     """

@@ -24,14 +24,14 @@ from ppo_jax.validation import division_problems, validate
 
 
 class TrainState(NamedTuple):
-    """Everything the next iteration depends on. A run that is restored from it continues to the same bits.
+    """Everything the next iteration depends on. A run that is restored from it reaches the same bits.
 
     Attributes:
         learner: Parameters and optimizer.
         collector: Environments, last observations, episode statistics.
         key: The source of all further randomness.
         num_updates: Iterations done, [] int32.
-        horizon: Iterations of the whole run, which schedules are stretched over, [] int32. It is a value
+        horizon: Iterations of the whole run, over which the schedules extend, [] int32. It is a value
             rather than a constant, so that runs of any length share one compilation.
     """
 
@@ -45,7 +45,7 @@ class TrainState(NamedTuple):
 def iterate(
     config: Config, environment: Environment, network: Network, hyper: Hyperparams, state: TrainState
 ) -> tuple[TrainState, Metrics]:
-    """One iteration of Algorithm 1: collect experience, then learn from it.
+    """Runs one iteration of Algorithm 1: collects experience, then learns from it.
 
     Args:
         config: The static part of the run.
@@ -55,11 +55,11 @@ def iterate(
         state: Everything the iteration depends on.
 
     Returns:
-        The state after the iteration, and its report.
+        The state after the iteration, and its metrics.
     """
     key, collect_key, learn_key = jax.random.split(state.key, 3)
-    # Behind the barrier XLA does not know the horizon even where it is a constant, so it cannot compute the
-    # division in a way of its own there, and every program of this training gives the same bits.
+    # The barrier hides the horizon from XLA. Where the horizon is a constant, XLA would otherwise compute the
+    # division in another way, and programs for the same run would differ in their last bits.
     progress = state.num_updates / jax.lax.optimization_barrier(state.horizon)
     hyper = at_update(config, hyper, state.learner.steering, progress)
 
@@ -86,18 +86,20 @@ def learn(
     learner: Learner,
     trajectory: Trajectory,
 ) -> tuple[Learner, UpdateInfo, jax.Array]:
-    """The second half of Algorithm 1, whoever collected: estimate advantages, then improve the policy.
+    """Runs the second half of Algorithm 1: estimates advantages, then improves the policy.
+
+    The trajectory may come from `collect` or from anywhere else.
 
     Args:
         config: The static part of the run.
         network: The policy and the value function.
         hyper: The hyperparameters of this update (see `schedules.at_update`).
         key: The source of the order of the samples.
-        learner: Parameters and optimizer; the trajectory was collected with these parameters.
+        learner: The parameters, with which the trajectory was collected, and the optimizer.
         trajectory: The experience, [T, N, ...].
 
     Returns:
-        The learner after the update, means over its gradient steps, and the explained variance before it.
+        The learner after the update, means over the gradient steps, and the explained variance before it.
     """
     batch = estimate(config, network, hyper, learner.params, trajectory)
     learner, info = improve(config, network, hyper, key, learner, batch)
@@ -173,9 +175,9 @@ def train(
 
     Raises:
         UsageError: With every mistake in the configuration. Hyperparameters that are being traced
-            have no values to check: under `jax.jit`, call `validate(config, hyper)` before.
+            have no values to check: under `jax.jit`, call `validate(config, hyper)` beforehand.
     """
-    # What is being traced has no value to validate; the default takes its place there.
+    # A traced hyperparameter has no value to validate; its default takes its place.
     known = {name: x for name, x in hyper._asdict().items() if not isinstance(x, Tracer)}
     validate(config, Hyperparams(**known), environment)
 
@@ -191,21 +193,21 @@ def advance(
     state: TrainState,
     num_updates: jax.Array | int | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """Runs several iterations in one compiled loop, the only such loop there is.
+    """Runs several iterations in one compiled loop, which `train` and the host share.
 
-    To advance several members at once, in lanes, `jax.vmap` it over `hyper` and `state`, and leave
-    `num_updates` as it is: the loop then stays one loop, of the same length for all lanes.
+    To advance several members at once, in lanes, `jax.vmap` it over `hyper` and `state`, but not over
+    `num_updates`: it then remains one loop, of the same length for all lanes.
 
     Args:
         ppo: The algorithm.
-        capacity: Room for metrics, the most updates that can be asked for; static.
+        capacity: The room for metrics, and so the most updates that can be asked for; static.
         hyper: The traced part of the run.
         state: The state to continue from.
-        num_updates: How many updates, up to `capacity` (the default). May be traced: any number of
-            updates then shares one compilation.
+        num_updates: The number of updates, up to `capacity` (the default). It may be traced, so that any
+            number of updates shares one compilation.
 
     Returns:
-        The state after them, and metrics [capacity], zero beyond `num_updates`.
+        The state after these updates, and metrics [capacity], zero beyond `num_updates`.
     """
 
     def body(index: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
@@ -221,5 +223,5 @@ def advance(
 
 
 def agent_of(state: TrainState) -> Agent:
-    """Returns the agent as it is in a state of the training."""
+    """Returns the agent that a train state contains."""
     return Agent(params=state.learner.params, statistics=state.collector.statistics)

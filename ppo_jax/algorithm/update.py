@@ -1,4 +1,4 @@
-"""Learning from one batch: K epochs of shuffled minibatches, one Adam step each (Algorithm 1)."""
+"""Learns from one batch: K epochs of shuffled minibatches, one Adam step for each (Algorithm 1)."""
 
 from functools import partial
 from typing import NamedTuple
@@ -19,12 +19,12 @@ MAX_FLOAT = jnp.finfo(jnp.float32).max
 
 
 class Learner(NamedTuple):
-    """What learning changes.
+    """Everything that learning changes.
 
     Attributes:
         params: theta, the parameters of the policy and the value function.
         optimizer: The state of Adam: its count, and its moments of all parameters in one vector.
-        steering: What adapts to the KL of the updates.
+        steering: The factors that adapt to the KL of the updates.
     """
 
     params: Params
@@ -55,7 +55,7 @@ def improve(
     `target_kl`, the remaining epochs are skipped.
 
     Args:
-        config: The static part of the run; K and the number of minibatches count here.
+        config: The static part of the run; K and the number of minibatches are used here.
         network: The policy and the value function.
         hyper: The hyperparameters of this update (see `schedules.at_update`).
         key: The source of the order of the samples, drawn anew in each epoch.
@@ -91,7 +91,7 @@ def improve(
     keys = jax.random.split(key, config.num_epochs)
     orders = jax.vmap(partial(shuffle, size=num_units))(keys)  # [K, B] or [K, N]
     orders = orders.reshape(config.num_epochs, config.num_minibatches, -1)
-    if hyper.target_kl is None:  # without the early stop, whose `cond` would slow down a vmapped training
+    if hyper.target_kl is None:  # without the early stop, whose `cond` would slow a vmapped run down
         learner, info = jax.lax.scan(epoch, learner, orders)
     else:
         learner, info = scan_until(lambda info: info.loss.approx_kl > hyper.target_kl, epoch, learner, orders)
@@ -100,18 +100,18 @@ def improve(
         policy = network.unroll(learner.params, units.memory, units.observation, units.start).policy
         kl = units.policy.kl(policy).mean()
         learner = learner._replace(steering=steer(config, hyper, learner.steering, kl))
-    # The mean over the epochs that were done: those that were skipped are all zero. [K] to []
+    # The mean over the epochs that were done, [K] to []: epochs that were skipped are all zero.
     num_epochs = info.num_epochs.sum()
     return learner, jax.tree.map(lambda x: x.sum() / num_epochs, info)._replace(num_epochs=num_epochs)
 
 
 def init_learner(network: Network, hyper: Hyperparams, key: jax.Array) -> Learner:
-    """Draws the first parameters and starts the optimizer.
+    """Returns the learner before the first update, with freshly drawn parameters.
 
     Args:
         network: The network to initialize.
         hyper: The hyperparameters of the optimizer.
-        key: The source of the parameters.
+        key: The source of the first parameters.
     """
     params = network.init(key)
     vector, _ = ravel_pytree(params)
@@ -123,7 +123,7 @@ def init_learner(network: Network, hyper: Hyperparams, key: jax.Array) -> Learne
 
 
 def make_optimizer(hyper: Hyperparams) -> optax.GradientTransformation:
-    """Makes Adam behind a bound on the global norm; made inside the trace, so that every number is traced."""
+    """Makes Adam with a bound on the gradient's norm; called inside the trace, so its numbers are traced."""
     return optax.chain(
         # A bound of inf would become inf / inf = NaN: optax scales by bound / norm.
         optax.clip_by_global_norm(jnp.minimum(hyper.max_grad_norm, MAX_FLOAT)),

@@ -1,3 +1,3 @@
-"""The command `ppo-jax`: one class for each command, and a row in a table for each class."""
+"""The program `ppo-jax`: one class for each command, and one row in a table for each class."""
 
 from ppo_jax.cli.program import main as main

@@ -16,13 +16,13 @@ Sampled = Annotated[
     bool, arg(help="Sample each action from the policy, instead of taking the most probable one.")
 ]
 Best = Annotated[
-    bool, arg(help="Take the checkpoint with the best return, instead of the agent at the end of training.")
+    bool, arg(help="Use the checkpoint with the best return, instead of the agent at the end of training.")
 ]
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate(Command):
-    """Let a trained agent play episodes, and print their returns."""
+    """Play episodes with a trained agent, and print their returns."""
 
     run_dir: RunPath
     episodes: int = 100
@@ -61,9 +61,9 @@ class Render(Command):
     sampled: Sampled = False
     best: Best = False
     seed: int = 0
-    """Seed of all random numbers. `evaluate --episodes 1` plays the same episode with the same seed."""
+    """Seed of all random numbers. With the same seed, `evaluate --episodes 1` plays the same episode."""
     max_steps: Annotated[int, arg(metavar="STEPS")] = 3000
-    """Cut an episode off after this many steps."""
+    """Cut the episode off after this many steps."""
 
     def run(self) -> int:
         """Draws the episode, and returns the exit status."""
@@ -83,7 +83,7 @@ class Render(Command):
 
 
 def _load(path: Path, best: bool) -> tuple[Config, Any]:
-    """Loads the agent of a run; what is missing or damaged is found before JAX is imported."""
+    """Loads the agent of a run. A missing policy or checkpoint is reported before JAX is imported."""
     from ppo_jax.host.runs import directory, policy, request
     from ppo_jax.host.runs.checkpoints import directories
 

@@ -27,7 +27,8 @@ class Benchmark(Command):
 
     options: Options = dataclasses.field(default=Options())
     output: Annotated[Path | None, arg(metavar="FILE")] = None
-    """The JSON file to write; a picture goes beside it, as .png. By default neither is written."""
+    """The JSON file to write. A picture is written beside it, under the same name with .png. By default
+    neither is written."""
 
     groups: ClassVar = GROUPS
     metavars: ClassVar = {"env": "NAME", "shapes": "SHAPE ...", "agents": "INT ..."}

@@ -9,7 +9,7 @@ from ppo_jax.envs.registry import ENVIRONMENTS
 
 @dataclasses.dataclass(frozen=True)
 class Envs(Command):
-    """List the environments, and the presets with the results they were recorded with."""
+    """List the environments, and the presets with their recorded results."""
 
     def run(self) -> int:
         """Prints both lists, and returns the exit status."""
@@ -21,7 +21,7 @@ class Envs(Command):
         table = Table(
             title="Presets: ppo-jax train --preset NAME",
             title_justify="left",
-            caption="Greedy returns: interquartile mean over seeds [95 % interval], and the worst seed.",
+            caption="Greedy returns: interquartile mean over seeds [95% interval], and the worst seed.",
             caption_justify="left",
         )
         table.add_column("preset", no_wrap=True)

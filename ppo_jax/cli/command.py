@@ -1,4 +1,4 @@
-"""What a command is, and how its fields become flags."""
+"""The base class of commands, and how the fields of a command become flags."""
 
 import ast
 import dataclasses
@@ -35,14 +35,14 @@ class Group(NamedTuple):
 
 
 class Command:
-    """A command: a frozen dataclass with a flag for each field, and its help in the string below the field.
+    """A command: a frozen dataclass. Each field is a flag, whose help is the string below the field.
 
     The docstring of the class is the help of the command. A field that holds a record, such as `Config`,
     has no flag itself, but each field of the record has one.
 
     Attributes:
-        groups: The groups of the help. Fields that are in none come first.
-        metavars: What the help shows in place of a value, where the type of the field does not say enough.
+        groups: The groups of the help. Fields that are in no group come first.
+        metavars: The words that the help shows in place of values, where the types do not say enough.
         types: The types of flags that differ from the types of their fields.
     """
 
@@ -52,7 +52,7 @@ class Command:
 
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> Any:
-        """Returns a command that holds the defaults of its flags; MISSING if those of the fields count.
+        """Returns a command that holds the defaults of the flags; MISSING if they are those of the fields.
 
         Args:
             arguments: The arguments after the name of the command.
@@ -60,13 +60,13 @@ class Command:
         return tyro.MISSING_NONPROP
 
     def run(self) -> int:
-        """Carries the command out, and returns the exit status."""
+        """Carries out the command, and returns the exit status."""
         raise NotImplementedError
 
 
 @REGISTRY.struct_rule
 def describe(info: StructTypeInfo) -> StructConstructorSpec | None:
-    """Describes a command to tyro: its flags in groups, and how to make the command of their values.
+    """Describes a command to tyro: its flags in groups, and how to make the command from their values.
 
     Args:
         info: A type, and the instance that holds the defaults, if there is one.
@@ -99,7 +99,7 @@ def describe(info: StructTypeInfo) -> StructConstructorSpec | None:
 
 
 def records(kind: type[Command]) -> dict[str, Any]:
-    """Returns the fields of a command that hold records, with the classes of the records."""
+    """Returns the fields of a command that hold records, each with the class of its record."""
     hints = get_type_hints(kind)
     return {
         name: hints[name]
@@ -147,7 +147,7 @@ def _flag(kind: type[Command], name: str, home: type, values: Any) -> StructFiel
 
 @cache
 def _helps(home: type) -> dict[str, str]:
-    """Returns the string below each field of a class, in one line, by the name of the field."""
+    """Returns the string below each field of a class, as a single line, by the name of the field."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(home))).body
     assert isinstance(definition, ast.ClassDef)
     return {

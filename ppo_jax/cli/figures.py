@@ -1,4 +1,4 @@
-"""The command `figures`."""
+"""The command `figures`: two figures that explain PPO."""
 
 import dataclasses
 from pathlib import Path

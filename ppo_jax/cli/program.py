@@ -1,4 +1,4 @@
-"""The program: the table of commands, parsing, and the exit status.
+"""The program `ppo-jax`: the table of commands, parsing, and the exit status.
 
 Mistakes are found before JAX is imported, so they are answered at once: exit status 2, no traceback.
 """
@@ -39,7 +39,7 @@ COMMANDS: dict[str, type[Command]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits.
 
-    The exit status is 0 if all went well, 1 if the run failed, 2 after a mistake of the user, and 130 after
+    The exit status is 0 if all went well, 1 if the run failed, 2 after a mistake by the user, and 130 after
     Ctrl-C.
 
     Args:

@@ -12,14 +12,14 @@ from ppo_jax.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Plot(Command):
-    """Plot how training went, for one run or for several in comparison."""
+    """Plot how training went in one run, or compare several runs."""
 
     run_dirs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN ...", help_behavior_hint="(required)")]
     """One or more run directories that `ppo-jax train` wrote. Runs that differ only in their seed become one
-    curve, their interquartile mean, with a 95 % confidence band."""
+    curve: their interquartile mean, with a 95% confidence band."""
     output: Annotated[Path | None, arg(metavar="PICTURE")] = None
-    """The picture to write. By default diagnostics.png in the run; for several runs comparison.png in the
-    current directory."""
+    """The picture to write. By default diagnostics.png in the run directory, or, for several runs,
+    comparison.png in the current directory."""
 
     def run(self) -> int:
         """Draws the plot, and returns the exit status."""
@@ -36,11 +36,11 @@ class Plot(Command):
 
 @dataclasses.dataclass(frozen=True)
 class Report(Command):
-    """Write a report on a run: a single HTML file that needs no network."""
+    """Write a report on a run: a single HTML file that can be read offline."""
 
     run_dir: RunPath
     output: Annotated[Path | None, arg(metavar="FILE")] = None
-    """The file to write. By default report.html in the run."""
+    """The file to write. By default report.html in the run directory."""
 
     def run(self) -> int:
         """Writes the report, and returns the exit status."""
@@ -57,7 +57,7 @@ class Report(Command):
 class Verify(Command):
     """Check the files of a run for damage.
 
-    Checkpoints are checked byte by byte. The status is 1 if a file is damaged.
+    Checkpoints are checked byte by byte. The exit status is 1 if a file is damaged.
     """
 
     run_dir: RunPath

@@ -71,28 +71,28 @@ METAVARS = {
 
 @dataclasses.dataclass(frozen=True)
 class Train(Command):
-    """Train an agent. Without flags it learns CartPole-v1.
+    """Train an agent. Without flags, it learns CartPole-v1.
 
-    Schulman et al. 2017 (https://arxiv.org/abs/1707.06347) is "the paper" below.
+    Below, "the paper" is Schulman et al. 2017 (https://arxiv.org/abs/1707.06347).
     """
 
     config: Config = dataclasses.field(default=Config())
     hyper: Hyperparams = dataclasses.field(default=Hyperparams())
     options: RunOptions = dataclasses.field(default=RunOptions())
     preset: str | None = None
-    """Preset that supplies the value of every flag that is not given. By default the preset named after
-    --env, if there is one."""
+    """Preset that supplies the value of every flag that is not given. By default the preset that has the
+    name of the environment, if there is one."""
     seed: int = 0
     """Seed of all random numbers. The same seed gives exactly the same result."""
     run_dir: PathFlag = None
     """Directory to create for the results. By default a new one under runs/."""
     resume: bool = False
     """Continue the run in --run-dir, or start it if there is none. Flags that change what is learned have to
-    be the same as before, except that --total-timesteps may grow."""
+    be the same as before, except that --total-timesteps may be larger."""
     quiet: bool = False
     """Print nothing but errors."""
     cache_dir: PathFlag = None
-    """Directory in which to keep compiled programs, so that later runs of the same sizes start sooner. By
+    """Directory in which to keep compiled programs, so that later runs with the same sizes start sooner. By
     default none are kept."""
 
     groups: ClassVar = GROUPS
@@ -129,22 +129,22 @@ class Train(Command):
 
 @dataclasses.dataclass(frozen=True)
 class Resume(Command):
-    """Continue a run that was stopped. The result is the same as without the stop."""
+    """Continue a stopped run. The result is the same as if it had never stopped."""
 
     run_dir: RunPath
     total_timesteps: Annotated[int | None, arg(metavar="STEPS")] = None
-    """Environment steps of the whole run, at least as many as before. Schedules then move from where they are
-    towards the new end. By default as many as before."""
+    """Environment steps of the whole run, at least as many as before. If there are more, schedules move from
+    their current values towards the new end. By default as many as before."""
     on_nonfinite: OnNonfinite | None = None
-    """What to do when a number becomes NaN or infinite (see `ppo-jax train --help`). By default what was
-    asked for when the run was started."""
+    """What to do when a number becomes NaN or infinite (see `ppo-jax train --help`). By default the
+    choice that was made when the run was started."""
     quiet: bool = False
     """Print nothing but errors."""
     cache_dir: PathFlag = None
     """Directory in which to keep compiled programs. By default none are kept."""
 
     def run(self) -> int:
-        """Continues the training, and returns the exit status."""
+        """Continues the run, and returns the exit status."""
         from ppo_jax.host.runs import directory, request
         from ppo_jax.host.training import start
 

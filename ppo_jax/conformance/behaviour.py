@@ -13,7 +13,6 @@ from ppo_jax import spaces
 from ppo_jax.conformance.shapes import first_line
 from ppo_jax.envs.environment import Environment, actor_features, critic_features, legal_actions
 from ppo_jax.errors import UsageError
-from ppo_jax.fast.loops import scan_drawn
 from ppo_jax.networks.distributions import dead_ends, make_distribution, num_outputs
 from ppo_jax.spaces import Box, Space
 
@@ -148,13 +147,13 @@ def _play(environment: Environment, keys: jax.Array) -> tuple[_First, _Findings]
             sample=sample,
         )
 
-    def draw(num_steps: int, keys: jax.Array) -> Any:
-        return environment.draw(num_steps, NUM_ENVS, keys[0])
-
-    def step(carry: tuple[jax.Array, Any, Any], drawn: Any) -> tuple[tuple[jax.Array, Any, Any], _Findings]:
-        time, state, observation = carry
+    def step(
+        carry: tuple[Any, Any], inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[Any, Any], _Findings]:
+        state, observation = carry
+        time, key = inputs
         action = _random_action(environment.action_space, time, observation)
-        state, time_step = environment.step(drawn, state, action)
+        state, time_step = environment.step(environment.draw_one(NUM_ENVS, key), state, action)
         observation, final = time_step.observation, time_step.final_observation
         sample = jax.tree.map(lambda x: x[:1], (final, time_step.reward))
         findings = _Findings(
@@ -168,10 +167,10 @@ def _play(environment: Environment, keys: jax.Array) -> tuple[_First, _Findings]
             is_alike=_equals((final, time_step.reward), sample),
             sample=sample,
         )
-        return (time + 1, state, observation), findings
+        return (state, observation), findings
 
     def play(key: jax.Array) -> _Findings:
-        _, findings = scan_drawn(draw, step, (jnp.int32(0), *begin), key, NUM_STEPS)
+        _, findings = jax.lax.scan(step, begin, (jnp.arange(NUM_STEPS), jax.random.split(key, NUM_STEPS)))
         return findings
 
     return jax.vmap(judge)(observations), jax.vmap(play)(keys)

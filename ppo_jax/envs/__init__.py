@@ -1,1 +1,1 @@
-"""Environments: the contract the trainer relies on, and the libraries behind it."""
+"""Environments: the contract that training relies on, and the adapters to libraries of environments."""

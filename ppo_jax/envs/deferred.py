@@ -1,4 +1,4 @@
-"""Modules that are imported only when something in them is used.
+"""Deferred imports: modules that are loaded only once something in them is used.
 
 `importlib.util.LazyLoader` does not serve here: an `import` statement reads the `__spec__` of a module
 that is already in `sys.modules`, which makes a lazy module load at once (Python 3.11 and 3.12).
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class DeferredModule(ModuleType):
-    """Stands in for a module until one of its names is used, which imports the module."""
+    """A stand-in for a module, which imports the module as soon as one of its names is used."""
 
     def __getattr__(self, name: str) -> Any:
         """Looks a name up in the module itself."""
@@ -23,7 +23,7 @@ class DeferredModule(ModuleType):
 
 @contextmanager
 def deferred(*names: str) -> Iterator[None]:
-    """Defers imports of these modules while it lasts; modules that are already there are left alone."""
+    """Defers imports of these modules inside the `with` block, except modules that are already imported."""
     modules = [DeferredModule(name) for name in names if name not in sys.modules]
     sys.modules.update((module.__name__, module) for module in modules)
     try:

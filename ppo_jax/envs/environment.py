@@ -1,8 +1,8 @@
-"""The contract of an environment, and how one copy that ends becomes N copies that never do.
+"""The contract of an environment, and auto-reset, which turns one copy into a batch of N.
 
-A `Dynamics` is what an author writes: one copy, which says when an episode is over and is never asked
-to continue after that. An `Environment` is what the trainer uses: a batch of N copies that reset
-themselves. `make_batched` makes the one from the other, so auto-reset is written only once.
+A `Dynamics` is what an author writes: one copy, which says when an episode is over and need not continue
+after that. An `Environment` is what training uses: a batch of N copies that reset themselves.
+`make_batched` makes an `Environment` from a `Dynamics`, so auto-reset is written only once.
 """
 
 from collections.abc import Callable
@@ -15,16 +15,16 @@ from ppo_jax.spaces import Space
 
 
 class Observation(NamedTuple):
-    """An observation that is more than features. Where it is no more, a bare array will do.
+    """An observation that has more than features. If there are only features, a bare array will do.
 
     These parts belong to the observation rather than to `TimeStep` because they are needed from the first
     observation on, before there is any step.
 
     Attributes:
-        features: What the actor sees, [...] float32.
-        legal_actions: Which actions are allowed, bool: [A] for Discrete actions; for MultiDiscrete ones
-            the masks of all components in a row. None if all actions are always allowed.
-        privileged: What the critic sees instead of `features` (an asymmetric critic), [...] float32.
+        features: The features that the actor sees, [...] float32.
+        legal_actions: The mask of the actions that are allowed, bool: [A] for Discrete actions; for
+            MultiDiscrete ones, the masks of all components, concatenated. None if all are always allowed.
+        privileged: The features that the critic sees instead (an asymmetric critic), [...] float32.
             None if it sees what the actor sees.
     """
 
@@ -46,18 +46,18 @@ def critic_features(observation: Any) -> jax.Array:
 
 
 def legal_actions(observation: Any) -> jax.Array | None:
-    """Returns which actions an observation allows; None if all are."""
+    """Returns the mask of the actions that an observation allows; None if it allows all."""
     return observation.legal_actions if isinstance(observation, Observation) else None
 
 
 class Transition(NamedTuple):
-    """What one copy returns for one step, before any reset.
+    """The result of one step of one copy, before any reset.
 
     Attributes:
         observation: The observation of the successor state, [...]; an array or an `Observation`.
         reward: [] float32.
         terminated: [] bool, the task ended here: there is no future to value.
-        truncated: [] bool, a time limit cut the episode short: there was a future.
+        truncated: [] bool, a time limit cut the episode short: the task could have continued.
     """
 
     observation: Any
@@ -74,7 +74,7 @@ class Dynamics(NamedTuple):
         step: `step(key, state, action) -> (state, Transition)`.
         observation_space: The space of one observation, or of its `features`.
         action_space: The space of one action.
-        privileged_space: The space of what only the critic sees, if there is something.
+        privileged_space: The space of `privileged`; None if there is nothing that only the critic sees.
     """
 
     reset: Callable[[jax.Array], tuple[Any, Any]]
@@ -85,9 +85,9 @@ class Dynamics(NamedTuple):
 
 
 class TimeStep(NamedTuple):
-    """What N copies return for one step.
+    """The result of one step of N copies, after any reset.
 
-    Where both flags are set, `terminated` wins: only it zeroes the bootstrap.
+    Where both flags are set, `terminated` wins: it alone zeroes the bootstrap.
 
     Attributes:
         observation: [N, ...], the observation to act on next, after auto-reset; an array or an `Observation`.
@@ -105,7 +105,7 @@ class TimeStep(NamedTuple):
 
     @property
     def legal_actions(self) -> jax.Array | None:
-        """[N, A] bool, which actions may be taken next; None if all always may."""
+        """[N, A] bool, the mask of the actions that are allowed next; None if all always are."""
         return legal_actions(self.observation)
 
     @property
@@ -128,9 +128,9 @@ class Environment(NamedTuple):
             `draw` returned.
         observation_space: The space of one observation, or of its `features`.
         action_space: The space of one action; actions of a Box arrive clipped to its bounds.
-        privileged_space: The space of what only the critic sees, if there is something.
-        draw: `draw(num_steps, num_envs, key) -> drawn [num_steps, ...]`, everything random in many steps,
-            drawn at once before any state is known; both numbers are static. By default a key per step.
+        privileged_space: The space of `privileged`; None if there is nothing that only the critic sees.
+        draw: `draw(num_steps, num_envs, key) -> drawn [num_steps, ...]`, the random numbers of many steps,
+            drawn at once before any state is known; both counts are static. By default one key per step.
     """
 
     reset: Callable[[int, jax.Array], tuple[Any, Any]]
@@ -141,12 +141,12 @@ class Environment(NamedTuple):
     draw: Callable[[int, int, jax.Array], Any] = draw_keys
 
     def draw_one(self, num_envs: int, key: jax.Array) -> Any:
-        """Draws everything random in a single step of N copies, as `step` takes it."""
+        """Draws the random numbers of a single step of N copies, in the form that `step` takes."""
         return jax.tree.map(lambda x: x[0], self.draw(1, num_envs, key))
 
 
 class Drawn(NamedTuple):
-    """Everything random in one step of N copies, or in several with an axis in front.
+    """The random numbers of one step of N copies; those of several steps have one more axis in front.
 
     Attributes:
         keys: The keys of the transitions, [N].
@@ -160,10 +160,10 @@ class Drawn(NamedTuple):
 
 
 def make_batched(dynamics: Dynamics) -> Environment:
-    """Makes an environment of N copies that reset themselves from the dynamics of one copy.
+    """Makes a batch of N copies that reset themselves from the dynamics of one copy.
 
     Args:
-        dynamics: One copy.
+        dynamics: The functions and spaces of one copy.
 
     Returns:
         The batched environment. Each copy has its own key for each step and each reset.

@@ -18,8 +18,8 @@ from ppo_jax.envs.deferred import deferred
 from ppo_jax.envs.environment import Dynamics, Environment, Transition, make_batched
 from ppo_jax.errors import UsageError
 
-# This package may first be used while a caller's jit is tracing. Modules of gymnax make arrays when they are
-# imported, and these have to be real ones. The libraries it draws with take three times as long to import
+# A caller's jit may be tracing when gymnax is imported. Its modules make arrays at import, which have to be
+# concrete arrays rather than tracers. The libraries that gymnax draws with take three times as long to import
 # as everything else, so they are deferred until a picture is drawn.
 with jax.ensure_compile_time_eval(), deferred("seaborn", "matplotlib.pyplot"):
     import gymnax
@@ -48,15 +48,15 @@ def make_dynamics(name: str) -> Dynamics:
 
 
 def wrap(env: Any, params: Any) -> Environment:
-    """Makes a batched environment of an instance of a gymnax class.
+    """Makes a batched environment from an instance of a gymnax class.
 
-    Observations become float32 arrays. An array keeps its shape; a number out of n becomes n numbers, a
-    single 1 among zeros; a PyTree becomes one axis, its leaves in the order of `jax.tree.leaves` (keys of
+    Observations become float32 arrays. An array keeps its shape; a number out of n becomes a one-hot vector
+    of n numbers; a PyTree becomes one axis, its leaves in the order of `jax.tree.leaves` (keys of
     dictionaries are sorted), each turned into numbers in the same way and flattened in row-major order.
 
     Args:
         env: The instance.
-        params: Its parameters.
+        params: The parameters of the instance.
 
     Raises:
         UsageError: If a space is of a kind that is not implemented.
@@ -65,7 +65,7 @@ def wrap(env: Any, params: Any) -> Environment:
 
 
 def make_visualizer(name: str, states: Sequence[Any]) -> Any:
-    """Makes gymnax's own visualizer, which draws one state at a time into a figure of pyplot.
+    """Makes gymnax's own visualizer, which draws one state at a time into a pyplot figure.
 
     Args:
         name: The name of an environment that gymnax can draw; for others it draws empty axes.
@@ -74,7 +74,7 @@ def make_visualizer(name: str, states: Sequence[Any]) -> Any:
     Returns:
         A `Visualizer`, whose `init()` and `update(index)` draw into its `fig`.
     """
-    from gymnax.visualize import Visualizer  # takes as long to import as everything else
+    from gymnax.visualize import Visualizer  # imports the libraries that gymnax draws with
 
     env, params = gymnax.make(name)
     return Visualizer(env, params, states)
@@ -108,7 +108,7 @@ def _adapt(env: Any, params: Any) -> Dynamics:
 
 
 def _convert_observation_space(space: Any) -> spaces.Box:
-    """Returns the space of what `_as_floats` makes of an observation."""
+    """Returns the space of the observations that `_as_floats` returns."""
     leaves = _leaves(space)
     if leaves is not None:
         sizes = [math.prod(_convert_observation_space(leaf).shape) for leaf in leaves]
@@ -132,7 +132,7 @@ def _as_floats(space: Any, observation: Any) -> jax.Array:
 
 
 def _leaves(space: Any) -> list[Any] | None:
-    """The single spaces in a Dict or Tuple, in the order of `jax.tree.leaves`; None for a single space."""
+    """Returns the spaces inside a Dict or Tuple, in the order of `jax.tree.leaves`; None for other spaces."""
     match space:
         case gymnax_spaces.Dict():
             parts = [space.spaces[name] for name in sorted(space.spaces)]

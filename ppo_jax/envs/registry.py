@@ -16,7 +16,7 @@ class EnvironmentInfo(NamedTuple):
     Attributes:
         solved_return: Mean return of 100 consecutive episodes at which the task counts as solved
             (Gymnasium's `reward_threshold`), or None without an agreed mark.
-        needs: What it needs in addition to this package, in a few words; empty if nothing.
+        needs: Anything it needs in addition to this package, in a few words; empty if nothing.
         library: The library that implements it, a row of `envs.make.ADAPTERS`.
     """
 
@@ -69,9 +69,9 @@ def problems(name: object) -> list[str]:
     """Explains why an environment cannot be trained on; an empty list if it can.
 
     Args:
-        name: The `env` of a `Config`. Names that the user registered with gymnax are known, too.
+        name: The `env` of a `Config`. Names that the user registered with gymnax are accepted too.
     """
-    # A name can only have been registered with gymnax by someone who imported it.
+    # If gymnax has not been imported, nobody can have registered a name with it.
     registered = getattr(sys.modules.get("gymnax"), "registered_envs", ())
     known = (*ENVIRONMENTS, *registered)
     if name in known:

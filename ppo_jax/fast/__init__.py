@@ -1,1 +1,1 @@
-"""The same values, sooner: each function says what it equals, and stands beside its plain form."""
+"""Faster forms of plain computations. Each function says which plain form has the same values."""

@@ -1,4 +1,4 @@
-"""Loops that give the same values as a plainer form, sooner. Each says what it equals."""
+"""Loops with the same values as a plainer form, but faster. Each says what it equals."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,28 +7,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-CACHED_SAMPLES = 4096  # whose activations, 64 to a layer, take 1 MiB
-DRAWN_BYTES = 2**20  # of random numbers at a time, so that they stay in a cache
+CACHED_SAMPLES = 4096  # the activations of this many samples, 64 to a layer, take 1 MiB
+DRAWN_BYTES = 2**20  # bytes of random numbers drawn at a time, so that they stay in a cache
 
 
 def map_where(mask: jax.Array, f: Callable[[Any], jax.Array], inputs: Any, otherwise: jax.Array) -> jax.Array:
     """Equals `jnp.where(mask, f(inputs), otherwise)`, but computes `f` only where the mask is True.
 
-    It picks out N of those places at a time until none is left, so it pays where they are few.
+    It picks out N of those places at a time until none is left, so it pays off if they are few.
 
     Args:
         mask: [T, N] bool.
         f: A function of inputs [N, ...] that treats its rows independently, and returns [N].
         inputs: A tree of arrays [T, N, ...].
-        otherwise: [T, N], the values where the mask is False.
+        otherwise: The values where the mask is False, [T, N].
     """
     batch, size = mask.shape[1], mask.size
     rows = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), inputs)  # [T * N, ...]
 
     def compute_some(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         left, values = carry
-        # The first N places that are left. If there are fewer, the rest points past the end: it reads
-        # the last row, and is written nowhere.
+        # The first N places that are left. If there are fewer, the remaining indices point past the end:
+        # they read the last row, and what they compute is dropped.
         (index,) = jnp.nonzero(left, size=batch, fill_value=size)
         computed = f(jax.tree.map(lambda x: jnp.take(x, index, axis=0, mode="clip"), rows))
         return left.at[index].set(False, mode="drop"), values.at[index].set(computed, mode="drop")
@@ -41,16 +41,16 @@ def map_where(mask: jax.Array, f: Callable[[Any], jax.Array], inputs: Any, other
 def scan_until(
     stop: Callable[[Any], jax.Array], body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any
 ) -> tuple[Any, Any]:
-    """Equals `jax.lax.scan(body, carry, xs)` that ends early.
+    """Equals a `jax.lax.scan(body, carry, xs)` that ends early.
 
     Args:
         stop: `stop(y) -> [] bool`: whether to end after the step that returned y.
         body: `body(carry, x) -> (carry, y)`.
-        carry: Where it starts.
+        carry: The carry before the first step.
         xs: A tree of arrays [K, ...].
 
     Returns:
-        The carry after the last step taken, and all y, [K, ...], zero for the steps that were left out.
+        The carry after the last step taken, and all y, [K, ...], zero for the steps that were skipped.
     """
 
     def skip(carry: Any, x: Any) -> tuple[Any, Any]:
@@ -83,10 +83,10 @@ def scan_drawn(
     Args:
         draw: `draw(num_steps, keys) -> xs [num_steps, ...]`, from two keys; `num_steps` is static.
         body: `body(carry, x) -> (carry, y)`.
-        carry: Where it starts.
+        carry: The carry before the first step.
         key: The source of all draws.
-        length: T, the number of steps; static.
-        unroll: How many steps one turn of the loop takes.
+        length: The number of steps, T; static.
+        unroll: The number of steps in one iteration of the loop.
 
     Returns:
         The carry after the last step, and all y, [T, ...].
@@ -105,7 +105,7 @@ def scan_drawn(
 
 
 def map_in_cache(f: Callable[[Any], Any], inputs: Any) -> Any:
-    """Equals `f(inputs)`; on a CPU it takes as many steps at a time as fit into the cache.
+    """Equals `f(inputs)`, but on a CPU takes only as many steps at a time as fit into the cache.
 
     Args:
         f: A function of inputs [T, N, ...] that treats its elements independently.

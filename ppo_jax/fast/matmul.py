@@ -1,4 +1,4 @@
-"""The matrix product of a dense layer, with a gradient that suits narrow layers on a CPU."""
+"""The matrix product of a dense layer, with a gradient that is faster for narrow layers on a CPU."""
 
 from functools import partial
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-NARROW = 8  # features or outputs of a layer, up to which a transposed copy costs next to nothing
+NARROW = 8  # up to this many features or outputs of a layer, a transposed copy costs next to nothing
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -18,11 +18,11 @@ def matmul(precision: str, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Args:
         precision: The name of a `jax.lax.Precision`; it holds for the gradients too.
-        x: [..., I].
-        kernel: [I, O].
+        x: The features, [..., I].
+        kernel: The weights, [I, O].
 
     Returns:
-        [..., O].
+        The product, [..., O].
     """
     return jnp.matmul(x, kernel, precision=precision)
 
@@ -52,8 +52,8 @@ def kernel_gradient(precision: str, x: jax.Array, slope: jax.Array) -> jax.Array
 def narrow_kernel_gradient(precision: str, x: jax.Array, slope: jax.Array) -> jax.Array:
     """Equals `kernel_gradient`, by way of a transposed copy of the narrower side.
 
-    The left operand then lies row by row, and XLA hands the product to a faster library; as it stands, a
-    product with two columns takes half as long as one with 64. Without the barriers XLA would undo this.
+    The left operand then lies row by row, so XLA hands the product to a faster library. Without the copy, a
+    product with two columns takes half as long as one with 64. The barriers keep XLA from undoing the copy.
     """
     fix = jax.lax.optimization_barrier
     if x.shape[1] < slope.shape[1]:

@@ -1,4 +1,4 @@
-"""The order of the samples in an epoch: a keyed bijection, where a random permutation would sort.
+"""The order of the samples in an epoch, computed by a keyed bijection instead of a sort.
 
 `jax.random.permutation` sorts random numbers, which for small networks takes as long as the gradients. A
 Feistel network computes where an index goes from the index alone.
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 ROUNDS = 8  # with 6, not all orders of 5 samples are equally likely
-MULTIPLIERS = (0x85EBCA6B, 0xC2B2AE35)  # of the finalizer of MurmurHash3, which mixes all 32 bits
+MULTIPLIERS = (0x85EBCA6B, 0xC2B2AE35)  # from the finalizer of MurmurHash3, which mixes all 32 bits
 
 
 def shuffle(key: jax.Array, size: int) -> jax.Array:
@@ -26,12 +26,12 @@ def shuffle(key: jax.Array, size: int) -> jax.Array:
     are inside, which keeps it a bijection (cycle walking; Black and Rogaway 2002).
 
     Args:
-        key: A different order for each key.
-        size: How many indices, at least 1; static.
+        key: The source of the order.
+        size: The number of indices, at least 1; static.
 
     Returns:
-        Each of 0 to size - 1 exactly once, [size] int32. Not all `size!` orders can come up, but where any
-        one or two indices go is as in a uniform order, which is what minibatches need.
+        Each of 0 to size - 1 exactly once, [size] int32. Not all `size!` orders can occur, but the places
+        of any one or two indices are distributed as in a uniform order, which is what minibatches need.
     """
     rows, columns = _board(size)
     round_keys = jax.random.bits(key, (ROUNDS, 2))
@@ -55,7 +55,7 @@ def shuffle(key: jax.Array, size: int) -> jax.Array:
 
 
 def _board(size: int) -> tuple[int, int]:
-    """Sides of a nearly square board of at least `size` squares, of exactly as many if there is one."""
+    """Returns the sides of a nearly square board of at least `size` squares; exactly `size` if possible."""
     root = math.isqrt(size - 1) + 1  # rounded up
     # A side that divides the size leaves no square outside; a board of a single column would not shuffle.
     sides = range(root, 2 * root)

@@ -15,10 +15,10 @@ from ppo_jax.spaces import Box, Discrete, MultiDiscrete, Space, bounds
 # Logit of an illegal action: so low that its probability is exactly 0, yet finite, so that
 # 0 * log 0 is 0 rather than NaN in entropies and gradients.
 ILLEGAL = -1e30
-# Range of the logarithm of a Gaussian's deviation, in units of the action's scale: from 0.7 % of half
-# the width between the bounds (less would let single steps change ratios by e^20) to 7 times of it.
+# Range of the logarithm of a Gaussian's standard deviation, in units of the action's scale: from 0.7 % of
+# half the width between the bounds (less would let single steps change ratios by e^20) to 7 times that half.
 MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
-FEW_ACTIONS = 16  # up to which they are cheaper one by one than as an axis to reduce
+FEW_ACTIONS = 16  # up to this many, treating them one by one is cheaper than a reduction over their axis
 
 
 class Categorical(NamedTuple):
@@ -36,8 +36,8 @@ class Categorical(NamedTuple):
         num_actions = self.logits.shape[-1]
         if num_actions > FEW_ACTIONS:
             return jax.nn.log_softmax(self.logits)
-        # An action at a time: XLA's reductions over an axis of two or three elements take several times
-        # as long on a CPU.
+        # One action at a time: on a CPU, XLA's reductions over an axis of two or three elements take
+        # several times as long.
         each = [self.logits[..., i] for i in range(num_actions)]
         largest = jax.lax.stop_gradient(reduce(jnp.maximum, each))
         log_sum = largest + jnp.log(reduce(jnp.add, [jnp.exp(logit - largest) for logit in each]))
@@ -53,12 +53,12 @@ class Categorical(NamedTuple):
         The action is the first whose cumulative probability exceeds the noise; never an illegal one.
 
         Args:
-            noise: Uniform in [0, 1), [...].
+            noise: The noise, uniform in [0, 1), [...].
         """
         weights = jnp.exp(self.logits - self.logits.max(axis=-1, keepdims=True))  # [..., A]
         possible = weights > 0
         cumulative = jnp.where(possible, jnp.cumsum(weights, axis=-1), 0.0)
-        # Less than the largest of them, so that some action exceeds it.
+        # Below the largest cumulative weight, so that at least one action exceeds the threshold.
         threshold = noise[..., None] * cumulative.max(axis=-1, keepdims=True)
         return jnp.argmax(possible & (cumulative > threshold), axis=-1).astype(jnp.int32)
 
@@ -163,10 +163,10 @@ Distribution = Categorical | MultiCategorical | DiagonalGaussian
 
 
 def num_outputs(action_space: Space) -> int:
-    """Returns how many outputs of a network a distribution over an action space takes.
+    """Returns the number of network outputs that a distribution over an action space needs.
 
     Raises:
-        UsageError: If it is a Box of another rank than 1 or without room between its bounds, or no space.
+        UsageError: If it is a Box whose rank is not 1 or whose bounds leave no room, or is not a space.
     """
     match action_space:
         case Discrete(n):
@@ -178,7 +178,7 @@ def num_outputs(action_space: Space) -> int:
         case Box():
             raise UsageError(
                 f"actions {action_space} are not of rank 1 with low < high; flatten them to one axis, and "
-                "reshape them in `step`; leave out components that have but one value"
+                "reshape them in `step`; leave out components that have only one value"
             )
     raise UsageError(
         f"actions {action_space} are neither Discrete, MultiDiscrete nor Box of ppo_jax.spaces; give one"
@@ -191,10 +191,11 @@ def draw_noise(action_space: Space, key: jax.Array, num_actions: int) -> jax.Arr
     Args:
         action_space: The space of the actions, which decides the kind of noise.
         key: The source of the noise.
-        num_actions: N, static.
+        num_actions: The number of actions, N; static.
 
     Returns:
-        Uniform in [0, 1) for Discrete, [N], and MultiDiscrete, [N, C]; standard normal for a Box, [N, A].
+        Noise, uniform in [0, 1) for Discrete, [N], and MultiDiscrete, [N, C]; standard normal for a Box,
+        [N, A].
     """
     match action_space:
         case Discrete():
@@ -214,11 +215,11 @@ def make_distribution(
             mean for a Box. The Gaussian of a bounded Box is scaled to it: output 0 is its middle, and
             outputs of +-1 are its bounds. Where a bound is missing, output 0 is the possible action
             nearest to 0, and outputs are in units of the action.
-        outputs: [..., num_outputs(action_space)].
+        outputs: The outputs of the network, [..., num_outputs(action_space)].
         log_std: The logarithm of the standard deviation for a Box, [A], the same in all states; clipped
             to MIN_LOG_STD and MAX_LOG_STD.
-        legal: Which actions are allowed, bool like `outputs`; None if all are. Where none is, which is
-            an error of the environment, all are treated as allowed (see `Metrics.dead_ends`).
+        legal: The mask of the allowed actions, bool like `outputs`; None if all are allowed. Where none is,
+            which is a bug in the environment, all are treated as allowed (see `Metrics.dead_ends`).
 
     Raises:
         UsageError: If legal actions are given for a Box.
@@ -233,11 +234,11 @@ def make_distribution(
 
 
 def dead_ends(action_space: Space, legal: jax.Array) -> jax.Array:
-    """Returns where some component of an action has no legal value, [..., num_outputs] bool to [...]."""
+    """Returns where a component of the action has no legal value, from masks [..., num_outputs] to [...]."""
     components = [legal]
     if isinstance(action_space, MultiDiscrete):
         components = _split(action_space.nums, legal)
-    # Some value of each component, [C, ...], has to be legal.
+    # At least one value of each component has to be legal, [C, ...].
     possible = jnp.stack([component.any(axis=-1) for component in components])
     return ~possible.all(axis=0)
 
@@ -251,7 +252,7 @@ def _categorical(logits: jax.Array, legal: jax.Array | None) -> Categorical:
     if legal is None:
         return Categorical(logits)
 
-    # Where nothing is legal, everything is allowed: no distribution could be made otherwise.
+    # Where nothing is legal, everything is allowed: otherwise there would be no distribution.
     allowed = legal | ~legal.any(axis=-1, keepdims=True)
     return Categorical(jnp.where(allowed, logits, ILLEGAL))
 
@@ -260,12 +261,12 @@ def _gaussian(
     action_space: Box, outputs: jax.Array, log_std: jax.Array | None, legal: jax.Array | None
 ) -> DiagonalGaussian:
     if legal is not None or log_std is None:
-        raise UsageError(f"actions {action_space} need a deviation, and cannot be masked; clip them instead")
+        raise UsageError(f"actions {action_space} need a log_std and cannot be masked; clip them instead")
     low, high = bounds(action_space, outputs.ndim)
     bounded = jnp.isfinite(low) & jnp.isfinite(high)
     middle = jnp.where(bounded, low / 2 + high / 2, jnp.clip(0.0, low, high))
     scale = jnp.where(bounded, high / 2 - low / 2, 1.0)
-    # Clipped, but gradients pass: a deviation that has left the range can learn to come back.
+    # Clipped, but gradients pass: a standard deviation that has left the range can learn to come back.
     clipped = log_std + jax.lax.stop_gradient(jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD) - log_std)
     log_std = clipped.reshape(scale.shape) + jnp.log(scale)
     return DiagonalGaussian(mean=middle + scale * outputs, log_std=jnp.broadcast_to(log_std, outputs.shape))

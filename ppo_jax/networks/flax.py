@@ -1,7 +1,8 @@
-"""The networks of this package. The only module that knows flax.
+"""The networks of this package. The only module that imports Flax.
 
 `make_network` is the one place where a network is chosen. To use your own, pass a function like it to
-`train`, and make the network with `separate`, `shared` or `memoryless` from your own Flax modules.
+`train`. It can make towers from your own Flax modules with `plain` and `recurrent`, and a network from the
+towers with `separate` or `shared`; or a network without Flax with `memoryless`.
 """
 
 import math
@@ -20,7 +21,7 @@ from ppo_jax.networks.network import Memory, Network, Tower, separate, shared
 from ppo_jax.spaces import Box, Space
 
 CONV_CHANNELS = (16,)  # the one convolution of the networks published with MinAtar
-POLICY_GAIN, VALUE_GAIN = 0.01, 1.0  # of the output layers
+POLICY_GAIN, VALUE_GAIN = 0.01, 1.0  # gains of the output layers
 
 _ACTIVATIONS = {"tanh": linen.tanh, "relu": linen.relu}
 
@@ -57,7 +58,7 @@ class Stack(linen.Module):
         precision = "float32" if rounded else self.precision
 
         def multiply(x: jax.Array, kernel: jax.Array, axes: Any, **_: Any) -> jax.Array:
-            return matmul(precision, x, kernel)  # `Dense` always asks for the last and the first axis
+            return matmul(precision, x, kernel)  # `axes` is always x's last axis and the kernel's first
 
         def dense(size: int, gain: float) -> linen.Dense:
             weights = linen.initializers.orthogonal(gain)
@@ -105,7 +106,7 @@ def make_network(
         config: The configuration; encoder, hidden sizes, activation, shared torso and memory count.
         observation_space: A Box of any rank, flattened in row-major order unless it is an image.
         action_space: A space of any kind.
-        privileged_space: The space of what only the critic sees, if there is something.
+        privileged_space: The space of what the critic sees; None if it sees what the actor sees.
 
     Raises:
         UsageError: If a space does not fit the configuration.
@@ -121,7 +122,7 @@ def make_network(
         )
     if config.shared_torso and privileged_space is not None:
         raise UsageError(
-            f"shared_torso = True does not go with env = {config.env!r}, whose critic sees more than the "
+            f"shared_torso = True is not possible with env = {config.env!r}, whose critic sees more than the "
             "actor; give shared_torso = False"
         )
     policy, value = (num_outputs(action_space), POLICY_GAIN), (1, VALUE_GAIN)
@@ -151,7 +152,7 @@ def _is_image(space: Any) -> bool:
 
 
 def plain(module: linen.Module, observation_space: Box) -> Tower:
-    """Makes a tower of a Flax module without memory.
+    """Makes a tower from a Flax module without memory.
 
     Args:
         module: A module that is called with features [..., *D] and returns outputs [..., O].
@@ -166,7 +167,7 @@ def plain(module: linen.Module, observation_space: Box) -> Tower:
 
 
 def recurrent(module: linen.Module, observation_space: Box, memory_size: int) -> Tower:
-    """Makes a tower of a Flax module with a memory, which is zero when an episode begins.
+    """Makes a tower from a Flax module with a memory, which is zero when an episode begins.
 
     Args:
         module: A module that is called with features [..., *D] and memory [..., memory_size], and returns

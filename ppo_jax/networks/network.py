@@ -1,7 +1,7 @@
 """The contract of a network: a policy and a value function as pure functions.
 
-A `Network` is put together from one or two `Tower`s, each of which maps features to outputs. Which library
-the towers are made with is not known here.
+A `Network` is put together from one or two `Tower`s, each of which maps features to outputs. This module does
+not know which library the towers are made with.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ Memory = Any  # a PyTree of arrays [..., H], without leaves if nothing is rememb
 
 
 class Prediction(NamedTuple):
-    """What a network returns for a batch of observations.
+    """The outputs of a network for a batch of observations.
 
     Attributes:
         policy: The distribution over actions, [...].
         value: V, [...].
-        memory: The memory after the observations.
+        memory: The memory after these observations.
     """
 
     policy: Any
@@ -42,8 +42,8 @@ class Network(NamedTuple):
         init_memory: `init_memory(num_envs) -> memory` before the first step of an episode.
         apply: `apply(params, memory, observation [...], start [...]) -> Prediction`, one step; where
             `start` is True an episode begins, and the memory is cleared first.
-        unroll: `unroll(params, memory, observation, start) -> Prediction` of a minibatch: of samples [M]
-            without memory; with memory of sequences [n, T], from the memory before their first step.
+        unroll: `unroll(params, memory, observation, start) -> Prediction` for a minibatch: samples [M]
+            without memory; with memory, sequences [n, T], each from the memory before its first step.
         remembers: Whether there is a memory, so that sequences have to stay whole.
     """
 
@@ -89,7 +89,7 @@ class Tower(NamedTuple):
 
 
 def separate(actor: Tower, critic: Tower, action_space: Space) -> Network:
-    """Makes a network of an actor and a critic that share nothing.
+    """Makes a network from an actor and a critic that share nothing.
 
     Args:
         actor: A tower with outputs [..., num_outputs(action_space)].
@@ -106,7 +106,7 @@ def separate(actor: Tower, critic: Tower, action_space: Space) -> Network:
 
 
 def shared(tower: Tower, action_space: Space) -> Network:
-    """Makes a network of one tower for both the policy and the value.
+    """Makes a network from one tower for both the policy and the value.
 
     Args:
         tower: A tower with outputs [..., num_outputs(action_space) + 1], the value last.
@@ -126,7 +126,7 @@ def memoryless(
     policy: Callable[[Params, Any], Distribution],
     value: Callable[[Params, Any], jax.Array],
 ) -> Network:
-    """Makes a network of three pure functions, for those who do not need Flax.
+    """Makes a network without memory from three pure functions, which need not use Flax.
 
     Args:
         init: `init(key) -> params`.
@@ -145,14 +145,14 @@ def memoryless(
 
 
 def _assemble(towers: dict[str, Tower], outputs_of: Callable, action_space: Space) -> Network:
-    """Makes a network of towers, and of a function from their outputs to logits or mean, value and memory."""
+    """Makes a network from towers and a function that returns their outputs, value and memory."""
 
     def init(key: jax.Array) -> Params:
-        # A key for each tower; a shared one uses the first alone.
+        # One key for each tower; a shared tower uses only the first.
         keys = jax.random.split(key)
         params = {name: tower.init(key) for (name, tower), key in zip(towers.items(), keys, strict=False)}
         if isinstance(action_space, Box):
-            # The same in all states; 0 is the scale of the actions.
+            # The same in all states; at 0 the standard deviation is the scale of the actions.
             params["log_std"] = jnp.zeros(num_outputs(action_space))
         return params
 
@@ -183,8 +183,8 @@ def _unroll(
 ) -> Prediction:
     """Steps through sequences [n, T].
 
-    Of the stored memories [n, T, H], one before each step, it uses only the first of each sequence. It
-    computes the later ones again, so that gradients pass through them.
+    The stored memories, [n, T, H], are those before each step. Only the first of each sequence is used; the
+    later ones are computed again, so that gradients pass through them.
     """
 
     def step(memory: Memory, inputs: tuple[Any, jax.Array]) -> tuple[Memory, Prediction]:

@@ -1,4 +1,4 @@
-"""Tuned configurations, one TOML file each, with the result that was recorded for it.
+"""Tuned configurations, one TOML file each, with the results that were recorded for them.
 
 `benchmarks/quotes.py` writes the table `recorded` of each file from the record that it names.
 """

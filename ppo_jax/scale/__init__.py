@@ -1,1 +1,1 @@
-"""From one training to many: transformations of the algorithm."""
+"""Transformations of the algorithm that turn one run into many."""

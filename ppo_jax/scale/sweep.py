@@ -1,4 +1,4 @@
-"""Many runs in one compilation: every point of a grid of hyperparameters from every seed."""
+"""Many runs in one compiled program: each of several hyperparameter points, from each of several seeds."""
 
 from functools import partial
 
@@ -24,9 +24,9 @@ def sweep(
 
     Args:
         config: The static part, shared by all runs (`static_argnums=0` under `jax.jit`).
-        hyper: Each field is a float, shared by all runs, or an array [H], one value per point; at least
-            one field is an array.
-        keys: One key per seed, [S].
+        hyper: The traced part. Each field is a float, shared by all runs, or an array [H], one value per
+            point; at least one field is an array.
+        keys: The keys, one per seed, [S].
         environment: The caller's own environment; by default the one that `config.env` names.
         make_network: The caller's own function in place of `networks.flax.make_network`.
 

@@ -12,9 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ppo_jax.algorithm.train import Metrics, advance, make_ppo, train
+from ppo_jax.algorithm.agent import Agent, act
+from ppo_jax.algorithm.rollout import Trajectory, collect
+from ppo_jax.algorithm.schedules import at_update
+from ppo_jax.algorithm.train import Metrics, advance, learn, make_ppo, train
+from ppo_jax.algorithm.update import init_learner
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
+from ppo_jax.networks.flax import make_network
+from ppo_jax.networks.network import network_for
 from ppo_jax.spaces import Box, Discrete
 from tests.support import probes
 from tests.support.bits import digest, python
@@ -307,3 +314,67 @@ def test_a_bad_config_is_a_usage_error_before_anything_is_made_or_traced(entry, 
 def test_a_bad_config_is_a_usage_error_under_jit_too():
     with pytest.raises(UsageError, match="num_envs = 0"):
         jax.jit(train, static_argnums=0)(Config(num_envs=0), Hyperparams(), KEYS[0])
+
+
+# Collecting apart from learning
+
+
+def collect_on_the_host(config, network, params, key):
+    """T steps of N environments in NumPy, which pay 1 for action 1 and -1 for action 0, and end at once."""
+    observation = np.ones((config.num_envs, 1), np.float32)
+    memory = network.init_memory(config.num_envs)
+    start = np.ones(config.num_envs, bool)
+    steps = []
+    for step_key in jax.random.split(key, config.num_steps):
+        seen, prediction = act(network, Agent(params), memory, observation, start)
+        action = prediction.policy.sample(step_key)
+        steps.append(
+            Trajectory(
+                observation=seen,
+                action=action,
+                policy=prediction.policy,
+                final_observation=seen,
+                reward=np.where(np.asarray(action) == 1, 1, -1).astype(np.float32),
+                terminated=start,
+                done=start,
+                start=start,
+                memory=prediction.memory,
+            )
+        )
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *steps)  # [T, N, ...]
+
+
+def test_a_host_environment_can_replace_collecting_and_keep_learning():
+    config = dataclasses.replace(CONFIG, num_epochs=4)
+    hyper = Hyperparams(learning_rate=3e-2)
+    network = make_linear_network(config, Box((1,)), Discrete(2), None)
+    learner = init_learner(network, hyper, jax.random.key(0))
+    update = jax.jit(partial(learn, config, network, hyper))
+    for key in jax.random.split(jax.random.key(1), 12):
+        trajectory = collect_on_the_host(config, network, learner.params, key)
+        learner, info, explained = update(key, learner, trajectory)
+    assert np.exp(network.policy(learner.params, jnp.ones(1)).log_probs)[1] > 0.9
+    assert float(info.num_epochs) == 4
+    assert np.isnan(explained) or explained <= 1
+
+
+def test_an_iteration_is_collecting_and_learning():
+    ppo = make_ppo(CONFIG)
+    state = ppo.init(HYPER, jax.random.key(0))
+    environment = make_environment(CONFIG.env)
+    network = network_for(CONFIG, environment, make_network)
+
+    @jax.jit
+    def by_hand(state):
+        key, collect_key, learn_key = jax.random.split(state.key, 3)
+        hyper = at_update(CONFIG, HYPER, state.learner.steering, jnp.float32(0))
+        params = state.learner.params
+        collector, trajectory, _ = collect(
+            CONFIG, environment, network, hyper, collect_key, params, state.collector
+        )
+        learner, _, _ = learn(CONFIG, network, hyper, learn_key, state.learner, trajectory)
+        return learner, collector, key
+
+    after, _ = jax.jit(ppo.step)(HYPER, state)
+    chex.assert_trees_all_close(by_hand(state)[:2], (after.learner, after.collector), rtol=1e-6)
+    assert digest(by_hand(state)[2]) == digest(after.key)

@@ -1,4 +1,4 @@
-"""Two small requests that tests share, so that each is compiled once, and the command line as a shell calls it."""
+"""Two small requests that tests share, so that each is compiled once; and the command line as a call."""
 
 import dataclasses
 from pathlib import Path
@@ -19,13 +19,14 @@ SMALL = Request(
     hyper=_HYPER,
     seed=0,
 )
-# All that a resume could lose: memory, statistics, scaled rewards, schedules, an adapted rate. 20 updates of 16 steps.
+# All that a resume could lose: memory, statistics, scaled rewards, schedules, an adapted rate. 20 updates of
+# 256 steps, in the shapes of the runs in `tests/support/runs_of_0_1_0`.
 EVERYTHING = Request(
     preset=None,
     config=Config(
-        num_envs=2,
-        num_steps=8,
-        total_timesteps=16 * 20,
+        num_envs=16,
+        num_steps=16,
+        total_timesteps=256 * 20,
         num_epochs=2,
         num_minibatches=2,
         hidden_sizes=(8,),
@@ -39,6 +40,18 @@ EVERYTHING = Request(
     hyper=Hyperparams(entropy_coefficient=0.01, final_entropy_coefficient=0.0, final_clip_epsilon=0.1),
     seed=3,
 )
+
+
+def changed(asked: Request, **changes) -> Request:
+    """A request with other values, whether they belong to its config, hyperparameters, options or itself."""
+
+    def belonging_to(names) -> dict:
+        return {name: changes.pop(name) for name in names if name in changes}
+
+    config = dataclasses.replace(asked.config, **belonging_to(vars(asked.config)))
+    options = dataclasses.replace(asked.options, **belonging_to(vars(asked.options)))
+    hyper = asked.hyper._replace(**belonging_to(asked.hyper._fields))
+    return asked._replace(config=config, hyper=hyper, options=options, **changes)
 
 
 def run_command(*arguments: str | Path) -> int:

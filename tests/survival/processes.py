@@ -1,43 +1,46 @@
-"""Trainings in processes of their own, to which things happen."""
+"""Runs in processes of their own, to which things happen."""
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from ppo_jax.host.runs import request
 from ppo_jax.host.runs.checkpoints import directories, manifest
 from ppo_jax.host.runs.directory import RunDirectory
+from ppo_jax.host.runs.request import Request
+from tests.host.conftest import EVERYTHING, changed
 
-# Small, with all that a resume could lose.
-FLAGS = (
-    *("--num-envs", "4", "--num-steps", "8", "--num-epochs", "2", "--num-minibatches", "2"),
-    *("--hidden-sizes", "8", "--memory-size", "4", "--normalize-observations", "--normalize-rewards"),
-    *("--entropy-schedule", "cosine", "--final-entropy-coefficient", "0"),
-)
 EVERY_UPDATE = ("--checkpoint-every", "1")  # so that most of the time is saving
 
 
-def start(*arguments: str | Path, limit: str = "") -> subprocess.Popen:
-    """Starts the command line, under a limit of the shell if one is given."""
-    command = [sys.executable, "-m", "tests.survival.processes", *map(str, arguments)]
+def asked_for(updates: int) -> Request:
+    """A small run of so many updates, with all that a resume could lose."""
+    return changed(EVERYTHING, total_timesteps=EVERYTHING.config.batch_size * updates)
+
+
+def train(run: Path, updates: int, *flags: str, limit: str = "") -> subprocess.Popen:
+    """Starts a run of so many updates, or continues it, under a limit of the shell if one is given.
+
+    All of them compile the same program, which the tests' own cache keeps.
+    """
+    _, *arguments = shlex.split(request.command(asked_for(updates)))
+    cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    place = ("--run-dir", str(run), "--resume", "--cache-dir", cache)
+    command = [sys.executable, "-m", "tests.survival.processes", *arguments, *place, *flags]
     if limit:
         command = ["bash", "-c", f'{limit}; exec "$@"', "bash", *command]
     return subprocess.Popen(
         command,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-
-
-def train(run: Path, updates: int, cache: Path, *flags: str, limit: str = "") -> subprocess.Popen:
-    """Starts a training of so many updates, or goes on with it."""
-    arguments = ("train", *FLAGS, "--total-timesteps", str(32 * updates), "--run-dir", run, "--resume")
-    return start(*arguments, "--cache-dir", cache, *flags, limit=limit)
 
 
 def end(process: subprocess.Popen) -> tuple[int, str]:
@@ -47,18 +50,18 @@ def end(process: subprocess.Popen) -> tuple[int, str]:
 
 
 def saved(run: Path) -> list[int]:
-    """Updates of the checkpoints that are there under their names."""
-    return [int(path.name) for path in directories.directories(run / "checkpoints")]
+    """The updates whose checkpoints are there under their names."""
+    return [int(path.name) for path in directories.newest_first(run / "checkpoints")]
 
 
 def assert_whole(run: Path) -> None:
-    """Everything that bears the name of a checkpoint is one."""
-    for path in directories.directories(run / "checkpoints"):
+    """Checks that everything that has the name of a checkpoint is one."""
+    for path in directories.newest_first(run / "checkpoints"):
         manifest.verify(path)
 
 
 def outcome(run: Path) -> tuple:
-    """All that must not depend on what happened: metrics without the time, and the policy."""
+    """Everything that must not depend on what happened: metrics without the time, and the policy."""
     directory = RunDirectory(run)
     records = map(json.loads, directory.metrics.read_text().splitlines())
     lines = [{name: value for name, value in record.items() if name != "seconds"} for record in records]

@@ -1,12 +1,13 @@
-"""Measures compile time, memory and steps per second: whole training, rollout, environment, update.
+"""Measures compile time, memory and steps per second of training and of its parts.
 
-Each part is one compiled loop whose length is chosen at run time, so that a measurement takes about as long
-on any machine and nothing is compiled twice. Reported are the median and the spread of several measurements,
-interleaved over the parts of a shape.
+Each part is one compiled loop whose length is chosen when it runs, so that a measurement takes about as long
+on any machine and nothing is compiled twice. The parts of a shape are measured in turns, several times; the
+median and the spread are reported.
 """
 
 import dataclasses
 import itertools
+import statistics
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -14,7 +15,6 @@ from rich.table import Table
 
 from ppo_jax.host.benchmark import parts, roofline
 from ppo_jax.host.benchmark.options import Options, make_config
-from ppo_jax.host.benchmark.parts import Part, Timed
 from ppo_jax.host.benchmark.roofline import Limits
 from ppo_jax.host.programs import system
 
@@ -23,18 +23,19 @@ class Measurement(NamedTuple):
     """One part at one shape.
 
     Attributes:
-        shape: Environments x steps.
-        agents: Trained side by side.
-        part: Its name.
-        compile_seconds: Tracing and compiling.
-        memory_bytes: That the program needs on the device.
-        steps_per_second: Median; environment steps of all agents.
-        slowest: Least of the repeated measurements.
-        fastest: Most of them.
-        rates: All of them, in the order of the rounds.
-        flops_per_step: Of the matrix products of a whole training; None where they are not counted.
-        flops_per_sample: Of the matrix products of a gradient step, likewise.
-        bytes_per_sample: Read and written by all operations of a gradient step, likewise.
+        shape: The batch shape, environments x steps.
+        agents: The number of agents trained side by side.
+        part: The name of the part.
+        compile_seconds: The seconds of tracing and compiling.
+        memory_bytes: The bytes that the program needs on the device.
+        steps_per_second: The median of `rates`.
+        slowest: The least of `rates`.
+        fastest: The most of `rates`.
+        rates: The environment steps per second of all agents together, one number for each repetition.
+        flops_per_step: The FLOP of the matrix products of training per environment step; None where they
+            are not counted.
+        flops_per_sample: The FLOP of the matrix products of a gradient step per sample, likewise.
+        bytes_per_sample: The bytes read and written by all operations of a gradient step, likewise.
     """
 
     shape: str
@@ -52,7 +53,13 @@ class Measurement(NamedTuple):
 
 
 class Result(NamedTuple):
-    """All that a run of the benchmark found out."""
+    """The result of a benchmark.
+
+    Attributes:
+        options: What it was asked to measure.
+        limits: The limits of the device.
+        measurements: A measurement for each shape, number of agents and part.
+    """
 
     options: Options
     limits: Limits
@@ -60,23 +67,53 @@ class Result(NamedTuple):
 
 
 def run(options: Options, console: Console) -> Result:
-    """Measures everything, and says on the console what it is at.
+    """Measures everything, and says on the console what is being measured.
 
     Args:
         options: What to measure.
-        console: Where to say it.
+        console: The console to print on.
     """
     console.print("measuring the limits of the device")
-    measured = roofline.measure_limits()
+    limits = roofline.measure_limits()
     measurements = []
     for shape, num_agents in itertools.product(options.shapes, options.agents):
         console.print(f"measuring {shape}, {num_agents} agent{'s' if num_agents > 1 else ''}")
         measurements += _measure(options, shape, num_agents)
-    return Result(options, measured, measurements)
+    return Result(options=options, limits=limits, measurements=measurements)
+
+
+def _measure(options: Options, shape: str, num_agents: int) -> list[Measurement]:
+    """Measures all parts at one shape."""
+    config = make_config(options, shape)
+    to_time, counts = parts.make_parts(config, num_agents), (None, None, None)
+    towers = roofline.kernels(config)
+    if towers is not None:
+        counts = (*roofline.count_flops(config, towers), roofline.bytes_per_sample(config))
+        to_time += [roofline.products_part(config, towers)] if num_agents == 1 else []
+    flops_per_step, flops_per_sample, bytes_per_sample = counts
+    loops = [parts.prepare(part, options.seconds) for part in to_time]
+    all_rates = parts.measure_in_turns(loops, options.repeats)
+    return [
+        Measurement(
+            shape=shape,
+            agents=num_agents,
+            part=part.name,
+            compile_seconds=round(loop.compile_seconds, 3),
+            memory_bytes=loop.memory,
+            steps_per_second=statistics.median(rates),
+            slowest=min(rates),
+            fastest=max(rates),
+            rates=rates,
+            flops_per_step=flops_per_step,
+            flops_per_sample=flops_per_sample,
+            bytes_per_sample=bytes_per_sample,
+        )
+        for part, loop, rates in zip(to_time, loops, all_rates, strict=True)
+    ]
 
 
 def as_json(result: Result) -> dict[str, Any]:
-    """Returns the content of the result file."""
+    """Returns the content of the result file, strict JSON."""
     return {
         "options": dataclasses.asdict(result.options),
         "limits": result.limits._asdict(),
@@ -87,7 +124,12 @@ def as_json(result: Result) -> dict[str, Any]:
 
 
 def show(result: Result, console: Console) -> None:
-    """Prints the measurements as a table."""
+    """Prints the measurements as a table.
+
+    Args:
+        result: The result to show.
+        console: The console to print on.
+    """
     hardware, versions, options = system.hardware(), system.versions(), result.options
     table = Table(
         title=f"{options.env}, K = {options.num_epochs}, {options.num_minibatches} minibatches, "
@@ -104,33 +146,11 @@ def show(result: Result, console: Console) -> None:
     for heading in ("compile s", "memory MB", "steps/s", "slowest", "fastest", "ns/step", "GFLOP/s"):
         table.add_column(heading, justify="right")
     for row in result.measurements:
+        gflops = ""
+        if row.flops_per_step is not None and row.part in ("training", "matrix products"):
+            gflops = f"{row.flops_per_step * row.steps_per_second / 1e9:,.0f}"
         rates = [f"{rate:,.0f}" for rate in (row.steps_per_second, row.slowest, row.fastest)]
         compiling, memory = f"{row.compile_seconds:.1f}", f"{row.memory_bytes / 1e6:,.1f}"
-        numbers = (compiling, memory, *rates, f"{1e9 / row.steps_per_second:,.0f}", _gflops(row))
-        table.add_row(row.shape, str(row.agents), row.part, *numbers)
+        nanoseconds = f"{1e9 / row.steps_per_second:,.0f}"
+        table.add_row(row.shape, str(row.agents), row.part, compiling, memory, *rates, nanoseconds, gflops)
     console.print(table)
-
-
-def _measure(options: Options, shape: str, num_agents: int) -> list[Measurement]:
-    config = make_config(options, shape)
-    to_time, counts = parts.make_parts(config, num_agents), (None, None, None)
-    towers = roofline.kernels(config)
-    if towers is not None:
-        counts = (*roofline.count_flops(config, towers), roofline.bytes_per_sample(config))
-        to_time += [roofline.products_part(config, towers)] if num_agents == 1 else []
-    timed = [parts.prepare(part, options.seconds) for part in to_time]
-    measured = zip(to_time, timed, parts.measure(timed, options.repeats), strict=True)
-    return [_row(shape, num_agents, part, loop, rates, counts) for part, loop, rates in measured]
-
-
-def _row(
-    shape: str, num_agents: int, part: Part, loop: Timed, rates: list[float], counts: tuple
-) -> Measurement:
-    head = (shape, num_agents, part.name, round(loop.compile_seconds, 3), loop.memory)
-    return Measurement(*head, *parts.summarize(rates), rates, *counts)
-
-
-def _gflops(row: Measurement) -> str:
-    if row.flops_per_step is None or row.part not in ("training", "matrix products"):
-        return ""
-    return f"{row.flops_per_step * row.steps_per_second / 1e9:,.0f}"

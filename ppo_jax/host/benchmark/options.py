@@ -10,51 +10,62 @@ from ppo_jax.validation import validate
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What to measure."""
+    """What to measure, and how thoroughly."""
 
     env: str = "CartPole-v1"
     """Environment to train on."""
     shapes: tuple[str, ...] = ("4x128", "64x128", "2048x32")
-    """Environments x steps of one update."""
+    """Batch shapes: environments x steps per update."""
     agents: tuple[int, ...] = (1,)
-    """How many agents to train side by side; parts are measured for a single one."""
+    """Numbers of agents to train side by side. The parts of training are measured for a single agent only."""
     num_epochs: int = 4
-    """K: passes over each batch."""
+    """Passes over the data of each update (K in the paper)."""
     num_minibatches: int = 4
     """Minibatches per epoch."""
     precision: Precision = "float32"
-    """Of the layers' matrix products."""
+    """Precision of the layers' matrix products."""
     repeats: int = 5
-    """Measurements of each part; the median and the spread are reported."""
+    """Number of measurements of each part. Their median, minimum and maximum are reported."""
     seconds: float = 0.5
-    """About how long one measurement should take."""
+    """About how many seconds one measurement should take."""
 
 
 def check(options: Options) -> None:
     """Finds every mistake in the options.
 
     Raises:
-        UsageError: With all of them.
+        UsageError: With all mistakes.
     """
-    problems = [
+    if found := problems(options):
+        raise UsageError(found)
+
+
+def problems(options: Options) -> list[str]:
+    """Lists what is wrong with the options; an empty list if nothing is."""
+    valid = [shape for shape in options.shapes if re.fullmatch(r"[1-9]\d*x[1-9]\d*", shape)]
+    found = [
         f"shapes = {shape!r} is not environments x steps; give one such as 64x128"
         for shape in options.shapes
-        if not _is_shape(shape)
+        if shape not in valid
     ]
-    least = {"agents": min(options.agents, default=0), "repeats": options.repeats, "seconds": options.seconds}
-    problems += [
-        f"{name} = {value} is not positive; give one that is"
-        for name, value in least.items()
-        if not value > 0
-    ]
-    for shape in filter(_is_shape, options.shapes or ("1x1",)):
-        problems += _problems(make_config(options, shape))
-    if problems:
-        raise UsageError(list(dict.fromkeys(problems)))
+    if not options.shapes:
+        found.append("shapes = () is empty; give one or more such as 64x128")
+    smallest = {
+        "agents": min(options.agents, default=0),
+        "repeats": options.repeats,
+        "seconds": options.seconds,
+    }
+    found += [f"{name} = {x} is not positive; give one that is" for name, x in smallest.items() if not x > 0]
+    for shape in valid:
+        try:
+            validate(make_config(options, shape))
+        except UsageError as error:
+            found += error.problems
+    return list(dict.fromkeys(found))  # several shapes may have the same problem
 
 
 def make_config(options: Options, shape: str) -> Config:
-    """Returns the configuration to train at a shape such as "64x128"."""
+    """Returns the configuration to train with at a shape such as "64x128"."""
     num_envs, num_steps = map(int, shape.split("x"))
     return Config(
         env=options.env,
@@ -65,15 +76,3 @@ def make_config(options: Options, shape: str) -> Config:
         num_minibatches=options.num_minibatches,
         precision=options.precision,
     )
-
-
-def _is_shape(shape: str) -> bool:
-    return re.fullmatch(r"[1-9]\d*x[1-9]\d*", shape) is not None
-
-
-def _problems(config: Config) -> list[str]:
-    try:
-        validate(config)
-    except UsageError as error:
-        return list(error.problems)
-    return []

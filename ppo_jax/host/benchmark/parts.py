@@ -1,9 +1,7 @@
-"""The parts of a training as loops that can be timed, each on its own."""
+"""The parts of training as loops that can be timed, each on its own."""
 
-import statistics
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,25 +9,31 @@ import jax.numpy as jnp
 
 from ppo_jax import spaces
 from ppo_jax.algorithm.estimate import estimate
-from ppo_jax.algorithm.rollout import Collector, init_collector, rollout, steps_per_turn
-from ppo_jax.algorithm.train import PPO, TrainState, make_ppo
-from ppo_jax.algorithm.update import Learner, init_learner, update
+from ppo_jax.algorithm.loss import Samples
+from ppo_jax.algorithm.rollout import Collector, collect, init_collector, steps_per_turn
+from ppo_jax.algorithm.train import TrainState, make_ppo
+from ppo_jax.algorithm.update import Learner, improve, init_learner
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.envs.environment import Environment
-from ppo_jax.envs.gymnax import make_environment
+from ppo_jax.envs.environment import Environment, TimeStep
+from ppo_jax.envs.make import make_environment
 from ppo_jax.host.programs.chunks import compile_ahead
 from ppo_jax.networks.distributions import draw_noise, make_distribution, num_outputs
 from ppo_jax.networks.flax import make_network
-from ppo_jax.networks.network import Network, Params
-
-Body = Callable[[jax.Array, Any], Any]  # (index, carry) -> carry
+from ppo_jax.networks.network import network_for
 
 
 class Part(NamedTuple):
-    """Something to time: a loop body, where it starts, and the environment steps that one turn stands for."""
+    """Something to time: the body of a loop.
+
+    Attributes:
+        name: The name of the part in tables and pictures.
+        body: `body(index, carry) -> carry`; every turn has to do new work.
+        carry: The carry before the first turn.
+        steps: The environment steps that one turn stands for.
+    """
 
     name: str
-    body: Body
+    body: Callable[[jax.Array, Any], Any]
     carry: Any
     steps: int
 
@@ -38,12 +42,12 @@ class Timed(NamedTuple):
     """A compiled loop over a part.
 
     Attributes:
-        program: `program(count, carry)` runs the loop `count` times.
-        carry: Where it starts.
-        steps: Environment steps of one turn.
-        turns: How many take about as long as a measurement should.
-        compile_seconds: What tracing and compiling took.
-        memory: Bytes that the program needs on the device, arguments and results included.
+        program: `program(count, carry) -> carry` runs `count` turns of the loop.
+        carry: The carry before the first turn.
+        steps: The environment steps that one turn stands for.
+        turns: The number of turns that take about as long as a measurement should.
+        compile_seconds: The seconds of tracing and compiling.
+        memory: The bytes that the program needs on the device, including arguments and results.
     """
 
     program: Any
@@ -54,55 +58,118 @@ class Timed(NamedTuple):
     memory: int
 
 
-class Rate(NamedTuple):
-    """Steps per second of several measurements: median, least, most."""
-
-    median: float
-    slowest: float
-    fastest: float
-
-
 def make_parts(config: Config, num_agents: int) -> list[Part]:
     """Makes the loops to time; one turn of each stands for one update's T * N steps of each agent.
 
     Args:
         config: The static part of a run.
-        num_agents: Agents trained side by side, by `jax.vmap`. For more than one only whole training.
+        num_agents: The number of agents trained side by side, by `jax.vmap`. For more than one there is
+            only the part "training".
     """
-    hyper, key = Hyperparams(), jax.random.key(0)
-    ppo = make_ppo(config)
+    training = _make_training(config, num_agents)
     if num_agents > 1:
-        state = jax.jit(jax.vmap(partial(ppo.init, hyper)))(jax.random.split(key, num_agents))
-        train_all = jax.vmap(partial(_train, ppo, hyper), in_axes=(None, 0))
-        return [Part("training", train_all, state, num_agents * config.batch_size)]
+        return [training]
+    hyper, key = Hyperparams(), jax.random.key(0)
     environment = make_environment(config.env)
-    network = make_network(
-        config, environment.observation_space, environment.action_space, environment.privileged_space
-    )
-    learner, collector = init_learner(network, hyper, key), init_collector(config, environment, network, key)
-    collect = partial(rollout, config, environment, network, hyper)
-    _, trajectory, _ = jax.jit(collect)(key, learner.params, collector)
-    batch = jax.jit(partial(estimate, config, network, hyper))(learner.params, trajectory)
-    bodies = {
-        "training": (partial(_train, ppo, hyper), jax.jit(ppo.init)(hyper, key)),
-        "rollout": (partial(_collect, collect, learner.params), collector),
-        "environment": (partial(_step_all, config, environment), collector),
-        "update": (partial(_improve, config, network, hyper, batch), learner),
-    }
-    return [Part(name, body, carry, config.batch_size) for name, (body, carry) in bodies.items()]
+    network = network_for(config, environment, make_network)
+    learner = init_learner(network, hyper, key)
+    collector = init_collector(config, environment, network, key)
+
+    def make_batch(collector: Collector) -> Samples:
+        _, trajectory, _ = collect(config, environment, network, hyper, key, learner.params, collector)
+        return estimate(config, network, hyper, learner.params, trajectory)
+
+    def run_policy(index: jax.Array, collector: Collector) -> Collector:
+        key_of_turn = jax.random.fold_in(key, index)
+        collector, trajectory, _ = collect(
+            config, environment, network, hyper, key_of_turn, learner.params, collector
+        )
+        return _first_of(collector, trajectory)
+
+    def update(index: jax.Array, learner: Learner) -> Learner:
+        learner, _ = improve(config, network, hyper, jax.random.fold_in(key, index), learner, batch)
+        return learner
+
+    batch = jax.jit(make_batch)(collector)
+    return [
+        training,
+        Part(name="rollout", body=run_policy, carry=collector, steps=config.batch_size),
+        _make_stepping(config, environment, collector),
+        Part(name="update", body=update, carry=learner, steps=config.batch_size),
+    ]
+
+
+def _make_training(config: Config, num_agents: int) -> Part:
+    """Makes the loop over whole iterations of the algorithm."""
+    ppo, hyper, key = make_ppo(config), Hyperparams(), jax.random.key(0)
+
+    def train(index: jax.Array, state: TrainState) -> TrainState:
+        state, _ = ppo.step(hyper, state)
+        return state
+
+    steps = num_agents * config.batch_size
+    if num_agents == 1:
+        return Part(name="training", body=train, carry=jax.jit(ppo.init)(hyper, key), steps=steps)
+    init = jax.jit(jax.vmap(ppo.init, in_axes=(None, 0)))
+    states = init(hyper, jax.random.split(key, num_agents))
+    return Part(name="training", body=jax.vmap(train, in_axes=(None, 0)), carry=states, steps=steps)
+
+
+def _make_stepping(config: Config, environment: Environment, collector: Collector) -> Part:
+    """Makes the loop that steps the environments under random actions, without a network."""
+    space, num_steps, num_envs = environment.action_space, config.num_steps, config.num_envs
+
+    def step(collector: Collector, drawn: tuple[jax.Array, Any]) -> tuple[Collector, TimeStep]:
+        noise, of_environment = drawn
+        outputs = jnp.zeros((num_envs, num_outputs(space)))  # all actions are equally likely
+        distribution = make_distribution(space, outputs, outputs[0], None)
+        action = spaces.clip(space, distribution.from_noise(noise))
+        state, time_step = environment.step(of_environment, collector.environment, action)
+        return collector._replace(environment=state, observation=time_step.observation), time_step
+
+    def take_steps(index: jax.Array, collector: Collector) -> Collector:
+        noise_key, environment_key = jax.random.split(jax.random.fold_in(jax.random.key(0), index))
+        noise = draw_noise(space, noise_key, config.batch_size)
+        noise = noise.reshape(num_steps, num_envs, *noise.shape[1:])  # [T, N, ...]
+        drawn = noise, environment.draw(num_steps, num_envs, environment_key)
+        collector, time_steps = jax.lax.scan(step, collector, drawn, unroll=steps_per_turn(config))
+        return _first_of(collector, time_steps)
+
+    return Part(name="environment", body=take_steps, carry=collector, steps=config.batch_size)
+
+
+def _first_of(result: Any, also_needed: Any) -> Any:
+    """Returns the result alone, but has the rest computed too: XLA would leave out what nobody reads."""
+    return jax.lax.optimization_barrier((result, also_needed))[0]
 
 
 def prepare(part: Part, seconds: float, compile_program: Callable = compile_ahead) -> Timed:
-    """Compiles the loop of a part, warms it up, and finds how many turns take about `seconds`."""
+    """Compiles the loop of a part, warms it up, and finds out how many turns take about `seconds`.
+
+    Args:
+        part: The part to time.
+        seconds: About how long a measurement should take.
+        compile_program: `compile_program(function, *arguments) -> program`.
+    """
+
+    def repeat(count: jax.Array, carry: Any) -> Any:
+        return jax.lax.fori_loop(0, count, part.body, carry)
+
     start = time.perf_counter()
-    program = compile_program(partial(_repeat, part.body), 1, part.carry)
-    compiling = time.perf_counter() - start
+    program = compile_program(repeat, 1, part.carry)
+    compile_seconds = time.perf_counter() - start
     use = program.memory_analysis()
-    memory = use.temp_size_in_bytes + use.argument_size_in_bytes + use.output_size_in_bytes
-    timed = Timed(program, part.carry, part.steps, 1, compiling, memory)
-    while (took := _clock(timed)) < seconds / 4:
-        timed = timed._replace(turns=timed.turns * 4)
-    return timed._replace(turns=max(1, round(timed.turns * seconds / took)))
+    turns = 1
+    while (took := clock(program, turns, part.carry)) < seconds / 4:
+        turns *= 4
+    return Timed(
+        program=program,
+        carry=part.carry,
+        steps=part.steps,
+        turns=max(1, round(turns * seconds / took)),
+        compile_seconds=compile_seconds,
+        memory=use.temp_size_in_bytes + use.argument_size_in_bytes + use.output_size_in_bytes,
+    )
 
 
 def clock(program: Callable, *arguments: Any) -> float:
@@ -112,59 +179,19 @@ def clock(program: Callable, *arguments: Any) -> float:
     return time.perf_counter() - start
 
 
-def measure(all_timed: list[Timed], repeats: int) -> list[list[float]]:
-    """Returns steps per second, [repeats] for each; the loops take turns, so that drifts hit all of them."""
-    rounds = [[timed.turns * timed.steps / _clock(timed) for timed in all_timed] for _ in range(repeats)]
-    return [list(rates) for rates in zip(*rounds, strict=True)]
+def measure_in_turns(loops: list[Timed], repeats: int) -> list[list[float]]:
+    """Measures loops in turns, so that a slow minute of the machine falls on all of them.
 
+    Args:
+        loops: The loops to measure.
+        repeats: The number of rounds.
 
-def summarize(rates: list[float]) -> Rate:
-    """Returns median and spread of repeated measurements."""
-    return Rate(statistics.median(rates), min(rates), max(rates))
-
-
-def _clock(timed: Timed) -> float:
-    return clock(timed.program, timed.turns, timed.carry)
-
-
-def _repeat(body: Body, count: jax.Array, carry: Any) -> Any:
-    return jax.lax.fori_loop(0, count, body, carry)
-
-
-def _train(ppo: PPO, hyper: Hyperparams, index: jax.Array, state: TrainState) -> TrainState:
-    return ppo.step(hyper, state)[0]
-
-
-def _collect(collect: Callable, params: Params, index: jax.Array, collector: Collector) -> Collector:
-    collector, trajectory, _ = collect(jax.random.fold_in(jax.random.key(0), index), params, collector)
-    # Whatever nobody reads is not computed: the trajectory is made to matter.
-    return jax.lax.optimization_barrier((collector, trajectory))[0]
-
-
-def _step_all(config: Config, environment: Environment, index: jax.Array, collector: Collector) -> Collector:
-    """Steps the environments for T steps under random actions."""
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(0), index))
-    noise = draw_noise(environment.action_space, keys[0], config.batch_size)
-    noise = noise.reshape(config.num_steps, config.num_envs, *noise.shape[1:])
-    chance = environment.draw(config.num_steps, config.num_envs, keys[1])
-    collector, time_steps = jax.lax.scan(
-        partial(_step_once, environment), collector, (noise, chance), unroll=steps_per_turn(config)
-    )
-    return jax.lax.optimization_barrier((collector, time_steps))[0]
-
-
-def _step_once(
-    environment: Environment, collector: Collector, inputs: tuple[jax.Array, Any]
-) -> tuple[Collector, Any]:
-    noise, chance = inputs
-    space = environment.action_space
-    outputs = jnp.zeros((noise.shape[0], num_outputs(space)))  # all actions alike
-    action = spaces.clip(space, make_distribution(space, outputs, outputs[0], None).from_noise(noise))
-    state, time_step = environment.step(chance, collector.environment, action)
-    return collector._replace(environment=state, observation=time_step.observation), time_step
-
-
-def _improve(
-    config: Config, network: Network, hyper: Hyperparams, batch: Any, index: jax.Array, learner: Learner
-) -> Learner:
-    return update(config, network, hyper, jax.random.fold_in(jax.random.key(0), index), learner, batch)[0]
+    Returns:
+        The steps per second of each loop in each round, [loops][repeats].
+    """
+    rates: list[list[float]] = [[] for _ in loops]
+    for _ in range(repeats):
+        for loop, of_loop in zip(loops, rates, strict=True):
+            seconds = clock(loop.program, loop.turns, loop.carry)
+            of_loop.append(loop.turns * loop.steps / seconds)
+    return rates

@@ -1,1 +1,1 @@
-"""What the numbers of a run mean."""
+"""Reads the metrics of a run: what they mean, and whether they are healthy."""

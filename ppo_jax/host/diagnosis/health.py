@@ -1,4 +1,4 @@
-"""Reads the diagnostics of a run by the table of rules, in plain words."""
+"""Reads the diagnostics of a run: finds the rule that applies to each, and puts it into words."""
 
 import math
 from typing import NamedTuple
@@ -12,13 +12,13 @@ __all__ = ["CLIP_FRACTION", "Reading", "read"]
 
 
 class Reading(NamedTuple):
-    """What a diagnostic says about a run.
+    """The reading of one diagnostic of a run.
 
     Attributes:
-        value: What was measured, and over which updates.
+        value: The measured value, and the updates over which it was measured, in words.
         verdict: One of `verdicts.VERDICTS`.
-        meaning: What the value means, as the rest of the sentence.
-        advice: What to try, as the rest of "Try ..."; empty if nothing.
+        meaning: The meaning of the value, as the rest of the sentence.
+        advice: The advice, as the rest of "Try ..."; empty if there is none.
     """
 
     value: str
@@ -35,7 +35,7 @@ def read(columns: Columns, config: Config) -> dict[str, Reading]:
         config: The configuration of the run.
 
     Returns:
-        Readings by metric, in the order of RULES, without metrics that a run of an older version lacks.
+        The readings by metric, in the order of RULES, without metrics that a run of an older version lacks.
     """
     history = summarize(columns, config)
 

@@ -1,4 +1,4 @@
-"""The metrics of one run, summed up in the numbers and facts that its health is read from."""
+"""Sums up the metrics of one run in a few numbers and facts, from which its health is read."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ ALWAYS_FINITE = ("policy_loss", "value_loss", "entropy", "approx_kl", "grad_norm
 RECENT = 30  # updates
 FEW = 10  # updates with finished episodes: too few to tell a trend from noise
 COLLAPSED = 0.05  # share of the highest entropy at which a policy counts as deterministic
-STANDSTILL = 1e-3  # nats of KL that hardly change a policy
+STANDSTILL = 1e-3  # nats; a smaller KL hardly changes a policy
 _EVERY = slice(None)
 _TINY = float(np.finfo(float).tiny)  # in place of a divisor of 0
 
@@ -25,18 +25,18 @@ Columns = Mapping[str, np.ndarray]
 class Numbers(NamedTuple):
     """Measurements of one run without its non-finite values; NaN where there was nothing to measure.
 
-    "Recent" refers to the last 30 updates. "Before the decay" refers to the last 30 whose learning rate
-    was at least half of its highest value: at the end of a schedule every policy stands still, which says
-    nothing about the steps before. For an adaptive learning rate it means the same as "recent".
+    "Recent" means the last 30 updates. "Before the decay" means the last 30 updates whose learning rate was
+    at least half of its highest value: at the end of a schedule no policy moves much, which says nothing
+    about the steps before. If the learning rate is adaptive, it means the same as "recent".
 
     Attributes:
         recent_return: The mean return of the last stretch of updates.
         return_kept: The share of the gain in return, from the worst stretch to the best, that is left.
-        episodes: Episodes that ended.
+        episodes: The number of episodes that ended.
         clip_fraction: The mean before the decay.
         approx_kl: The mean before the decay, in nats.
         entropy_left: The recent mean as a share of the highest value.
-        entropy_lost: How far the recent mean is below the highest value, in nats.
+        entropy_lost: The distance of the recent mean below the highest value, in nats.
         explained_variance: The recent median.
         value_loss_growth: The recent median as a multiple of the median of the whole run.
         grad_norm_spike: The largest recent value as a multiple of the recent median.
@@ -45,7 +45,7 @@ class Numbers(NamedTuple):
         dead_ends: The total of the run.
         nonfinite_observations: The total of the run.
         nonfinite_rewards: The total of the run.
-        not_finite: Values of the metrics in ALWAYS_FINITE that are NaN or infinite.
+        not_finite: The number of values of the metrics in ALWAYS_FINITE that are NaN or infinite.
     """
 
     recent_return: float
@@ -67,19 +67,19 @@ class Numbers(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What is true of one run.
+    """The facts about one run, each true or false.
 
     Attributes:
-        has_diverged: A metric that is always finite in a healthy run was not.
+        has_diverged: A metric that is always finite in a healthy run was not finite.
         has_no_episodes: No episode has ended.
         is_short: There are too few updates to tell a trend from noise.
         is_solved: The last 100 episodes reach the return at which the task counts as solved.
         is_flat: The return has neither risen nor fallen since the start by more than its noise.
         is_stuck: The policy is deterministic and its return is flat.
-        has_density: The actions are continuous: entropy below 0 is the entropy of a density.
-        clips_nothing: The clip range has no part in the objective.
+        has_density: The entropy was negative, which only the entropy of continuous actions can be.
+        clips_nothing: The objective does not use the clip range.
         clips_without_moving: Many samples are clipped although the updates hardly change the policy.
-        explains_nothing: The value's targets do not vary any more, so there is no variance to explain.
+        explains_nothing: The value's targets hardly vary any more, so there is no variance to explain.
         stops_early: The KL ended at least one update early.
     """
 
@@ -100,10 +100,10 @@ class History(NamedTuple):
     """One run summed up.
 
     Attributes:
-        numbers: What was measured.
-        facts: What is true of the run.
-        recent: What the recent updates are called in a sentence, such as "the last 30 updates".
-        before_decay: What the updates before the decay are called.
+        numbers: The measurements.
+        facts: The facts.
+        recent: The name of the recent updates in a sentence, such as "the last 30 updates".
+        before_decay: The name of the updates before the decay.
     """
 
     numbers: Numbers
@@ -116,7 +116,8 @@ def summarize(columns: Columns, config: Config) -> History:
     """Sums up the metrics of a run.
 
     Args:
-        columns: One array [U] per metric, NaN where there was no value. Runs of older versions may lack some.
+        columns: The metrics, an array [U] for each, NaN where there was no value. Runs of older versions may
+            lack some.
         config: The configuration of the run.
     """
     rates = columns["learning_rate"]
@@ -189,20 +190,20 @@ def _find_facts(columns: Columns, config: Config, recent: np.ndarray, numbers: N
 
 
 def _is_within_noise(returns: np.ndarray) -> bool:
-    """Whether the return has neither risen from that of the first stretch, nor fallen, beyond the noise."""
+    """Whether the return has neither risen nor fallen since the first stretch by more than its noise."""
     means = _stretch_means(returns)
     width = len(returns) - len(means) + 1
-    noise = np.std(returns) / math.sqrt(width)  # the deviation of a stretch's mean
+    noise = np.std(returns) / math.sqrt(width)  # the standard deviation of a stretch's mean
     change = max(means.max() - means[0], means[0] - means[-1])
-    # As many as 5 deviations, because the maximum is taken over many stretches.
+    # As many as 5 standard deviations, because the maximum is taken over many stretches.
     return bool(change <= 5 * noise)
 
 
 def _has_no_variance(explained: np.ndarray, value_loss: np.ndarray, recent: np.ndarray) -> bool:
-    """Whether the value's targets do not vary at all, or far less than they did.
+    """Whether the value's targets do not vary at all, or vary far less than they did.
 
-    Their variance follows from the explained variance, 1 - Var(target - V) / Var(target), and the value
-    loss, which is nearly Var(target - V).
+    The variance of the targets follows from the explained variance, 1 - Var(target - V) / Var(target), and
+    the value loss, which is nearly Var(target - V).
     """
     if not np.isfinite(explained[recent]).any():
         return True
@@ -213,7 +214,7 @@ def _has_no_variance(explained: np.ndarray, value_loss: np.ndarray, recent: np.n
 
 
 def _stretch_means(returns: np.ndarray) -> np.ndarray:
-    """Returns the mean of every stretch of successive updates; a single NaN if there are no returns.
+    """Returns the mean return of every stretch of successive updates; a single NaN if there are no returns.
 
     A stretch is at most a third of the run, so that even a short run has several.
     """

@@ -1,4 +1,4 @@
-"""Many seeds as one number with an interval, as recommended for reinforcement learning.
+"""Sums up many seeds in one number with a confidence interval, as recommended for reinforcement learning.
 
 Source: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
 """

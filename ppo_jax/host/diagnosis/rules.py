@@ -1,4 +1,4 @@
-"""Which values of a diagnostic are healthy, what the others mean, and what to try.
+"""The table of rules: which values of a diagnostic are healthy, what the others mean, and what to try.
 
 These are rules of thumb from practice, not from the paper.
 """
@@ -17,8 +17,8 @@ class Measure(NamedTuple):
 
     Attributes:
         number: A field of `history.Numbers`.
-        words: A format of `value`, the number, and of `recent` and `before_decay`, the names of the
-            updates that it was measured over.
+        words: A format string with `value`, the number, and with `recent` or `before_decay`, the names of
+            the updates over which it was measured.
     """
 
     number: str
@@ -30,10 +30,10 @@ class Rule(NamedTuple):
 
     Attributes:
         measure: The number to look at.
-        when: The case: a field of `history.Facts` that is true, or the highest value that the number has.
+        when: The case: a field of `history.Facts` that has to be true, or the highest value of the number.
         verdict: One of `verdicts.VERDICTS`.
-        meaning: What this means, in words.
-        advice: What to try, with flags by their names on the command line; empty if nothing.
+        meaning: The meaning of this case, in words.
+        advice: The advice, with flags by their names on the command line; empty if there is none.
     """
 
     measure: Measure
@@ -64,9 +64,9 @@ _NOT_JUDGED = Measure("not_finite", "not judged")
 _BELOW_CLIP_BAND = math.nextafter(CLIP_FRACTION.low, 0)  # the band includes its ends
 _SMALLER_STEP = "a lower --learning-rate, fewer --num-epochs, or more environments per batch (--num-envs)"
 
-_DIVERGED = Rule(_NOT_JUDGED, "has_diverged", UNKNOWN, "the run has diverged, see the value loss")
+_DIVERGED = Rule(_NOT_JUDGED, "has_diverged", UNKNOWN, "the run has diverged; see the value loss")
 
-# Of the rules of a metric, the first that applies is used. A metric to which none applies is not read.
+# The first rule of a metric that applies is used. A metric to which none applies has no reading.
 RULES: dict[str, tuple[Rule, ...]] = {
     "return_window": (
         Rule(
@@ -87,8 +87,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
             _RETURN,
             "is_flat",
             LOOK,
-            "no better than at the start, which is fine only if the policy was good then",
-            "a larger --total-timesteps; then whatever the other diagnostics say; then a larger "
+            "no better than at the start, which is fine only if the policy was good from the start",
+            "a larger --total-timesteps; then the advice of the other diagnostics; then a larger "
             "--entropy-coefficient, in case good rewards are never found",
         ),
         Rule(_GAIN, 0.5, BAD, "the policy has forgotten most of what it had learned", _SMALLER_STEP),
@@ -107,29 +107,28 @@ RULES: dict[str, tuple[Rule, ...]] = {
             _CLIP,
             "clips_nothing",
             UNKNOWN,
-            "this objective clips nothing; the KL says how large the steps are",
+            "this objective does not clip; the KL says how large the steps are",
         ),
         Rule(
             _CLIP,
             "clips_without_moving",
             BAD,
-            "many samples reach the limit of the step although the policy hardly moves: the clip range is "
-            "too narrow",
+            "many samples are clipped although the policy hardly moves: the clip range is too narrow",
             "a larger --clip-epsilon, such as 0.2",
         ),
         Rule(
             _CLIP,
             _BELOW_CLIP_BAND,
             LOOK,
-            "the steps hardly move the policy; that is right once there is nothing left to learn, and a "
-            "waste of samples before",
+            "the steps hardly move the policy, which is right once there is nothing left to learn, but "
+            "wastes samples before that",
             "a higher --learning-rate or more --num-epochs",
         ),
         Rule(
             _CLIP,
             CLIP_FRACTION.high,
             HEALTHY,
-            "the share of samples that reach the limit of the step is as it should be",
+            "the share of samples that are clipped is as it should be",
         ),
         Rule(_CLIP, 0.4, LOOK, "the steps are rather large", "a lower --learning-rate or fewer --num-epochs"),
         Rule(
@@ -146,23 +145,23 @@ RULES: dict[str, tuple[Rule, ...]] = {
             _ENTROPY,
             "is_stuck",
             BAD,
-            "the policy always does the same, and its return has not risen: it tries nothing new, so it "
-            "cannot learn any more",
+            "the policy always does the same thing, and its return has not risen: it tries nothing new, so "
+            "it cannot learn any more",
             "a lower --learning-rate, or a larger --entropy-coefficient such as 0.01",
         ),
         Rule(
             _DENSITY,
             "has_density",
             UNKNOWN,
-            "the entropy of a density has no lowest value to compare with; it should fall steadily while the "
-            "return rises",
+            "the entropy of continuous actions has no lowest value to compare with; it should fall steadily "
+            "while the return rises",
         ),
         Rule(
             _ENTROPY,
             COLLAPSED,
             LOOK,
-            "the policy is almost deterministic: fine if it has mastered the task, otherwise too early, "
-            "because it tries nothing new",
+            "the policy is almost deterministic, which is fine if it has mastered the task; otherwise it is "
+            "too early, because the policy tries nothing new",
             "a larger --entropy-coefficient such as 0.01, or a lower --learning-rate",
         ),
         Rule(_ENTROPY, 0.95, HEALTHY, "the policy has become more decided and still tries other actions"),
@@ -170,7 +169,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             _ENTROPY,
             INF,
             LOOK,
-            "the policy is as undecided as at the start: normal early in a run, but not at its end",
+            "the policy is as undecided as at the start, which is normal early in a run but not at its end",
             "a larger --total-timesteps, a higher --learning-rate, or a smaller --entropy-coefficient",
         ),
     ),
@@ -181,7 +180,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             1e-6,
             LOOK,
             "the policy does not move at all",
-            "checking the entropy, which may be gone too; otherwise a higher --learning-rate",
+            "checking the entropy, which may have vanished too; otherwise a higher --learning-rate",
         ),
         Rule(
             _KL,
@@ -203,7 +202,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             INF,
             BAD,
             "the updates move so far that the data of the old policy says nothing about the new one",
-            "a much lower --learning-rate, such as a tenth; or --target-kl 0.02",
+            "a much lower --learning-rate, such as a tenth of it; or --target-kl 0.02",
         ),
     ),
     "explained_variance": (
@@ -227,7 +226,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             _EXPLAINED,
             0.4,
             LOOK,
-            "the critic predicts little, which is normal early in a run or where rewards are mostly chance",
+            "the critic predicts little, which is normal early in a run, or if rewards are mostly chance",
             "a larger --value-coefficient, or larger --hidden-sizes",
         ),
         Rule(
@@ -243,12 +242,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "a much lower --learning-rate; a --max-grad-norm such as 0.5; --normalize-observations and "
             "--normalize-rewards if observations and rewards are large",
         ),
-        Rule(_GROWTH, 10, HEALTHY, "it stays under control; how large it is depends on the returns"),
+        Rule(_GROWTH, 10, HEALTHY, "it is under control; its size depends on the size of the returns"),
         Rule(
             _GROWTH,
             INF,
             LOOK,
-            "it has grown, which is normal where returns grow; otherwise the critic falls behind",
+            "it has grown, which is normal while returns grow; otherwise the critic is falling behind",
             "--normalize-rewards, or a lower --learning-rate",
         ),
     ),
@@ -263,8 +262,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
             _SPIKE,
             INF,
             LOOK,
-            "single gradients stand out by far; --max-grad-norm scales them down, but look for rare, extreme "
-            "rewards or observations",
+            "a few gradients are far larger than the others; --max-grad-norm scales them down, but look for "
+            "rare, extreme rewards or observations",
             "--normalize-rewards or --normalize-observations",
         ),
     ),
@@ -282,7 +281,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             INF,
             BAD,
             "updates made actions e^20 times more or less probable: the steps are far too large",
-            "a much lower --learning-rate, such as a tenth",
+            "a much lower --learning-rate, such as a tenth of it",
         ),
     ),
     "num_epochs": (
@@ -316,7 +315,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             _BAD_OBSERVATIONS,
             INF,
             BAD,
-            "the environment gave observations that are NaN or infinite",
+            "the environment returned observations that are NaN or infinite",
             "correcting the environment",
         ),
     ),
@@ -326,7 +325,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             _BAD_REWARDS,
             INF,
             BAD,
-            "the environment gave rewards that are NaN or infinite",
+            "the environment returned rewards that are NaN or infinite",
             "correcting the environment",
         ),
     ),

@@ -1,4 +1,4 @@
-"""Groups of runs that differ in nothing but their seed, and labels that tell such groups apart."""
+"""Groups runs that differ in nothing but their seed, and labels the groups so that they can be told apart."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ def by_label(runs: Sequence[RunDirectory]) -> dict[str, list[RunDirectory]]:
     """Sorts runs into groups of seeds.
 
     Args:
-        runs: The run directories, in any order. Runs of a group with the same seed have the same bits, so
-            only the last of them counts.
+        runs: The run directories, in any order. Runs of a group that have the same seed are equal, so only
+            the last of them is used.
 
     Returns:
         The runs of each group in the order of their seeds. The label of a group names the preset or the
@@ -25,7 +25,7 @@ def by_label(runs: Sequence[RunDirectory]) -> dict[str, list[RunDirectory]]:
     groups: dict[Request, dict[int, RunDirectory]] = {}
     for run in runs:
         asked = request.read(run)
-        # Neither the seed nor the options, which do not change what is learned, make a group.
+        # The seed does not make a different group; nor do the options, which do not change what is learned.
         group = asked._replace(seed=0, options=RunOptions())
         groups.setdefault(group, {})[asked.seed] = run
 
@@ -39,7 +39,7 @@ def by_label(runs: Sequence[RunDirectory]) -> dict[str, list[RunDirectory]]:
 
 
 def _name(groups: list[Request]) -> list[str]:
-    """Names the fields in which groups differ; if presets differ, only fields that are not the preset's."""
+    """Labels groups by the fields in which they differ; if presets differ, only by changes to the preset."""
     values = [group.fields for group in groups]
     varying = [name for name in values[0] if len({fields[name] for fields in values}) > 1]
     same_preset = len({group.label for group in groups}) == 1

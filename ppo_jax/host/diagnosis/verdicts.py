@@ -1,4 +1,4 @@
-"""What a diagnostic can be found to be, and the range in which it is healthy."""
+"""The verdicts on a diagnostic, and the healthy range of the clip fraction."""
 
 from typing import NamedTuple
 
@@ -23,6 +23,6 @@ class Band(NamedTuple):
         return "high" if value > self.high else "healthy"
 
 
-# Below the band the steps hardly move the policy; above it much of each batch has stopped contributing
+# Below this band the steps hardly move the policy; above it, much of each batch has stopped contributing
 # gradients.
 CLIP_FRACTION = Band(low=0.05, high=0.30)

@@ -1,1 +1,1 @@
-"""Where a run is shown while it trains: the screen, and the sinks for metrics."""
+"""Shows a run while it trains: the screen, and the sinks for metrics."""

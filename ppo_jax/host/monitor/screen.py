@@ -1,4 +1,4 @@
-"""What a run shows while it trains: live on a terminal, plain lines elsewhere, or nothing."""
+"""Shows a run while it trains: a live panel on a terminal, plain lines elsewhere, or nothing."""
 
 import os
 import sys
@@ -44,7 +44,7 @@ class Screen:
     """Plain lines, about one a second: for files, pipes and continuous integration.
 
     Attributes:
-        console: Where the lines go.
+        console: The console to which the lines go.
         total_steps: The environment steps of the whole run.
         solved_return: The mean return at which the task counts as solved; None without such a mark.
     """
@@ -66,7 +66,7 @@ class Screen:
             self.console.on_broken_pipe()
 
     def fail(self, text: str) -> None:
-        """Prints what went wrong; every screen does."""
+        """Prints what went wrong, on every kind of screen."""
         with suppress(OSError):  # whoever read it may be gone
             print(f"ppo-jax: {text}", file=sys.stderr)
 
@@ -75,7 +75,7 @@ class Screen:
         """Shows that something takes a while, until it is done.
 
         Args:
-            what: What takes a while, such as "compiling".
+            what: The name of what takes a while, such as "compiling".
         """
         self.say(f"{what} ...")
         done = threading.Event()
@@ -197,14 +197,14 @@ class QuietScreen(Screen):
 
 
 class PatientConsole(Console):
-    """A console that falls silent when its reader goes away, so that the run continues."""
+    """A console that falls silent when its reader has gone, so that the run continues."""
 
     def on_broken_pipe(self) -> None:
-        """Sends all further output nowhere."""
+        """Discards all further output."""
         self.quiet = True
         discard_output()
 
 
 def discard_output() -> None:
-    """Points standard output at nothing, so that neither writing to it nor closing it fails any more."""
+    """Redirects standard output to the null device, so that writing to it or closing it cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,1 +1,1 @@
-"""Every picture of this package."""
+"""Draws every picture of this package."""

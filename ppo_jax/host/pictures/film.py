@@ -1,4 +1,4 @@
-"""An episode of a policy as a GIF, in the pictures of Gymnasium or of gymnax."""
+"""Turns an episode of a policy into a GIF, with pictures drawn by Gymnasium or gymnax."""
 
 import importlib.util
 import io
@@ -27,7 +27,7 @@ from ppo_jax.host.runs import files
 
 MAX_FRAMES = 501  # all states of CartPole's 500 steps; longer episodes are shown by evenly spaced states
 
-# Gymnasium draws these, with pygame, from a vector of these fields of gymnax's state.
+# Gymnasium draws these environments, with pygame, from a vector of these fields of gymnax's state.
 DRAWN_BY_GYMNASIUM = {
     "CartPole-v1": ("x", "x_dot", "theta", "theta_dot"),
     "Acrobot-v1": ("joint_angle1", "joint_angle2", "velocity_1", "velocity_2"),
@@ -40,18 +40,18 @@ DRAWN_BY_GYMNAX = (
     *("Catch-bsuite", "FourRooms-misc", "MetaMaze-misc", "PointRobot-misc", "Pong-misc"),
 )
 
-COLORS = 64  # colors of a frame: more than its flat colors and the soft edges between them
+COLORS = 64  # colors of a frame: enough for its flat colors and the soft edges between them
 FONT_SIZE = 18  # pixels, of the caption above the picture
 STRIP = 30  # pixels, the height of the caption
-# Colors of the channels of MinAtar and Pong. In gymnax's own the player can hardly be told from black.
+# Colors of the channels of MinAtar and Pong. In gymnax's own colors the player can hardly be told from black.
 ON_A_GRID = ListedColormap(["black", *matplotlib.color_sequences["tab10"]])
 
-# Milliseconds that a frame is shown: of a motion, of a game on a grid, and the last before it starts again.
+# Milliseconds for which a frame is shown: in a motion, in a game on a grid, and the last before the restart.
 FAST, SLOW, LAST = 30, 100, 1000
 
 
 def check(env: str, output: Path) -> None:
-    """Finds every reason why no picture can be drawn, before anything is computed.
+    """Finds every reason why an episode cannot be drawn, before anything is computed.
 
     Args:
         env: The name of the environment.
@@ -69,7 +69,7 @@ def check(env: str, output: Path) -> None:
 
 
 def can_draw(env: str) -> bool:
-    """Whether an environment has a picture, and the library that draws it is installed."""
+    """Whether an environment can be drawn and the library that draws it is installed."""
     return not _problems(env)
 
 
@@ -89,17 +89,17 @@ def _problems(env: str) -> list[str]:
 
 
 def draw(episode: Episode, output: Path) -> None:
-    """Writes an episode as a GIF, whole or not at all; its directory is made if need be.
+    """Writes an episode as a GIF, whole or not at all; makes its directory if need be.
 
     Args:
         episode: The episode, of which at most MAX_FRAMES states are drawn.
-        output: The file.
+        output: The file to write.
 
     Raises:
         UsageError: If the environment cannot be drawn, or the file cannot be written.
     """
     check(episode.env, output)
-    with files.output(output) as draft:  # opened first: a mistake is found before anything is drawn
+    with files.output(output) as draft:  # opened first, so that a mistake is found before anything is drawn
         draft.write_bytes(gif(episode))
 
 
@@ -145,7 +145,7 @@ def _frame(picture: np.ndarray, caption: str) -> Image.Image:
     frame = Image.new("RGB", (width, height + STRIP), "white")
     frame.paste(Image.fromarray(picture), (0, STRIP))
     ImageDraw.Draw(frame).text((10, 6), caption, "black", ImageFont.load_default(FONT_SIZE))
-    # The fastest method that leaves flat colors as they are.
+    # The fastest method that leaves flat colors unchanged.
     return frame.quantize(COLORS, Image.Quantize.MAXCOVERAGE)
 
 

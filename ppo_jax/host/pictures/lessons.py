@@ -1,4 +1,4 @@
-"""The two teaching figures, drawn by calling the functions that training calls."""
+"""Draws the two teaching figures with the functions that training itself uses."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def draw(directory: Path) -> list[Path]:
     """Draws both figures and writes them to a directory.
 
     Args:
-        directory: The directory for the pictures; it is made if need be.
+        directory: The directory for the pictures; it is created if need be.
 
     Returns:
         The pictures.
@@ -61,10 +61,10 @@ def surrogate_figure() -> Figure:
 
 
 def gae_figure() -> Figure:
-    """Draws the advantages for several lambda on a stream whose value is overestimated.
+    """Draws the advantages for several values of lambda on a stream whose value is overestimated.
 
-    The reward is 1 at each of 20 steps, after which the stream terminates. The baseline is 5 at
-    every step, more than even an endless stream is worth at this discount.
+    The reward is 1 at each of 20 steps, after which the stream terminates. The baseline is 5 at every step,
+    which is more than even an endless stream is worth at this discount.
     """
     figure = Figure(figsize=(8, 4.4), layout="constrained")
     ax = figure.subplots()

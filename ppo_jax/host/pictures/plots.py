@@ -1,4 +1,4 @@
-"""Pictures of runs: the diagnostics of one run, or of several runs or groups of seeds over each other."""
+"""Draws the diagnostics of one run, or of several runs or groups of seeds on top of each other."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from ppo_jax.host.runs.directory import RunDirectory
 
 SMOOTHING = 25  # updates in the rolling median of the noisy diagnostics
 LEGEND_WIDTH = 140  # characters that fit below the panels
-BAND_POINTS = 150  # points of a band: as many as can be seen, since each of them is bootstrapped
+BAND_POINTS = 150  # points of a band: no more than can be seen, since each of them is bootstrapped
 PANELS = {
     "return_window": "Episode return",
     "clip_fraction": "Clip fraction",
@@ -38,8 +38,8 @@ def draw(runs: Sequence[RunDirectory], output: Path | None = None) -> Path:
     """Draws the diagnostics of runs and writes the picture.
 
     Args:
-        runs: One or more run directories. Those that differ only in their seed become one curve. It ends
-            where the shortest of them ends; beyond that, it would be a mean of the survivors.
+        runs: One or more run directories. Runs that differ only in their seed become one curve, which ends
+            where the shortest of them ends: beyond that, only some of the seeds are left.
         output: The picture to write; by default diagnostics.png in the run, or comparison.png in the
             current directory for several runs.
 
@@ -58,7 +58,7 @@ def draw(runs: Sequence[RunDirectory], output: Path | None = None) -> Path:
 
 
 def read(run: RunDirectory) -> dict[str, np.ndarray]:
-    """Reads the metrics of a run, and makes sure that everything to be drawn is there.
+    """Reads the metrics of a run, and makes sure that everything to draw is there.
 
     Returns:
         One array [U] per metric, NaN where there was no value.
@@ -75,7 +75,7 @@ def read(run: RunDirectory) -> dict[str, np.ndarray]:
 
 
 def diagnostics(histories: Mapping[str, Columns], solved_return: float | None = None) -> Figure:
-    """Draws what a practitioner looks at first, over environment steps.
+    """Draws the diagnostics that a practitioner looks at first, over environment steps.
 
     Args:
         histories: The metrics by the name of the run: a column [U] for each of COLUMNS; or [S, U] for
@@ -134,7 +134,7 @@ def panel(
 
 
 def _join(label: str, seeds: list[dict[str, np.ndarray]]) -> tuple[str, Columns]:
-    """Joins the columns of a group: [U] for one run, [S, U] for several up to the end of the shortest."""
+    """Joins the columns of a group: [U] for one run; [S, U] for several, up to the end of the shortest."""
     if len(seeds) == 1:
         return label, seeds[0]
     lengths = {len(columns["env_steps"]) for columns in seeds}
@@ -144,7 +144,7 @@ def _join(label: str, seeds: list[dict[str, np.ndarray]]) -> tuple[str, Columns]
 
 
 def _draw_run(ax: Axes, metric: str, columns: Columns, color: str, name: str, is_alone: bool) -> None:
-    """Draws one run: noisy diagnostics as rolling medians, with the raw values behind if it is alone."""
+    """Draws one run: noisy diagnostics as rolling medians, with the raw values behind them if it is alone."""
     steps, values = columns["env_steps"], columns[metric]
     if metric == "return_window":
         if is_alone:
@@ -170,7 +170,7 @@ def _draw_band(ax: Axes, metric: str, columns: Columns, color: str, name: str) -
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Returns the rolling median along the last axis, [..., U'], from the first whole window on."""
+    """Returns the rolling median along the last axis, [..., U'], starting with the first whole window."""
     width = min(SMOOTHING, values.shape[-1])
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # a window of NaN is NaN
         return np.nanmedian(sliding_window_view(values, width, axis=-1), axis=-1)

@@ -1,4 +1,4 @@
-"""How pictures look, and how they are written."""
+"""The look of the pictures, and how they are written to files."""
 
 import io
 from pathlib import Path
@@ -16,10 +16,10 @@ HEALTHY = "#009E7326"  # the palette's green, faint
 
 
 class Scheme(NamedTuple):
-    """How pictures look on a page.
+    """The look of pictures on a page.
 
     Attributes:
-        settings: The settings of matplotlib.
+        settings: The settings for matplotlib.
         colors: The colors of curves, highest contrast first.
     """
 
@@ -36,7 +36,7 @@ SCHEMES = {"light": Scheme(_LIGHT, COLORS), "dark": Scheme(_DARK, (*COLORS[4:], 
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a picture, whole or not at all; its directory is made if need be.
+    """Writes a picture, whole or not at all; makes its directory if need be.
 
     Args:
         figure: The figure to write.
@@ -47,7 +47,7 @@ def save(figure: Figure, path: Path) -> None:
     """
     kind, kinds = path.suffix[1:], figure.canvas.get_supported_filetypes()
     if kind not in kinds:
-        raise UsageError(f"output = '{path}' has no suffix of a picture; give one of {', '.join(kinds)}")
+        raise UsageError(f"output = '{path}' is not a known kind of picture; give one of {', '.join(kinds)}")
 
     with files.output(path) as draft:
         figure.savefig(draft, format=kind, dpi=150)

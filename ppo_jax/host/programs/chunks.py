@@ -1,4 +1,7 @@
-"""A compiled training, run a chunk of updates at a time so that the host hears of it."""
+"""Compiles the program of a run, and trains with it one chunk of updates at a time.
+
+Between chunks the host can report, save and evaluate.
+"""
 
 import dataclasses
 import time
@@ -18,10 +21,10 @@ from ppo_jax.algorithm.train import TrainState, advance, make_ppo
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.host.programs import footprint
 
-CAPACITY = 1024  # most updates of one chunk; a longer one would not save the host any more time
+CAPACITY = 1024  # most updates of one chunk; longer chunks would save no more time on the host
 CHUNK_SECONDS = 0.25  # how long a chunk should take, so that the screen keeps moving
-# Options of XLA for a CPU. Level 1 compiles in three quarters of the time of level 3, and the programs are as
-# fast; on its own XLA uses only half the width of AVX-512. docs/performance.md says what they gain.
+# XLA's options for a CPU. Level 1 compiles in three quarters of the time that level 3 takes, and the programs
+# are as fast. By default XLA uses only half the width of AVX-512. docs/performance.md says what both gain.
 CPU_OPTIONS: dict[str, str | bool] = {
     "xla_backend_optimization_level": "1",
     "xla_cpu_prefer_vector_width": "512",
@@ -29,15 +32,15 @@ CPU_OPTIONS: dict[str, str | bool] = {
 
 
 class Program(NamedTuple):
-    """A compiled training.
+    """The compiled program of a run.
 
     Attributes:
         init: `init(hyper, key) -> (TrainState, finite)`.
         advance: `advance(hyper, state, num_updates) -> (TrainState, Metrics [CAPACITY], finite)`; `finite`
-            says of every array of floats in the state whether all its numbers are finite, [F] bool.
-        names: The paths of those arrays, such as "learner/params/actor/kernel".
+            says for every array of floats in the state whether all its numbers are finite, [F] bool.
+        names: The paths of those arrays, such as "learner/params/actor/params/Dense_0/kernel".
         template: Shapes and dtypes of a TrainState.
-        seconds: How long tracing and compiling took.
+        seconds: The time that tracing and compiling took.
     """
 
     init: Any
@@ -51,13 +54,13 @@ class Chunk(NamedTuple):
     """Several updates in a row.
 
     Attributes:
-        state: The state after them, on the device.
-        metrics: Their metrics on the host, [CAPACITY], of which the first `num_updates` rows count.
-        num_updates: How many updates.
+        state: The state after these updates, on the device.
+        metrics: Their metrics on the host, [CAPACITY]; only the first `num_updates` rows are meaningful.
+        num_updates: The number of updates.
         first_update: The number of the first update, counted from 1.
-        start: Seconds of training before them.
-        end: Seconds of training after them.
-        nonfinite: The paths of the arrays in the state that are NaN or infinite somewhere.
+        start: Seconds of training before these updates.
+        end: Seconds of training after these updates.
+        nonfinite: The paths of the arrays in the state that contain NaN or an infinity.
     """
 
     state: TrainState
@@ -70,15 +73,15 @@ class Chunk(NamedTuple):
 
 
 def compile_program(config: Config, hyper: Hyperparams) -> Program:
-    """Traces and compiles a training ahead of its start.
+    """Traces and compiles the program of a run.
 
     Args:
         config: The static part. Its `total_timesteps` does not enter the program.
         hyper: The traced part; its values do not matter here.
 
     Raises:
-        UsageError: If the environment cannot be made, does not fit the configuration, or there is not
-            enough memory.
+        UsageError: If the environment cannot be made or does not fit the configuration, or if the run's
+            footprint is too large.
     """
     start = time.perf_counter()
     ppo = make_ppo(dataclasses.replace(config, total_timesteps=config.batch_size))
@@ -119,17 +122,17 @@ def float_arrays(state: Any) -> dict[str, Any]:
 
 
 def are_finite(state: Any) -> jax.Array:
-    """Computes of each of `float_arrays` whether all its numbers are finite, [F] bool."""
+    """Computes for each of the `float_arrays` whether all its numbers are finite, [F] bool."""
     return jnp.stack([jnp.isfinite(array).all() for array in float_arrays(state).values()])
 
 
 def compile_ahead(function: Callable, *arguments: Any) -> Any:
-    """Compiles a function for arguments of these shapes, with the options that suit the device."""
+    """Compiles a function for arguments of the given shapes, with the options that suit the device."""
     return jax.jit(function).lower(*arguments).compile(compiler_options=compiler_options())
 
 
 def compiler_options() -> dict[str, str | bool] | None:
-    """Returns the options of XLA that suit the device."""
+    """Returns XLA's options that suit the device; None for its defaults."""
     return CPU_OPTIONS if jax.default_backend() == "cpu" else None
 
 
@@ -143,15 +146,15 @@ def keep_compiled(directory: Path) -> None:
 
 @dataclasses.dataclass
 class Training:
-    """A compiled training under way.
+    """A compiled run in progress.
 
     Attributes:
         program: The program, compiled for the configuration.
         config: The static part.
         hyper: The traced part.
-        state: Where the training stands.
+        state: The state after the updates that are done.
         update: Updates done.
-        seconds: How long it has taken so far, including what was done between chunks.
+        seconds: The time training has taken so far, including the time between chunks.
     """
 
     program: Program
@@ -165,13 +168,13 @@ class Training:
         # A program is compiled for runs of any length: the schedules read the length from the state.
         self.state = self.state._replace(horizon=np.int32(self.config.num_updates))
         self._began = time.perf_counter() - self.seconds
-        self._size = 1  # of the next chunk
+        self._size = 1  # updates in the next chunk
 
     def advance(self, until: int) -> Chunk:
         """Runs the next chunk, of about CHUNK_SECONDS; the length of chunks does not change the result.
 
         Args:
-            until: The update not to go beyond.
+            until: The last update that the chunk may include.
         """
         size = min(self._size, until - self.update)
         start = time.perf_counter() - self._began
@@ -193,15 +196,15 @@ class Training:
 
 
 def begin(program: Program, hyper: Hyperparams, seed: int) -> tuple[TrainState, list[str]]:
-    """Makes the first state of a training.
+    """Makes the first state of a run.
 
     Returns:
-        The state, and the paths of its arrays that are NaN or infinite somewhere.
+        The state, and the paths of its arrays that contain NaN or an infinity.
     """
     state, finite = program.init(hyper, jax.random.key(seed))
     return state, list(compress(program.names, ~np.asarray(finite)))
 
 
 def next_size(size: int, seconds: float) -> int:
-    """Returns how many updates fit into CHUNK_SECONDS; it grows gently, because first chunks mislead."""
+    """Returns how many updates fit into CHUNK_SECONDS; at most 4 times `size`, as early timings mislead."""
     return max(1, min(int(size * CHUNK_SECONDS / seconds), 4 * size, CAPACITY))

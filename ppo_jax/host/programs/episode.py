@@ -1,4 +1,4 @@
-"""One episode of an agent, state by state, to be drawn."""
+"""Plays one episode of an agent and keeps every state, so that the episode can be drawn."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -38,28 +38,28 @@ class Episode(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """T."""
+        """T, the number of steps."""
         return len(self.returns) - 1
 
 
 def play(config: Config, agent: Agent, seed: int, greedy: bool = True, max_steps: int = MAX_STEPS) -> Episode:
-    """Plays one episode, the one that an evaluation of a single episode with this seed plays.
+    """Plays one episode, the same as an evaluation of a single episode with the same seed.
 
     Args:
         config: The configuration of the run that the agent comes from.
         agent: The agent.
-        seed: The same seed gives the same episode.
+        seed: The source of all randomness; the same seed gives the same episode.
         greedy: Whether to take the most probable action rather than sample one.
-        max_steps: Where an episode that has not ended is cut off.
+        max_steps: The number of steps after which an episode that has not ended is cut off.
 
     Raises:
-        UsageError: If the number of steps makes no sense.
+        UsageError: If `max_steps` is not between 1 and LONGEST.
     """
     if not 1 <= max_steps <= LONGEST:
         raise UsageError(
             f"max_steps = {max_steps} is not between 1 and {LONGEST}; give one such as {MAX_STEPS}"
         )
-    # Folded as in `evaluation.run`, whose episode this is.
+    # The same key as in `evaluation.run`, so that the episode is the same.
     key = jax.random.fold_in(jax.random.key(seed), 1)
     program = compile_ahead(partial(_play, config, greedy, max_steps), key, agent)
     states, reward, done = jax.device_get(program(key, agent))
@@ -90,9 +90,9 @@ def _play(
 
 
 def _without_reset(dynamics: Dynamics) -> Environment:
-    """Makes the environment of `make_batched`, except that it stays in the last state of an episode.
+    """Makes the environment of `make_batched`, but without auto-reset.
 
-    What it does after that has no meaning, but the last state is there to be drawn.
+    The last state of an episode can then be drawn. The steps after it have no meaning.
     """
 
     def step(drawn: Drawn, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:

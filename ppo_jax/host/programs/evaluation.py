@@ -1,4 +1,4 @@
-"""Evaluating an agent on the host: compile, run, sum up in a few numbers."""
+"""Evaluates an agent from the host: compiles the evaluation, runs it, and sums it up in a few numbers."""
 
 import math
 from functools import cache
@@ -12,7 +12,7 @@ from ppo_jax.algorithm.evaluate import MAX_STEPS, Episodes, evaluate
 from ppo_jax.config import Config
 from ppo_jax.host.programs.chunks import compiler_options
 
-EPISODES = 100  # of an evaluation during a training or after it
+EPISODES = 100  # of an evaluation during or after training
 
 
 class Result(NamedTuple):
@@ -20,7 +20,7 @@ class Result(NamedTuple):
 
     Attributes:
         episodes: The number of episodes.
-        greedy: Whether the most probable action was taken, rather than one sampled.
+        greedy: Whether the most probable action was taken rather than a sampled one.
         seed: The seed of the evaluation.
         mean: The mean return.
         std: The standard deviation of the returns (of the sample, not of the mean).
@@ -51,9 +51,9 @@ def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int
         agent: The agent.
         num_episodes: The number of whole episodes.
         greedy: Whether to take the most probable action rather than sample one.
-        seed: The same seed gives the same episodes.
+        seed: The source of all randomness; the same seed gives the same episodes.
     """
-    # Folded, so that no evaluation repeats the states that a training with the same seed began in.
+    # Folded, so that no evaluation repeats the states in which a run with the same seed began.
     key = jax.random.fold_in(jax.random.key(seed), 1)
     episodes = jax.device_get(_make_program(config, num_episodes, greedy)(key, agent))
     returns = episodes.episode_return.astype(float)
@@ -93,6 +93,7 @@ def describe(result: Result) -> str:
     kind = "greedy" if result.greedy else "sampled"
     cut = f"; {result.unfinished} cut off after {MAX_STEPS:,} steps" if result.unfinished else ""
     return (
-        f"{result.episodes} {kind} episodes: mean return {result.mean:.2f}, deviation {result.std:.2f}, "
-        f"median {result.median:.2f}, min {result.min:.2f}, max {result.max:.2f}{cut}"
+        f"{result.episodes} {kind} episodes: mean return {result.mean:.2f}, "
+        f"standard deviation {result.std:.2f}, median {result.median:.2f}, "
+        f"min {result.min:.2f}, max {result.max:.2f}{cut}"
     )

@@ -1,4 +1,4 @@
-"""How much memory a training needs, estimated before it is compiled, and what needs most of it."""
+"""The footprint of a run: how much RAM it needs, and what needs most of it, estimated before compiling."""
 
 import math
 from typing import Any, NamedTuple
@@ -11,17 +11,17 @@ from ppo_jax.config import Config
 from ppo_jax.errors import UsageError
 
 SCALAR = 4  # bytes of a float32 or an int32
-SCALARS_PER_STEP = 8  # reward, value, advantage, target, log-probability and flags of a step of one copy
+SCALARS_PER_STEP = 8  # for one step of one copy: reward, value, advantage, target, log-probability, flags
 MARGIN = 1.5  # the estimate is never that far off
 
 
 class Share(NamedTuple):
-    """The memory that one part of a training needs.
+    """The share of one part of a run in its footprint.
 
     Attributes:
         what: The name of the part.
-        size: Bytes.
-        remedy: What to change to need less.
+        size: The size in bytes.
+        remedy: The change that makes it smaller.
     """
 
     what: str
@@ -30,17 +30,18 @@ class Share(NamedTuple):
 
 
 def estimate(config: Config, template: TrainState) -> list[Share]:
-    """Estimates the memory of a training from its shapes, to about a third.
+    """Estimates the footprint of a run from its shapes, to within about a third.
 
-    Counted are the state before and after a chunk, a rollout with the successors of its observations, the
-    copy of it that an epoch shuffles, and what a gradient step keeps of a minibatch from forward to backward.
+    It counts the state before and after a chunk, a rollout with the successors of its observations, the
+    shuffled copy that an epoch makes of it, and what a gradient step keeps of a minibatch between the
+    forward and the backward pass.
 
     Args:
-        config: The configuration of the training.
+        config: The configuration of the run.
         template: Shapes and dtypes of its state, from `jax.eval_shape`.
 
     Returns:
-        The parts, largest first.
+        The shares, largest first.
     """
     steps, collector = config.num_steps, template.collector
     observations = steps * _bytes(collector.observation)
@@ -65,33 +66,33 @@ def estimate(config: Config, template: TrainState) -> list[Share]:
 
 
 def check(shares: list[Share]) -> None:
-    """Refuses a training that cannot fit, before time is spent on compiling it.
+    """Refuses a run that cannot fit, before time is spent on compiling it.
 
     Raises:
-        UsageError: If it needs far more than there is, so that the estimate cannot be at fault.
+        UsageError: If it needs so much more than is available that the estimate cannot be at fault.
     """
     if sum(share.size for share in shares) > MARGIN * available():
         raise UsageError(describe(shares))
 
 
 def describe(shares: list[Share]) -> str:
-    """Describes in one line what a training needs, what needs most of it, and what to do."""
+    """Describes in one line how much a run needs, what needs most of it, and what to do."""
     gib = 2**30
     total = sum(share.size for share in shares)
     largest = ", ".join(f"{share.what} {share.size / gib:,.2f} GiB" for share in shares[:3])
     return (
-        f"this training needs about {total / gib:,.2f} GiB of memory, and there are "
-        f"{available() / gib:,.2f} GiB: {largest}; {shares[0].remedy}"
+        f"this run needs about {total / gib:,.2f} GiB, and {available() / gib:,.2f} GiB are available: "
+        f"{largest}; {shares[0].remedy}"
     )
 
 
 def is_exhausted(error: Exception) -> bool:
-    """Whether an error says that there was not enough memory."""
+    """Whether an error says that there was not enough RAM."""
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def available() -> int:
-    """Returns the bytes of memory of the device, or of the host if the device has none of its own."""
+    """Returns the bytes of RAM of the device, or of the host if the device has none of its own."""
     device = jax.local_devices()[0].memory_stats() or {}
     return device.get("bytes_limit") or psutil.virtual_memory().total
 

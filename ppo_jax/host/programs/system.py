@@ -1,4 +1,4 @@
-"""What the program runs on: code, versions, hardware and memory, for results that can be compared."""
+"""Describes what the program runs on: code, versions, hardware and RAM, so that results can be compared."""
 
 import os
 import platform
@@ -11,17 +11,17 @@ from typing import Any
 import jax
 import psutil
 
-GIT_SECONDS = 3.0  # a repository that takes longer goes unnamed
+GIT_SECONDS = 3.0  # if git takes longer, no commit is named
 _PACKAGES = ("ppo-jax", "jax", "jaxlib", "flax", "optax", "chex", "gymnax", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Returns the version of Python and of every package that decides the result."""
+    """Returns the versions of Python and of every package that influences the result."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
 
 
 def hardware() -> dict[str, Any]:
-    """Returns the devices JAX computes on, and the host's processor."""
+    """Describes the devices that JAX computes on, and the host's processor."""
     devices = jax.devices()
     return {
         "backend": jax.default_backend(),
@@ -34,7 +34,7 @@ def hardware() -> dict[str, Any]:
 
 
 def memory() -> dict[str, int | None]:
-    """Returns bytes of memory: of this process and the host, and of the first device; None if not known."""
+    """Returns bytes of RAM: of this process, of the host, and of the first device; None if unknown."""
     host = psutil.virtual_memory()
     device = jax.local_devices()[0].memory_stats() or {}  # a CPU has none of its own
     return {
@@ -47,16 +47,16 @@ def memory() -> dict[str, int | None]:
 
 
 def git_commit(directory: Path) -> dict[str, Any] | None:
-    """Returns the commit that the code in a directory is at, and whether it differs from it.
+    """Returns the commit that a directory is at, and whether its files differ from that commit.
 
     Args:
-        directory: Anywhere in the user's project.
+        directory: Any directory of the user's project.
 
     Returns:
         `commit`, and `changed`: whether files that git tracks have changes that are not committed. None
         outside of a repository, before its first commit, without git, or if git does not answer in time.
     """
-    # It is not to ask for anything, write to the repository, or start the program that it may name there.
+    # git must not ask for anything, write to the repository, or start a program that the repository names.
     command = ("git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch")
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
     try:

@@ -1,4 +1,4 @@
-"""The pictures on the page of a run, each drawn for a light and for a dark page."""
+"""Draws the pictures on the page of a run, each for a light and for a dark page."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Everything that a run directory says about its run."""
+"""Reads everything that a run directory says about its run."""
 
 from typing import Any, NamedTuple
 
@@ -18,9 +18,9 @@ class Found(NamedTuple):
 
     Attributes:
         run: The directory.
-        asked: What the run was asked to do.
+        asked: The request of the run.
         columns: The metrics, [U] each.
-        readings: What the metrics mean, by metric.
+        readings: The readings of the diagnostics, by metric.
         summary: The result; empty if there is no summary.
         evaluations: The evaluations during training, in order.
     """
@@ -37,7 +37,7 @@ def find(run: RunDirectory) -> Found:
     """Reads a run directory.
 
     Raises:
-        UsageError: If a file is damaged, or one that every run has is missing.
+        UsageError: If a file is damaged, or a file that every run has is missing.
     """
     asked = request.read(run)
     columns = plots.read(run)

@@ -1,4 +1,4 @@
-"""Elements of HTML. Everything in them that is not markup already is escaped."""
+"""Makes elements of HTML. Any content that is not markup already is escaped."""
 
 import base64
 import html
@@ -17,9 +17,9 @@ def element(tag: str, *content: Any, **attributes: Any) -> Markup:
 
     Args:
         tag: The name of the element.
-        content: Markup, or anything else, which becomes text.
-        attributes: The attributes, whose values become text. In a name "_" stands for "-", and a last "_"
-            is left out: `class_`.
+        content: The content: markup, or anything else, which becomes text.
+        attributes: The attributes, whose values become text. In a name, "_" stands for "-", and a final "_"
+            is dropped, as in `class_`.
     """
     pairs = [
         f' {name.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
@@ -35,7 +35,7 @@ def join(*content: Any) -> Markup:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
-    """Makes a table that scrolls on its own if the page is too narrow.
+    """Makes a table, which scrolls by itself if the page is too narrow.
 
     Args:
         headings: The headings of the columns.
@@ -58,7 +58,7 @@ def picture(light: bytes, dark: bytes, alt: str) -> Markup:
     Args:
         light: A PNG for a light background.
         dark: A PNG for a dark background.
-        alt: What the picture shows, for those who cannot see it.
+        alt: A description of the picture for those who cannot see it.
     """
     other = element("source", srcset=data("png", dark), media="(prefers-color-scheme: dark)")
     return element("picture", other, element("img", src=data("png", light), alt=alt))

@@ -13,7 +13,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the p
 
 
 def report(run: RunDirectory, output: Path | None = None, recording: bytes | None = None) -> Path:
-    """Writes the report of a run, whole or not at all; its directory is made if need be.
+    """Writes the report of a run, whole or not at all; makes its directory if need be.
 
     Args:
         run: The directory of a run that is done, was stopped, has failed, or is still running.
@@ -28,7 +28,7 @@ def report(run: RunDirectory, output: Path | None = None, recording: bytes | Non
     """
     path = output or run.path / "report.html"
     found = find(run)
-    # Opened before anything is drawn, so that a mistake is found at once.
+    # The file is opened before anything is drawn, so that a mistake is found at once.
     with files.output(path) as draft:
         draft.write_text(to_html(found, recording), encoding="utf-8")
     return path
@@ -43,7 +43,7 @@ def record(run: RunDirectory) -> bytes | None:
     Raises:
         UsageError: If the policy cannot be read.
     """
-    # Imported here, because a report without a film needs neither JAX nor Gymnasium.
+    # Imported here, because a report without a recording needs neither JAX nor Gymnasium.
     from ppo_jax.host.pictures import film
     from ppo_jax.host.programs import episode
     from ppo_jax.host.runs import agents

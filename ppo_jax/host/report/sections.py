@@ -1,7 +1,7 @@
 """The sections of the page of a run, from top to bottom.
 
-A run directory may come from anywhere, so a section takes nothing for granted that a file holds: it leaves
-out what is not there, and everything becomes text.
+A run directory may come from anywhere, so a section does not trust what its files hold: it leaves out what is
+missing, and turns everything into text.
 """
 
 import json
@@ -34,7 +34,7 @@ NOTHING = "–"  # in place of a number
 
 
 def header(found: Found, title: str) -> Markup:
-    """Says what the run was, how it ended, and the numbers one wants to know first."""
+    """Says what the run was and how it ended, and shows the most important numbers."""
     asked, columns, summary = found.asked, found.columns, found.summary
     changed = ", ".join(f"{name} = {value}" for name, value in asked.changes.items())
     solved, final = _object(summary, "solved"), _object(summary, "evaluation")
@@ -73,7 +73,7 @@ def _describe_end(found: Found) -> str:
     done, total = len(found.columns["update"]), found.asked.config.num_updates
     if not found.summary:
         return (
-            "There is no summary: the run is still going on, or was killed. "
+            "There is no summary: the run is still in progress, or it was killed. "
             f"This page is about the first {done:,} of {total:,} updates."
         )
     status, failure = str(found.summary.get("status")), found.summary.get("failure")
@@ -81,7 +81,7 @@ def _describe_end(found: Found) -> str:
 
 
 def diagnostics(found: Found) -> Markup:
-    """Shows each diagnostic with its picture, its verdict and what to try."""
+    """Shows each diagnostic with its picture, its verdict and advice."""
     counts = Counter(reading.verdict for reading in found.readings.values())
     tally = ", ".join(f"{counts[verdict]} {name}" for verdict, (_, name) in BADGES.items() if counts[verdict])
     others = [metric for metric in found.readings if metric not in plots.PANELS]
@@ -116,7 +116,10 @@ def evaluation(found: Found) -> Markup:
     if not found.evaluations:
         return element("section", element("h2", "Evaluation"), last)
     columns = [(kind, name) for kind in POLICIES for name in ("mean", "std")]
-    headings = ["update", "steps", *(f"{kind}, {name.replace('std', 'deviation')}" for kind, name in columns)]
+    headings = [
+        *("update", "steps"),
+        *(f"{kind}, {name.replace('std', 'standard deviation')}" for kind, name in columns),
+    ]
     rows = [
         [
             *(_number(record.get(name), ",") for name in ("update", "env_steps")),

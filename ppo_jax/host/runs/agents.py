@@ -1,4 +1,4 @@
-"""Agents on disk: out of a saved policy or a checkpoint, and into a policy."""
+"""Loads the agent of a run from its policy or a checkpoint, and saves an agent as the policy of a run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -50,20 +50,20 @@ def load(run: RunDirectory, best: bool = False) -> tuple[Config, Agent]:
 
 
 def tensors(agent: Agent) -> dict[str, Any]:
-    """Names every array of an agent by its path, such as "params/actor/params/Dense_0/kernel"."""
+    """Returns every array of an agent by its path, such as "params/actor/params/Dense_0/kernel"."""
     leaves = jax.tree.leaves_with_path(agent)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def restore(config: Config, given: Mapping[str, Any]) -> Agent:
-    """Makes an agent of the tensors of a saved policy.
+    """Makes an agent from the tensors of a saved policy.
 
     Args:
-        config: The configuration, which says which network they belong to.
-        given: The tensors by their path in the agent.
+        config: The configuration, which says which network the tensors belong to.
+        given: The tensors by their paths in the agent.
 
     Raises:
-        UsageError: If they are not those of that network.
+        UsageError: If the tensors are not those of that network.
     """
 
     def describe(arrays: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The directory of a run: where each file is, who may write, and how a new directory is claimed."""
+"""The directory of a run: the paths of its files, its lock, and how a new run claims it."""
 
 import fcntl
 import itertools
@@ -18,11 +18,11 @@ class RunDirectory(NamedTuple):
 
     Attributes:
         path: The directory itself.
-        config: What was asked for (see `request`).
+        config: The request (see `request`).
         metrics: One line of JSON per update.
         evaluations: One line of JSON per evaluation during training.
         checkpoints: The directory of the checkpoints.
-        summary: The result, for machines.
+        summary: The result, for programs to read.
         policy: The description of the saved policy.
         tensors: The tensors of the saved policy.
         diagnostics: The picture of the run.
@@ -41,12 +41,12 @@ class RunDirectory(NamedTuple):
 
 
 def create(path: Path | None, label: str, content: dict[str, Any]) -> RunDirectory:
-    """Makes a new run directory. A directory that holds anything is never touched.
+    """Makes a new run directory. A directory that holds anything but drafts is never touched.
 
     Args:
-        path: Where to make it; None makes a new one under `runs/`, named after the label and the time.
+        path: The directory to make; None makes a new one under `runs/`, named after the label and the time.
         label: The preset or environment, and the seed.
-        content: What to write into `config.json`, the file that claims the directory for this run.
+        content: The content of `config.json`, the file that claims the directory for this run.
 
     Raises:
         UsageError: If the directory holds something already, or cannot be made or written to.
@@ -58,7 +58,7 @@ def create(path: Path | None, label: str, content: dict[str, Any]) -> RunDirecto
     run = RunDirectory(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with locked(run):  # of several processes that want this directory, only one finds it free
+        with locked(run):  # if several processes want this directory, only one finds it free
             _claim(run, content)
     except FileExistsError as error:
         raise UsageError(
@@ -79,7 +79,7 @@ def _claim(run: RunDirectory, content: dict[str, Any]) -> None:
 
 
 def is_free(path: Path) -> bool:
-    """Whether a directory does not exist or holds nothing but drafts of files."""
+    """Whether a directory does not exist, or holds nothing but drafts of files."""
     if not path.is_dir():
         return not path.exists()
     return all(entry.name.endswith(DRAFT) for entry in path.iterdir())
@@ -87,7 +87,7 @@ def is_free(path: Path) -> bool:
 
 @contextmanager
 def locked(run: RunDirectory) -> Iterator[None]:
-    """Keeps other processes from training in a run directory. The lock ends with this process at the latest.
+    """Locks a run directory, so that no other process trains there. The lock ends with the process at latest.
 
     Raises:
         UsageError: If another process is training there.
@@ -105,7 +105,7 @@ def locked(run: RunDirectory) -> Iterator[None]:
 
 
 def release(run: RunDirectory) -> None:
-    """Removes a run directory in which nothing has happened yet; any other is left as it is."""
+    """Removes a run directory that holds nothing but `config.json`; leaves any other unchanged."""
     if list(run.path.iterdir()) == [run.config]:
         run.config.unlink()
         run.path.rmdir()
@@ -131,13 +131,13 @@ def open_existing(path: Path) -> RunDirectory:
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
             raise UsageError(
                 f"RUN = '{path}' holds '{entry.name}', which is neither a plain file nor a directory; "
-                "no run does, so remove it or give another"
+                "ppo-jax never writes such files, so remove it or give another run"
             )
     return run
 
 
 def is_complete(run: RunDirectory, num_updates: int) -> bool:
-    """Whether a run has finished this many updates, its summary included."""
+    """Whether a run has finished this many updates and written its summary."""
     try:
         summary = read_json(run.summary)
     except UsageError:  # the summary is written last, and may have been lost

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON that is read with suspicion."""
+"""Writes files whole or not at all, and reads JSON without trusting it."""
 
 import json
 import os
@@ -9,15 +9,15 @@ from typing import Any
 
 from ppo_jax.errors import UsageError
 
-DRAFT = ".tmp"  # ends the name of a file that is not yet whole
-MAX_JSON_BYTES = 2**24  # no JSON file of a run comes near
+DRAFT = ".tmp"  # the end of the name of a file that is not yet whole
+MAX_JSON_BYTES = 2**24  # far more than any JSON file of a run
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Replaces a file by what is written to a draft beside it, once that is complete and on the disk.
+    """Replaces a file by a draft beside it, once the draft is complete and on the disk.
 
-    After a crash or a loss of power either the old file is there or the new one, never a part of one.
+    After a crash or a loss of power there is either the old file or the new one, never a part of one.
 
     Args:
         path: The file to write.
@@ -26,7 +26,7 @@ def whole(path: Path) -> Iterator[Path]:
         The draft, an empty file in the same directory.
 
     Raises:
-        OSError: With the name of the file, if it cannot be written; it is then as it was before.
+        OSError: With the name of the file, if it cannot be written; it is then unchanged.
     """
     draft = path.with_name(path.name + DRAFT)
     try:
@@ -36,14 +36,14 @@ def whole(path: Path) -> Iterator[Path]:
         draft.replace(path)
         sync(path.parent)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         draft.unlink(missing_ok=True)
 
 
 @contextmanager
 def output(path: Path) -> Iterator[Path]:
-    """Does what `whole` does for a file that the user named; its directory is made if need be.
+    """Does what `whole` does, for a file that the user named; makes its directory if need be.
 
     Raises:
         UsageError: If the file cannot be written.
@@ -58,7 +58,7 @@ def output(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the list of the files in a directory, would survive a loss of power."""
+    """Waits until a file, or the list of files in a directory, would survive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""How a run is saved, watched and rescued. Nothing here changes what is learned."""
+"""The options that say how a run is saved and watched. None of them changes what is learned."""
 
 import dataclasses
 from typing import Any, Literal, get_args
@@ -12,18 +12,18 @@ class RunOptions:
     """The options of `ppo-jax train` that have no influence on what is learned."""
 
     checkpoint_every: int | None = None
-    """Updates between checkpoints. One is always saved at the end. By default another is saved about once a
-    minute."""
+    """Number of updates between checkpoints. A last one is always saved at the end. By default one is saved
+    about once a minute."""
     keep: int = 3
     """How many of the newest checkpoints to keep. The one with the best return is kept as well."""
     evaluate_every: int | None = None
-    """Updates between evaluations during training, greedy and sampled, always on the same episodes. By
-    default the policy is evaluated at the end only."""
+    """Number of updates between evaluations during training. Each one plays the same episodes, first with
+    greedy and then with sampled actions. By default the policy is evaluated at the end only."""
     on_nonfinite: OnNonfinite = "stop"
     """What to do when a number becomes NaN or infinite: stop, or rewind to the last good state and
     continue with other random numbers, at most three times. The last good state is saved in either case."""
     log_to: tuple[Logger, ...] = ()
-    """Where to send metrics in addition to metrics.jsonl. By default nowhere else."""
+    """Services that receive the metrics, in addition to the file metrics.jsonl. By default none."""
 
 
 def problems(options: RunOptions) -> list[str]:

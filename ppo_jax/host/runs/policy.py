@@ -23,7 +23,7 @@ def save(run: RunDirectory, config: Config, tensors: dict[str, np.ndarray]) -> N
     Args:
         run: The run directory.
         config: The configuration of the run; it says which network the tensors belong to.
-        tensors: The arrays by their path in the `Agent`, such as "params/actor/params/Dense_0/kernel".
+        tensors: The arrays by their paths in the `Agent`, such as "params/actor/params/Dense_0/kernel".
     """
     with whole(run.tensors) as draft:
         draft.write_bytes(safetensors.numpy.save(tensors))
@@ -37,10 +37,10 @@ def save(run: RunDirectory, config: Config, tensors: dict[str, np.ndarray]) -> N
 
 
 def load(run: RunDirectory) -> tuple[Config, dict[str, np.ndarray]]:
-    """Reads a policy, and trusts nothing in its files.
+    """Reads a policy without trusting its files.
 
     Returns:
-        The configuration, and the tensors by their path in the `Agent`.
+        The configuration, and the tensors by their paths in the `Agent`.
 
     Raises:
         UsageError: If a file is missing or damaged, or the two do not belong together.

@@ -1,4 +1,4 @@
-"""The metrics of a run: one record per update, a dictionary in memory and a line of JSON on disk."""
+"""The metrics of a run: one record per update, a dictionary in Python and a line of JSON on disk."""
 
 import os
 import time
@@ -13,11 +13,11 @@ import orjson
 from ppo_jax.errors import UsageError
 from ppo_jax.host.runs.directory import RunDirectory
 
-Record = dict[str, Any]  # the fields of Metrics, `update` and `seconds`; None where a number is NaN
+Record = dict[str, Any]  # the fields of Metrics, `update` and `seconds`; None where one is not finite
 
 
 class Clock(NamedTuple):
-    """When a chunk of updates ran. All updates of a chunk are taken to be equally long.
+    """The time in which a chunk of updates ran. All its updates are assumed to take equally long.
 
     Attributes:
         first_update: The number of the chunk's first update, counted from 1.
@@ -34,9 +34,9 @@ def from_metrics(metrics: Any, num_updates: int, clock: Clock) -> list[Record]:
     """Turns the metrics of a chunk into records.
 
     Args:
-        metrics: The `Metrics`, arrays [capacity], of which the first `num_updates` rows count.
+        metrics: The `Metrics`, arrays [capacity], of which the first `num_updates` rows are used.
         num_updates: The number of updates in the chunk.
-        clock: When the chunk ran.
+        clock: The time in which the chunk ran.
 
     Returns:
         One record per update.
@@ -46,7 +46,7 @@ def from_metrics(metrics: Any, num_updates: int, clock: Clock) -> list[Record]:
         "seconds": np.linspace(clock.start, clock.end, num_updates + 1)[1:].round(6),
         **{name: np.ascontiguousarray(column[:num_updates]) for name, column in metrics._asdict().items()},
     }
-    # Through JSON and back: float32 becomes the shortest number that stands for it, NaN becomes None.
+    # Through JSON and back: float32 becomes the shortest number that stands for it; NaN and inf become None.
     plain = [orjson.loads(orjson.dumps(x, option=orjson.OPT_SERIALIZE_NUMPY)) for x in columns.values()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
 
@@ -77,7 +77,7 @@ def read(run: RunDirectory) -> dict[str, np.ndarray]:
 
 
 def load(path: Path) -> list[Record]:
-    """Reads a file of records. A last line without an end is still being written, and is left out.
+    """Reads a file of records. A last line without an end is still being written, so it is left out.
 
     Raises:
         UsageError: If the file is missing or damaged.
@@ -96,7 +96,7 @@ def load(path: Path) -> list[Record]:
 
 
 def mend(path: Path, last_update: int, names: Sequence[str] = ("update",)) -> list[Record]:
-    """Cuts a file of records off after an update, and removes a line that was torn while being written.
+    """Removes the records after an update from a file, and a last line that was only half written.
 
     Args:
         path: The file; it need not exist.
@@ -104,8 +104,8 @@ def mend(path: Path, last_update: int, names: Sequence[str] = ("update",)) -> li
         names: The fields that a record must have.
 
     Returns:
-        The records that are kept. If anything else is wrong, these are the records before it, and the
-        file as it was is kept beside the mended one.
+        The records that are left. If the file is damaged in any other way, these are the records before the
+        damage, and a copy of the damaged file is kept beside the mended one.
     """
     if not path.exists():
         return []
@@ -113,7 +113,7 @@ def mend(path: Path, last_update: int, names: Sequence[str] = ("update",)) -> li
     updates = [_update_of(line, names) for line in lines]
     kept = list(takewhile(lambda update: 0 < update <= last_update, updates))
     for line, update in zip(lines[len(kept) :], updates[len(kept) :], strict=True):
-        if line.endswith(b"\n") and update <= last_update:  # neither torn nor later: damaged
+        if line.endswith(b"\n") and update <= last_update:  # neither half written nor later: damaged
             path.with_name(f"{path.name}.{time.time_ns()}.damaged").write_bytes(b"".join(lines))
             break
     os.truncate(path, sum(map(len, lines[: len(kept)])))
@@ -121,7 +121,7 @@ def mend(path: Path, last_update: int, names: Sequence[str] = ("update",)) -> li
 
 
 def _update_of(line: bytes, names: Sequence[str]) -> int:
-    """Returns the update of a whole record, and 0, which no update has, for anything else."""
+    """Returns the update of a whole record; 0, which is no update's number, for anything else."""
     record = _parse(line) if line.endswith(b"\n") else None
     if record is None or any(name not in record for name in names):
         return 0

@@ -1,4 +1,4 @@
-"""What a run was asked to do: checked, described, compared, and written down as `config.json`."""
+"""The request of a run: what it is asked to do. It is checked, described, compared, and stored as JSON."""
 
 import dataclasses
 import hashlib
@@ -22,14 +22,14 @@ MAX_SEED = 2**32 - 1
 
 
 class Request(NamedTuple):
-    """Everything that one run was asked for.
+    """Everything that one run is asked to do.
 
     Attributes:
         preset: The preset that the values started from, if any.
         config: The static part.
         hyper: The traced part, as floats.
         seed: The source of all randomness, from 0 to 2**32 - 1.
-        options: How the run is saved, watched and rescued.
+        options: The options that do not change what is learned.
     """
 
     preset: str | None
@@ -60,7 +60,7 @@ class Request(NamedTuple):
 
     @property
     def origin(self) -> "Request":
-        """The request that changes nothing of the preset, or of the defaults if there is none."""
+        """The request for the unchanged preset, or for the defaults if there is no preset."""
         config, hyper = presets.preset(self.preset) if self.preset else (Config(), Hyperparams())
         return Request(
             preset=self.preset,
@@ -99,10 +99,10 @@ def seed_problems(seed: int) -> list[str]:
 
 
 def check_continuation(old: Request, new: Request) -> None:
-    """Makes sure that a run may continue under a new request: only to train for longer.
+    """Makes sure that a run can continue with a new request: the same learning, for as long or longer.
 
     Raises:
-        UsageError: With every difference.
+        UsageError: With every difference that is not allowed.
     """
     was, is_ = _decisive_fields(old), _decisive_fields(new)
     problems = [
@@ -126,7 +126,7 @@ def digest(request: Request) -> str:
 
 
 def _decisive_fields(request: Request) -> dict[str, Any]:
-    """The fields that decide what is learned, as JSON holds them. A run may always train for longer."""
+    """Returns the fields that decide what is learned, as JSON holds them, without the length of the run."""
     fields = {
         "seed": request.seed,
         **{name: plain(value) for name, value in request.fields.items()},
@@ -158,7 +158,7 @@ def describe(request: Request) -> str:
 
 
 def command(request: Request) -> str:
-    """Returns the command that repeats a run, quoted for a shell."""
+    """Returns the command line that repeats a run, quoted for a shell."""
     preset = next((name for name in (request.preset, request.config.env) if name in presets.names()), None)
     usual = dataclasses.asdict(RunOptions())
     options = {k: v for k, v in dataclasses.asdict(request.options).items() if v != usual[k]}
@@ -198,7 +198,7 @@ def to_json(request: Request) -> dict[str, Any]:
 
 
 def from_json(content: Mapping[str, Any]) -> Request:
-    """Makes a request from the content of `config.json`, and trusts none of it.
+    """Makes a request from the content of `config.json`, without trusting it.
 
     Raises:
         UsageError: If it is not a valid request.

@@ -1,4 +1,4 @@
-"""Checks everything that a run has on disk, without JAX."""
+"""Verifies what a run has on disk, without importing JAX."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +18,8 @@ class Finding(NamedTuple):
 
     Attributes:
         path: The file or directory.
-        problem: What is wrong; empty if nothing is.
-        remark: What is worth knowing if nothing is wrong.
+        problem: The damage, in words; empty if there is none.
+        remark: A few words about the content if there is no damage.
     """
 
     path: Path
@@ -28,7 +28,10 @@ class Finding(NamedTuple):
 
 
 def verify(run: RunDirectory) -> list[Finding]:
-    """Checks the configuration, metrics, policy and checkpoints of a run, as far as they are there."""
+    """Verifies the request, metrics, evaluations, summary, policy and checkpoints of a run.
+
+    Only the request and the metrics have to exist.
+    """
     checks: dict[Path, Callable[[], str]] = {
         run.config: lambda: _describe_request(run),
         run.metrics: lambda: _describe_metrics(run),
@@ -65,7 +68,7 @@ def _describe_request(run: RunDirectory) -> str:
 def _describe_metrics(run: RunDirectory) -> str:
     updates = [record.get("update") for record in records.load(run.metrics)]
     if updates != list(range(1, len(updates) + 1)):
-        raise DamageError("its updates are not numbered one after the other from 1 on")
+        raise DamageError("its updates are not numbered 1, 2, 3 and so on")
     newest = next(directories.readable(run.checkpoints), None)
     if newest is not None and newest.manifest.update > len(updates):
         raise DamageError(f"it ends at update {len(updates)}, before checkpoint {newest.path.name}")

@@ -1,4 +1,4 @@
-"""What can go wrong in a training: numbers that are NaN or infinite, and errors of the environment."""
+"""Finds what can go wrong while training: numbers that are NaN or infinite, and bugs in the environment."""
 
 from typing import NamedTuple
 
@@ -27,26 +27,26 @@ class Failure(NamedTuple):
 
 
 def find(records: list[Record], nonfinite: list[str]) -> Failure | None:
-    """Looks through a chunk: the records in their order, then the state that it led to.
+    """Returns the first failure in a chunk: it looks at the records in order, then at the state after them.
 
     Args:
         records: The records of the chunk.
-        nonfinite: The paths of the arrays in the state that are NaN or infinite somewhere.
+        nonfinite: The paths of the arrays in the state that contain NaN or an infinity.
     """
     failures = (_in_record(record) for record in records)
     return next(filter(None, failures), None) or in_state(nonfinite, records[-1]["update"])
 
 
 def in_state(nonfinite: list[str], update: int) -> Failure | None:
-    """Finds what no record shows yet: had it been there one update earlier, the losses would show it.
+    """Returns a failure if the state contains NaN or an infinity, which records show only one update later.
 
     Args:
-        nonfinite: The paths of the arrays in the state that are NaN or infinite somewhere.
+        nonfinite: The paths of the arrays in the state that contain NaN or an infinity.
         update: Updates done.
     """
     if not nonfinite:
         return None
-    # What the environment decides comes first: it breaks the learner, and the learner is listed before it.
+    # Arrays of the environment come first, although the learner is listed before them: they break it.
     name = min(nonfinite, key=lambda path: not path.startswith(OF_THE_ENVIRONMENT))
     if name.startswith(OF_THE_ENVIRONMENT):
         text = _misbehaved(f"{name} is NaN or infinite", update)
@@ -56,7 +56,7 @@ def in_state(nonfinite: list[str], update: int) -> Failure | None:
 
 
 def _in_record(record: Record) -> Failure | None:
-    """Looks for causes before their consequences."""
+    """Returns the failure that a record shows, if any; it looks for causes before their consequences."""
     update = record["update"]
     if count := record["nonfinite_observations"]:
         what = f"{count} numbers in observations are NaN or infinite"
@@ -67,7 +67,7 @@ def _in_record(record: Record) -> Failure | None:
         return Failure(update, _diverged(missing[0], update), is_nonfinite=True)
     if count := record["dead_ends"]:
         text = (
-            f"error of the environment: it allowed no action in {count} of the states of update {update}; "
+            f"error in the environment: it allowed no action in {count} of the states of update {update}; "
             "correct its legal_actions"
         )
         return Failure(update, text, is_nonfinite=False)
@@ -75,7 +75,7 @@ def _in_record(record: Record) -> Failure | None:
 
 
 def _misbehaved(what: str, update: int) -> str:
-    return f"error of the environment: {what} at update {update}; correct its reset or step"
+    return f"error in the environment: {what} at update {update}; correct its reset or step"
 
 
 def _diverged(name: str, update: int) -> str:

@@ -1,4 +1,4 @@
-"""What has come out of a run so far: written down, shown, and watched."""
+"""The journal of a run: writes its results to files, shows them, and notices when the task is solved."""
 
 import dataclasses
 import os
@@ -16,17 +16,17 @@ from ppo_jax.host.training.failure import Failure
 
 @dataclasses.dataclass
 class Journal:
-    """The record of a run.
+    """The results of a run so far, and where they go.
 
     Attributes:
         run: The run directory.
         file: The file of the metrics, open to append to.
         screen: The screen on which the metrics are shown.
-        sinks: Where else they go.
-        solved_return: Mean return of 100 episodes at which the task is solved, if there is such a mark.
+        sinks: The other places to which the metrics go.
+        solved_return: The mean return of 100 episodes at which the task is solved; None without such a mark.
         last: The newest record; None before the first update.
-        solved: The first record that reached the mark.
-        failure: What ended the run, if something did.
+        solved: The first record that reached the mark; None before that.
+        failure: The failure that ended the run; None if there was none.
         episodes: The number of episodes that have ended.
     """
 
@@ -51,7 +51,7 @@ class Journal:
         return 0.0 if self.last is None else self.last["seconds"]
 
     def recall(self, past: list[Record]) -> None:
-        """Takes note of records that are in the file already."""
+        """Takes note of records that the file already holds."""
         for record in past:
             self.last = record
             self.episodes += record["episodes"]
@@ -60,10 +60,10 @@ class Journal:
                 self.solved = record
 
     def take(self, new: list[Record], steps_per_second: float) -> None:
-        """Writes the records of a chunk down, shows them, and says so when the task is solved.
+        """Writes down the records of a chunk, shows them, and says so when the task is solved.
 
         Args:
-            new: The records.
+            new: The records of the chunk.
             steps_per_second: Environment steps per second over the chunk.
         """
         records.append(self.file, new)
@@ -78,15 +78,15 @@ class Journal:
             )
 
     def fail(self, new: list[Record], failure: Failure) -> None:
-        """Writes down how a run failed; nothing in the chunk counts any more."""
+        """Writes down how a run failed. The records up to the failure go into the file, but nowhere else."""
         records.append(self.file, [row for row in new if row["update"] <= failure.update])
         self.failure = failure
 
     def take_evaluation(self, results: dict[str, Result]) -> None:
-        """Writes down an evaluation of the policy as it is after the newest record, and shows it.
+        """Writes down an evaluation of the policy after the newest record, and shows it.
 
         Args:
-            results: The results by the kind of policy, "greedy" and "sampled".
+            results: The results by the kind of policy, "greedy" or "sampled".
         """
         assert self.last is not None
         now = {name: self.last[name] for name in ("update", "env_steps")}
@@ -100,6 +100,6 @@ class Journal:
             self.sinks.write({**now, **shown}, f"evaluate/{kind}")
 
     def sync(self) -> None:
-        """Waits until all that has been written would survive a loss of power."""
+        """Waits until everything that has been written would survive a loss of power."""
         os.fsync(self.file.fileno())
         sync(self.run.path)

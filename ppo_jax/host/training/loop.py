@@ -1,4 +1,4 @@
-"""The host's training loop: runs chunks; saves, evaluates and rewinds between them."""
+"""The host's training loop: runs chunks, and saves, evaluates and rewinds between them."""
 
 import dataclasses
 import time
@@ -24,17 +24,17 @@ MAX_REWINDS = 3
 
 @dataclasses.dataclass
 class Loop:
-    """A training with its journal and its checkpoints.
+    """The training loop of one run, with its journal and its checkpoints.
 
     Attributes:
-        asked: What the run was asked for.
-        training: The compiled training, and where it stands.
-        store: Where its checkpoints go.
-        journal: What has come out of it.
-        stop: Whether to end early.
+        asked: The request of the run.
+        training: The compiled run in progress.
+        store: The place where its checkpoints go.
+        journal: The results so far.
+        stop: The signals that ask the run to end early.
         saved_update: Updates done in the newest checkpoint; None while there is none.
         evaluated_update: Updates done at the newest evaluation; None while there is none.
-        rewinds: How often it has gone back to the last good state.
+        rewinds: The number of times the run has gone back to the last good state.
     """
 
     asked: Request
@@ -55,7 +55,7 @@ class Loop:
         return self.training.update >= self.asked.config.num_updates
 
     def run(self) -> None:
-        """Trains to the end, to a failure, or until asked to stop; the state it then has is saved."""
+        """Trains to the end, to a failure, or until asked to stop, and then saves the last good state."""
         if self.journal.failure:
             return
         self._evaluate_if_due()
@@ -65,7 +65,7 @@ class Loop:
         self._save()
 
     def advance(self) -> None:
-        """Trains for a chunk, and does what is due after it."""
+        """Trains for one chunk, then evaluates and saves if that is due."""
         before, update = self.training.state, self.training.update
         chunk = self.training.advance(self._next_halt())
         clock = Clock(chunk.first_update, chunk.start, chunk.end)
@@ -78,7 +78,7 @@ class Loop:
         steps = chunk.num_updates * self.asked.config.batch_size
         self.journal.take(new, steps_per_second=steps / (chunk.end - chunk.start))
         if self.stop.requested and not self.is_done:
-            return  # the state is saved at once; what else is due is done when the run is resumed
+            return  # `run` saves the state at once; an evaluation that is due waits until the run is resumed
         self._evaluate_if_due()
         by_time = self.asked.options.checkpoint_every is None
         is_time = by_time and time.perf_counter() > self._saved_at + CHECKPOINT_SECONDS
@@ -86,7 +86,7 @@ class Loop:
             self._save()
 
     def _next_halt(self) -> int:
-        """Returns the update to go to at most: the end, or the next at which something is to be done."""
+        """Returns the last update that the next chunk may include: the end, or the next with something due."""
         update, halts = self.training.update, [self.asked.config.num_updates]
         options = self.asked.options
         for period in (options.checkpoint_every, options.evaluate_every):
@@ -107,8 +107,8 @@ class Loop:
         state: TrainState = self.training.state
         self.training.state = state._replace(key=jax.random.fold_in(state.key, self.rewinds))
         self.journal.screen.say(
-            f"{problem.text}; went back to update {self.training.update}, "
-            f"and on with other random numbers ({self.rewinds} of at most {MAX_REWINDS} times)"
+            f"{problem.text}; went back to update {self.training.update} "
+            f"to continue with other random numbers (rewind {self.rewinds} of at most {MAX_REWINDS})"
         )
 
     def _evaluate_if_due(self) -> None:
@@ -125,7 +125,7 @@ class Loop:
         self.evaluated_update = update
 
     def _save(self) -> None:
-        """Saves the state, after everything that has been written about the way to it."""
+        """Saves the state, once everything that was written about the updates before it is on the disk."""
         if self.training.update == self.saved_update:
             return
         self.journal.sync()

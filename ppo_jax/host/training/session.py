@@ -1,4 +1,4 @@
-"""One run with JAX loaded: from compiling to the last picture, from its start or from a checkpoint on."""
+"""The part of a run that needs JAX: compiles, trains from the start or a checkpoint, evaluates and draws."""
 
 from contextlib import closing
 from pathlib import Path
@@ -25,18 +25,18 @@ from ppo_jax.host.training.journal import Journal
 from ppo_jax.host.training.loop import Loop
 from ppo_jax.host.training.signals import Stop
 
-NEEDED = ("update", "env_steps", "seconds", "episodes", "return_window")  # of a record that is recalled
-DONE, FAILED = 0, 1  # exit statuses; after a signal: 128 + its number
+NEEDED = ("update", "env_steps", "seconds", "episodes", "return_window")  # fields that `Journal.recall` reads
+DONE, FAILED = 0, 1  # exit statuses; after a signal, the status is 128 + its number
 
 
 class Session(NamedTuple):
-    """What a run works with.
+    """Everything that a run works with.
 
     Attributes:
-        asked: What the run was asked for, already checked.
-        run: Its directory.
-        screen: Where it is shown.
-        stop: Whether to end early.
+        asked: The request of the run, already checked.
+        run: The run directory.
+        screen: The screen on which the run is shown.
+        stop: The signals that ask the run to end early.
         git: The commit of the user's project (see `system.git_commit`).
     """
 
@@ -48,11 +48,11 @@ class Session(NamedTuple):
 
 
 def train(session: Session) -> int:
-    """Trains, from the newest checkpoint on if there is one, and fills the run directory.
+    """Trains, from the newest checkpoint if there is one, and fills the run directory.
 
     Returns:
-        The exit status: 0 done, 1 the training failed or could not be written down, 130 or 143 stopped
-        by SIGINT or SIGTERM.
+        The exit status: 0 if the run is done, 1 if it failed or its files could not be written, 130 or 143
+        if it was stopped by SIGINT or SIGTERM.
 
     Raises:
         UsageError: If the environment cannot be made or does not fit the configuration.
@@ -90,10 +90,10 @@ def prepare(session: Session, program: Program, file: IO[str]) -> Loop:
     """Prepares a run to start, or to continue from the newest good checkpoint.
 
     Args:
-        session: What the run works with.
-        program: The program compiled for it.
+        session: Everything that the run works with.
+        program: The program compiled for the run.
         file: The file of the metrics, open to append to; lines about updates after the checkpoint are
-            cut off.
+            removed from it.
 
     Raises:
         DamageError: If there are checkpoints, but none can be loaded.
@@ -131,7 +131,7 @@ def prepare(session: Session, program: Program, file: IO[str]) -> Loop:
 
 
 def _finish(session: Session, loop: Loop) -> int:
-    """Saves and evaluates the policy, unless there is a reason not to; sums up; draws."""
+    """Saves the policy unless the run failed, evaluates it if the run is done, sums up, and draws."""
     asked, run, screen, journal = session.asked, session.run, session.screen, loop.journal
     agent = agent_of(loop.training.state)
     result = None
@@ -195,7 +195,7 @@ def _say_goodbye(session: Session, loop: Loop, summary: dict[str, Any]) -> None:
                 f"to continue with other random numbers: ppo-jax resume {run.path} --on-nonfinite rewind"
             )
     elif not loop.is_done:
-        screen.say(f"stopped at update {summary['updates']:,}, which is saved; so is its policy")
+        screen.say(f"stopped at update {summary['updates']:,}; its state and its policy were saved")
         screen.say(f"to continue: ppo-jax resume {run.path}")
     elif loop.journal.solved is None and screen.solved_return is not None:
         screen.say(f"not solved: no 100 consecutive episodes reached a mean of {screen.solved_return:g}")

@@ -10,10 +10,10 @@ SHOW_CURSOR = "\x1b[?25h"
 
 
 class Stop:
-    """Hears the signals that ask a process to end, and tells when asked.
+    """Notices the signals that ask a process to end.
 
     Attributes:
-        signal: The number of the first signal heard; None while there is none.
+        signal: The number of the first signal; None while there is none.
     """
 
     def __init__(self):
@@ -21,7 +21,7 @@ class Stop:
 
     @property
     def requested(self) -> bool:
-        """Whether to finish what is being done, save, and end."""
+        """Whether to finish the current chunk, save, and end."""
         return self.signal is not None
 
     def status(self, otherwise: int) -> int:
@@ -30,7 +30,7 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes SIGINT and SIGTERM over from Python while it lasts."""
+        """Handles SIGINT and SIGTERM inside the `with` block; afterwards, Python handles them as before."""
         former = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -39,20 +39,20 @@ class Stop:
                 signal.signal(number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        """Remembers the first signal; a SIGINT after it ends the process at once.
+        """Remembers the first signal; a later SIGINT ends the process at once.
 
-        Whatever is being saved then is left as after a loss of power: without its last file, so it is
-        never taken for a checkpoint.
+        A checkpoint that is being saved at that moment lacks its last file, as after a loss of power, so it
+        is never taken for a checkpoint.
         """
         if self.signal is None:
             self.signal = number
-            _write("stopping: saving first; Ctrl-C once more stops at once")
+            _write("stopping: saving first; press Ctrl-C again to stop at once")
         elif number == signal.SIGINT:
             _write(f"stopped at once{SHOW_CURSOR if os.isatty(2) else ''}")
             os._exit(128 + number)
 
 
 def _write(text: str) -> None:
-    """Writes a line past all buffers; whoever read it may have ended at the same signal."""
+    """Writes a line to standard error, unbuffered; its reader may have ended at the same signal."""
     with suppress(OSError):
         os.write(2, f"\nppo-jax: {text}\n".encode())

@@ -1,6 +1,6 @@
 """The whole life of a run: claim its directory, lock it, compile, train, evaluate, draw, release it.
 
-JAX is imported only when the request has been checked, so that a mistake is answered at once.
+JAX is imported only after the request has been checked, so that a mistake is answered at once.
 """
 
 from contextlib import suppress
@@ -23,21 +23,22 @@ def run(
     cache_dir: Path | None = None,
     quiet: bool = False,
 ) -> int:
-    """Trains as a request asks, from a checkpoint on if there is one, and fills the run directory.
+    """Carries out a request: trains, from a checkpoint if there is one, and fills the run directory.
 
     Args:
-        asked: What to do.
+        asked: The request.
         path: The run directory; by default a new one under `runs/`.
-        resume: Whether to continue the run that is in `path`, if there is one.
-        cache_dir: Where to keep compiled programs for later runs; by default they are not kept.
+        resume: Whether to continue the run in `path`, if there is one.
+        cache_dir: The directory that keeps compiled programs for later runs; by default none are kept.
         quiet: Whether to show nothing but errors.
 
     Returns:
-        The exit status: 0 done, 1 the run failed, 130 or 143 stopped by SIGINT or SIGTERM.
+        The exit status: 0 if the run is done, 1 if it failed, 130 or 143 if it was stopped by SIGINT or
+        SIGTERM.
 
     Raises:
         UsageError: With every mistake in the request, or if the directory cannot be used.
-        DamageError: If the run has checkpoints, but none is good.
+        DamageError: If the run was started before, but has no good checkpoint to continue from.
     """
     request.check(asked)
     sinks.check(asked.options.log_to)
@@ -52,7 +53,7 @@ def run(
     try:
         return _train(asked, opened, screen, cache_dir)
     except UsageError:  # the environment itself found a mistake
-        with suppress(UsageError), directory.locked(opened):  # unless another process trains there
+        with suppress(UsageError), directory.locked(opened):  # unless another process is training there
             directory.release(opened)
         raise
 

@@ -51,15 +51,15 @@ def test_runs_of_any_length_seed_and_hyperparameters_compile_nothing_new(another
         advance_to(begin(program, config, hyper, seed), 3)
         return {file for file in another_cache.iterdir() if file.name.endswith("-cache")}
 
-    short = dataclasses.replace(CONFIG, memory_size=0, total_timesteps=16 * 4)
+    short = dataclasses.replace(CONFIG, memory_size=0, total_timesteps=256 * 4)
     kept = train_all(short, HYPER, 0)
     assert kept
-    longer = dataclasses.replace(short, total_timesteps=16 * 50)
+    longer = dataclasses.replace(short, total_timesteps=256 * 50)
     assert train_all(longer, HYPER._replace(learning_rate=1e-3, clip_epsilon=0.1), 7) == kept
 
 
 def test_a_program_of_one_length_moves_its_schedules_over_another(program):
-    config = dataclasses.replace(CONFIG, total_timesteps=16 * 8)
+    config = dataclasses.replace(CONFIG, total_timesteps=256 * 8)
     hyper = HYPER._replace(clip_epsilon=0.8, final_clip_epsilon=0.0)
     bounds = advance_to(begin(program, config, hyper, seed=0), 8)["clip_epsilon"]
     np.testing.assert_allclose(bounds, 0.8 - 0.1 * np.arange(8), rtol=1e-5)
@@ -107,7 +107,7 @@ LANES, CAPACITY = 3, 5
 
 @pytest.fixture(scope="module")
 def lanes():
-    """The first states of three members, their hyperparameters, and the function that advances all of them."""
+    """The first states of three members, and the function that advances them all."""
     ppo = ppo_jax.make_ppo(CONFIG)
     hyper = HYPER._replace(learning_rate=jnp.array([1e-3, 1e-2, 1e-4]))
     axes = ppo_jax.Hyperparams(**dict.fromkeys(HYPER._fields))._replace(learning_rate=0)
@@ -147,7 +147,7 @@ def test_each_lane_is_the_member_that_trains_alone(lanes, program):
             np.testing.assert_allclose(getattr(metrics, name)[lane, :4], column, rtol=1e-3, atol=1e-5)
 
 
-def test_of_each_lane_it_is_known_which_arrays_are_not_finite(lanes, program):
+def test_the_arrays_that_are_not_finite_are_known_for_each_lane(lanes, program):
     states, run = lanes
     value = states.collector.statistics.mean.at[1].set(jnp.nan)
     statistics = states.collector.statistics._replace(mean=value)

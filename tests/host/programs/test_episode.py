@@ -63,7 +63,9 @@ def loop(config, agent, seed):
         normal = normalize_observation(agent.statistics, observation[None])
         policy, _, memory = network.apply(agent.params, memory, normal, start[None])
         action = jnp.clip(policy.mode()[0], -2, 2)
-        observation, state, reward, *_ = env.step_env(jax.random.key(0), state, action, params)  # chance has no part
+        observation, state, reward, *_ = env.step_env(
+            jax.random.key(0), state, action, params
+        )  # chance has no part
         return state, memory, observation, reward
 
     reset_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))[0]

@@ -37,14 +37,14 @@ def _commit(repository):
     return _git(repository, "rev-parse", "HEAD")
 
 
-def test_the_commit_is_told_from_anywhere_in_the_repository(repository):
+def test_the_commit_is_found_from_anywhere_in_the_repository(repository):
     commit = _commit(repository)
     inside = repository / "deep" / "down"
     inside.mkdir(parents=True)
     assert system.git_commit(inside) == {"commit": commit, "changed": False}
 
 
-def test_a_change_that_is_not_committed_is_told(repository):
+def test_a_change_that_is_not_committed_is_reported(repository):
     commit = _commit(repository)
     (repository / "code.py").write_text("a = 2\n")
     assert system.git_commit(repository) == {"commit": commit, "changed": True}
@@ -125,7 +125,7 @@ def test_the_memory_of_the_host_is_known():
     ("counted", "limit", "peak"),
     [(None, None, None), ({"bytes_limit": 9, "peak_bytes_in_use": 7, "num_allocs": 1}, 9, 7)],
 )
-def test_the_memory_of_the_device_is_told_if_it_is_counted(monkeypatch, counted, limit, peak):
+def test_the_memory_of_the_device_is_reported_if_the_device_counts_it(monkeypatch, counted, limit, peak):
     device = types.SimpleNamespace(memory_stats=lambda: counted)
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
     memory = system.memory()

@@ -42,7 +42,7 @@ def rewrite_config(run, **changes):
 
 
 def rewrite_manifest(run, **changes):
-    """With the digest that fits, as whoever means harm can."""
+    """Writes the manifest with a digest that fits, as an attacker could."""
     path = checkpoint_of(run)
     content = manifest.read(path)._asdict() | changes
     (path / manifest.NAME).write_bytes(manifest._encode(content))

@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 
 import ppo_jax
-from ppo_jax.algorithm.normalization import init_observation_statistics, normalize_observation
-from ppo_jax.envs.gymnax import make_environment
-from ppo_jax.host.programs import evaluation
-from ppo_jax.host.runs import policy
-from ppo_jax.host.runs.directory import RunDirectory, create, read_json
+from ppo_jax.algorithm.agent import act
+from ppo_jax.algorithm.normalization import init_observation_statistics
+from ppo_jax.algorithm.train import agent_of
+from ppo_jax.envs.make import make_environment
+from ppo_jax.host.programs import chunks, evaluation
+from ppo_jax.host.runs import agents, policy
+from ppo_jax.host.runs.directory import RunDirectory, create
+from ppo_jax.host.runs.files import read_json
 from ppo_jax.networks.flax import make_network
+from ppo_jax.networks.network import network_for
+from tests.host.conftest import EVERYTHING
 from tests.support.bits import digest, python
 
 SHAPES = {
@@ -35,53 +40,51 @@ def copy(trained, tmp_path) -> RunDirectory:
 
 def _save(path, config, agent):
     run = create(path, "label", {})
-    policy.save(run, config, jax.device_get(evaluation.tensors(agent)))
+    agents.save(run, config, agent)
     return run
 
 
 @pytest.mark.parametrize("choices", SHAPES.values(), ids=SHAPES.keys())
 def test_a_saved_policy_comes_back_bit_for_bit(tmp_path, choices):
     config = ppo_jax.Config(hidden_sizes=(8,), **choices)
-    agent = evaluation.agent_of(ppo_jax.make_ppo(config).init(ppo_jax.Hyperparams(), jax.random.key(0)))
-    loaded_config, tensors = policy.load(_save(tmp_path / "run", config, agent))
+    init = jax.jit(ppo_jax.make_ppo(config).init)
+    agent = agent_of(init(ppo_jax.Hyperparams(), jax.random.key(0)))
+    loaded_config, restored = agents.load(_save(tmp_path / "run", config, agent))
     assert loaded_config == config
-    restored = evaluation.restore(config, tensors)
     jax.tree.map(np.testing.assert_array_equal, restored, agent)
     assert jax.tree.structure(restored) == jax.tree.structure(agent)
 
 
-NORMALIZING = ppo_jax.Config(
-    num_envs=4,
-    num_steps=32,
-    total_timesteps=4 * 128,
-    num_minibatches=2,
-    hidden_sizes=(8,),
-    normalize_observations=True,
-)
+NORMALIZING = EVERYTHING.config
 OBSERVATIONS = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
 
 
 def played(agent):
     """Logits and greedy actions for some observations, and the returns of ten greedy episodes."""
     environment = make_environment(NORMALIZING.env)
-    network = make_network(NORMALIZING, environment.observation_space, environment.action_space)
+    network = network_for(NORMALIZING, environment, make_network)
 
     @jax.jit
-    def act(agent, observation):
-        return network.policy(agent.params, normalize_observation(agent.statistics, observation))
+    def choose(agent, observation):
+        start = np.ones(len(observation), bool)
+        _, prediction = act(network, agent, network.init_memory(len(observation)), observation, start)
+        return prediction.policy.logits, prediction.policy.mode()
 
     evaluate = jax.jit(partial(ppo_jax.evaluate, NORMALIZING, num_episodes=10))
     episodes = evaluate(jax.random.key(1), agent.params, statistics=agent.statistics)
-    choice = act(agent, OBSERVATIONS)
-    return choice.logits, choice.mode(), episodes
+    return *choose(agent, OBSERVATIONS), episodes
 
 
 @pytest.fixture(scope="module")
 def normalizing():
     """The state of a training with normalized observations, as it is in memory."""
-    train = jax.jit(partial(ppo_jax.train, NORMALIZING))
-    state, _ = train(ppo_jax.Hyperparams(learning_rate=1e-2), jax.random.key(0))
-    return evaluation.agent_of(state)
+    program = chunks.compile_program(NORMALIZING, EVERYTHING.hyper)
+    hyper = EVERYTHING.hyper._replace(learning_rate=1e-2)
+    state, _ = chunks.begin(program, hyper, seed=0)
+    training = chunks.Training(program, NORMALIZING, hyper, state)
+    while training.update < 4:
+        training.advance(until=4)
+    return agent_of(training.state)
 
 
 def test_a_policy_with_normalized_observations_acts_in_a_new_process_as_in_its_training(
@@ -90,21 +93,21 @@ def test_a_policy_with_normalized_observations_acts_in_a_new_process_as_in_its_t
     run = _save(tmp_path / "run", NORMALIZING, normalizing)
     program = f"""
 from pathlib import Path
-from ppo_jax.host.programs import evaluation
-from ppo_jax.host.runs import policy
+from ppo_jax.host.runs import agents
 from ppo_jax.host.runs.directory import RunDirectory
+from tests.host.runs.test_policy import played
+from tests.host.conftest import EVERYTHING
 from tests.support.bits import digest
-from tests.runs.test_policy import played
-config, tensors = policy.load(RunDirectory(Path({str(run.path)!r})))
-print(digest(played(evaluation.restore(config, tensors))))
+_, agent = agents.load(RunDirectory(Path({str(run.path)!r})))
+print(digest(played(agent)))
 """
     assert python(program, timeout=240) == digest(played(normalizing))
 
 
 def test_the_statistics_are_a_part_of_what_is_saved(normalizing):
     """Without them the policy would choose otherwise, so that the test above can tell."""
-    assert int(normalizing.statistics.num_samples) == 4 * 128
-    names = {name for name in evaluation.tensors(normalizing) if name.startswith("statistics/")}
+    assert int(normalizing.statistics.num_samples) == 4 * 256
+    names = {name for name in agents.tensors(normalizing) if name.startswith("statistics/")}
     assert names == {"statistics/num_samples", "statistics/mean", "statistics/variance"}
     blank = normalizing._replace(statistics=init_observation_statistics(OBSERVATIONS))
     mine, other = played(normalizing), played(blank)
@@ -113,8 +116,7 @@ def test_the_statistics_are_a_part_of_what_is_saved(normalizing):
 
 
 def test_the_restored_policy_repeats_the_evaluation_of_the_training(trained):
-    config, tensors = policy.load(trained)
-    agent = evaluation.restore(config, tensors)
+    config, agent = agents.load(trained)
     recorded = read_json(trained.summary)["evaluation"]
     again = evaluation.run(config, agent, recorded["episodes"], recorded["greedy"], recorded["seed"])
     assert again._asdict() == recorded
@@ -156,7 +158,7 @@ BROKEN = {
     "description binary": lambda run: run.policy.write_bytes(b"\xff\xfe\x00"),
     "another format": _edit(format="something else"),
     "another version": _edit(version=99),
-    "the version of old": _edit(version=1),
+    "an older version": _edit(version=1),
     "config missing": _edit(config=None),
     "config unknown field": _edit(config={"colour": "red"}),
     "config invalid": _edit(config={"num_envs": -1}),
@@ -175,10 +177,10 @@ def test_tensors_that_do_not_fit_the_network_are_refused(copy):
     config, tensors = policy.load(copy)
     tensors.pop("params/actor/params/Dense_0/kernel")
     with pytest.raises(ppo_jax.UsageError, match="Dense_0/kernel"):
-        evaluation.restore(config, tensors)
+        agents.restore(config, tensors)
 
 
 def test_a_policy_without_the_statistics_that_its_config_asks_for_is_refused(copy):
     config, tensors = policy.load(copy)
     with pytest.raises(ppo_jax.UsageError, match="statistics/mean"):
-        evaluation.restore(dataclasses.replace(config, normalize_observations=True), tensors)
+        agents.restore(dataclasses.replace(config, normalize_observations=True), tensors)

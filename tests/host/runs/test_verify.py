@@ -2,13 +2,18 @@ import shutil
 
 import pytest
 
-from tests.host.conftest import run_command
+from ppo_jax.host.runs import verify
+from ppo_jax.host.runs.directory import RunDirectory
 
 
 @pytest.fixture
 def run(trained, tmp_path):
     shutil.copytree(trained.path, tmp_path / "run")
     return tmp_path / "run"
+
+
+def lines_about(run):
+    return [verify.describe(finding) for finding in verify.verify(RunDirectory(run))]
 
 
 def damage_the_configuration(run):
@@ -48,11 +53,10 @@ DAMAGES = {
 }
 
 
-def test_a_whole_run_is_found_whole(run, capsys):
+def test_a_whole_run_is_found_whole(run):
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"update": 32, "torn')
-    assert run_command("verify", run) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = lines_about(run)
     assert len(lines) == 5
     assert all(line.startswith("ok ") for line in lines)
     assert lines[1].endswith("metrics.jsonl  31 updates")
@@ -60,8 +64,7 @@ def test_a_whole_run_is_found_whole(run, capsys):
 
 
 @pytest.mark.parametrize(("damage", "name"), DAMAGES.items())
-def test_what_is_damaged_is_named(run, capsys, damage, name):
+def test_what_is_damaged_is_named(run, damage, name):
     damage(run)
-    assert run_command("verify", run) == 1
-    damaged = [line for line in capsys.readouterr().out.splitlines() if line.startswith("DAMAGED")]
+    damaged = [line for line in lines_about(run) if line.startswith("DAMAGED")]
     assert name in damaged[0]

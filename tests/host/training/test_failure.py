@@ -21,7 +21,7 @@ def test_a_metric_that_is_not_finite_is_a_divergence(name):
 def test_states_without_a_legal_action_are_an_error_of_the_environment():
     found = find(dead_ends=[0, 0, 7, 9])
     assert found.text == (
-        "error of the environment: it allowed no action in 7 of the states of update 3; "
+        "error in the environment: it allowed no action in 7 of the states of update 3; "
         "correct its legal_actions"
     )
     assert found[::2] == (3, False)
@@ -30,7 +30,7 @@ def test_states_without_a_legal_action_are_an_error_of_the_environment():
 @pytest.mark.parametrize("what", ["observations", "rewards"])
 def test_an_environment_whose_numbers_are_not_finite_is_blamed_for_them(what):
     found = find(**{f"nonfinite_{what}": [0, 5]})
-    assert "error of the environment: 5 " in found.text
+    assert "error in the environment: 5 " in found.text
     assert what in found.text
     assert found[::2] == (2, True)
 
@@ -55,7 +55,7 @@ def test_a_state_that_no_metric_shows_to_be_broken_is_found():
 @pytest.mark.parametrize("name", failure.OF_THE_ENVIRONMENT)
 def test_a_broken_environment_is_not_blamed_on_the_learning_rate(name):
     found = failure.in_state(["learner/params", f"{name}/x"], 0)
-    assert found.text.startswith(f"error of the environment: {name}/x is NaN or infinite at update 0")
+    assert found.text.startswith(f"error in the environment: {name}/x is NaN or infinite at update 0")
     assert found[::2] == (0, True)
 
 

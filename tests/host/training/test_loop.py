@@ -5,7 +5,6 @@ import json
 import math
 import shutil
 import sys
-import time
 from typing import NamedTuple
 
 import jax
@@ -24,7 +23,7 @@ from ppo_jax.host.training import loop, session
 from ppo_jax.host.training.session import Session
 from ppo_jax.host.training.signals import Stop
 from ppo_jax.spaces import Box, Discrete
-from tests.host.conftest import EVERYTHING
+from tests.host.conftest import EVERYTHING, changed
 
 UPDATES = EVERYTHING.config.num_updates  # 20
 
@@ -62,7 +61,7 @@ class Place(NamedTuple):
 
 
 class Told(QuietScreen):
-    """A screen that remembers what it was to say."""
+    """A screen that remembers what it was told to say."""
 
     def __init__(self):
         super().__init__(total_steps=EVERYTHING.total_steps, solved_return=None)
@@ -77,15 +76,13 @@ class Told(QuietScreen):
 
 def make_place(path, asked, options):
     path.mkdir()
-    here = Session(
-        asked=asked._replace(options=options), run=RunDirectory(path), screen=Told(), stop=Stop()
-    )
+    here = Session(asked=asked._replace(options=options), run=RunDirectory(path), screen=Told(), stop=Stop())
     return Place(here, chunks.compile_program(asked.config, asked.hyper))
 
 
 def lasting(num_updates):
     """The configuration of a run of that many updates."""
-    return dataclasses.replace(EVERYTHING.config, total_timesteps=16 * num_updates)
+    return dataclasses.replace(EVERYTHING.config, total_timesteps=256 * num_updates)
 
 
 def bits(state):
@@ -177,7 +174,7 @@ def test_between_checkpoints_the_host_never_touches_the_state(whole, tmp_path, m
     made = other._replace(program=program._replace(advance=advance)).train()
     assert saved == [8, 16, UPDATES]
     assert bits(jax.tree.map(reach, made.training.state)) == bits(ended.training.state)
-    with pytest.raises(AssertionError, match="copied to the host|asks an array"):
+    with pytest.raises(AssertionError, match=r"copied to the host|asks an array"):
         jax.device_get(made.training.state)
 
 
@@ -188,7 +185,7 @@ def test_evaluating_on_the_way_changes_no_bit_and_repeats_itself_after_a_resume(
     assert other.lines() == place.lines()
     written = other.run.evaluations.read_text()
     rows = [json.loads(line) for line in written.splitlines()]
-    assert [(row["update"], row["env_steps"]) for row in rows] == [(8, 128), (16, 256)]
+    assert [(row["update"], row["env_steps"]) for row in rows] == [(8, 2048), (16, 4096)]
     assert [row["greedy"]["greedy"] for row in rows] == [True, True]
     assert [row["sampled"]["greedy"] for row in rows] == [False, False]
     assert rows[0]["greedy"]["episodes"] == 100
@@ -244,7 +241,9 @@ def test_by_default_a_checkpoint_is_saved_whenever_enough_time_has_passed(whole,
     place, _ = whole
     other = place.elsewhere(tmp_path / "rarely", options=RunOptions(keep=100))
     other.train()
-    assert [path.name for path in directories.newest_first(other.run.checkpoints)] == [directories.name_of(UPDATES)]
+    assert [path.name for path in directories.newest_first(other.run.checkpoints)] == [
+        directories.name_of(UPDATES)
+    ]
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     other = place.elsewhere(tmp_path / "often", options=RunOptions(keep=100))
     other.train()
@@ -319,7 +318,7 @@ def fused(name):
 
 @pytest.fixture(scope="module")
 def fuse(tmp_path_factory):
-    plain = EVERYTHING._replace(config=dataclasses.replace(EVERYTHING.config, memory_size=0))
+    plain = changed(EVERYTHING, memory_size=0, num_envs=2, num_steps=8, total_timesteps=16 * UPDATES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules["ppo_jax.algorithm.train"], "make_environment", fused)
         return make_place(tmp_path_factory.mktemp("fuse") / "run", plain, RunOptions())
@@ -399,7 +398,7 @@ WORLD = [
 
 @pytest.mark.parametrize("step", [0, 7, 8, 49, 40])
 @pytest.mark.parametrize(("what", "words"), WORLD)
-def test_what_an_environment_makes_of_numbers_is_caught_in_its_chunk(
+def test_numbers_of_the_environment_that_are_not_finite_are_caught_in_their_chunk(
     fuse, tmp_path, five_at_once, step, what, words
 ):
     place = fuse.elsewhere(tmp_path / "run")
@@ -424,7 +423,7 @@ def test_with_other_random_numbers_a_training_gets_past_what_chance_put_in_its_w
     assert f"(1 of at most {loop.MAX_REWINDS} times)" in place.session.screen.lines[0]
 
 
-def test_it_goes_back_a_few_times_only(fuse, tmp_path):
+def test_a_run_rewinds_a_limited_number_of_times(fuse, tmp_path):
     place = fuse.elsewhere(tmp_path / "run", options=REWIND)
     made = train_until(place, 3, light(40, reward=1))
     assert made.rewinds == loop.MAX_REWINDS
@@ -435,10 +434,10 @@ def test_it_goes_back_a_few_times_only(fuse, tmp_path):
 PARTS = {
     "learner/params": "diverged: {path} is not finite at update {update}; lower --learning-rate",
     "learner/optimizer/1/mu": "diverged: {path} is not finite at update {update}; lower --learning-rate",
-    "collector/environment": "error of the environment: {path} is NaN or infinite at update {update};",
-    "collector/observation": "error of the environment: {path} is NaN or infinite at update {update};",
-    "collector/statistics": "error of the environment: {path} is NaN or infinite at update {update};",
-    "collector/reward_scaler": "error of the environment: {path} is NaN or infinite at update {update};",
+    "collector/environment": "error in the environment: {path} is NaN or infinite at update {update};",
+    "collector/observation": "error in the environment: {path} is NaN or infinite at update {update};",
+    "collector/statistics": "error in the environment: {path} is NaN or infinite at update {update};",
+    "collector/reward_scaler": "error in the environment: {path} is NaN or infinite at update {update};",
 }
 
 
@@ -466,7 +465,7 @@ LEARNER = [
 
 
 @pytest.mark.parametrize(("name", "value"), LEARNER)
-def test_what_becomes_of_the_learner_is_caught_in_its_chunk(fuse, tmp_path, five_at_once, name, value):
+def test_a_learner_that_is_no_longer_finite_is_caught_in_its_chunk(fuse, tmp_path, five_at_once, name, value):
     place = fuse.elsewhere(tmp_path / "run")
     made = train_until(place, 10, put(f"learner/{name}", value))
     assert made.journal.failure.is_nonfinite

@@ -1,7 +1,7 @@
-"""Where metrics go besides the files of the run: one file for each sink, and one row in the table `SINKS`.
+"""Sinks, to which metrics go in addition to the files of the run: one file and one row of `SINKS` for each.
 
-The library of a sink is an extra of the package, imported only if it was asked for. A sink that fails never
-stops the run.
+The library of a sink is an optional extra of this package, imported only if the sink was asked for. A sink
+that fails never stops the run.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """What is known of a sink before it is opened.
+    """A row of the table of sinks: what is known of a sink before it is opened.
 
     Attributes:
         module: The module that has to be installed.
@@ -48,7 +48,7 @@ def check(names: Sequence[str]) -> None:
         names: The names of the sinks.
 
     Raises:
-        UsageError: If a name is unknown, or with what to install.
+        UsageError: If a name is unknown, or if a library is missing; it then says what to install.
     """
     unknown = [name for name in names if name not in SINKS]
     if unknown:
@@ -56,7 +56,7 @@ def check(names: Sequence[str]) -> None:
     missing = []
     for name in dict.fromkeys(names):
         found = importlib.util.find_spec(SINKS[name].module)
-        # Without an origin it is not a package but a folder of its name, such as W&B leaves behind.
+        # Without an origin it is not a package but a folder with its name, such as W&B leaves behind.
         if found is None or found.origin is None:
             missing.append(name)
     if missing:
@@ -69,10 +69,10 @@ def check(names: Sequence[str]) -> None:
 def open_sinks(
     asked: Request, run: RunDirectory, resumed_step: int | None, say: Callable[[str], None]
 ) -> "Sinks":
-    """Opens the sinks that a run was asked for, and says of each how to look at it.
+    """Opens the sinks that a request names, and says how to look at each of them.
 
     Args:
-        asked: What the run was asked for, already checked.
+        asked: The request of the run, already checked.
         run: The run directory.
         resumed_step: The number of environment steps from which a resumed run continues; None if it is new.
         say: A function that shows a line of text to the user.
@@ -109,7 +109,7 @@ class Sinks:
         Args:
             record: The metrics. They are filed under the value of `env_steps`; those that are None or not
                 finite are left out.
-            group: The first part of their names: "train" makes "train/entropy".
+            group: The first part of their names: "train" gives "train/entropy".
         """
         values = {
             f"{group}/{name}": value
@@ -126,15 +126,15 @@ class Sinks:
             self.attempt(name, sink.close)
 
     def attempt(self, name: str, action: Callable, *arguments: Any) -> Any:
-        """Does something with a sink.
+        """Calls a function of a sink, and closes the sink if it fails.
 
         Returns:
-            The result of the action; None if it failed.
+            The result of the function; None if it failed.
         """
         try:
             return action(*arguments)
-        except Exception as error:  # whatever a library may raise: the run is worth more than its display
+        except Exception as error:  # whatever a library may raise: the run matters more than its display
             self.say(f"{name} failed and is left out from here on: {type(error).__name__}: {error}")
-            with contextlib.suppress(Exception):  # it may not be open, or fail once more
+            with contextlib.suppress(Exception):  # it may not be open, or may fail again
                 self.working.pop(name).close()
             return None

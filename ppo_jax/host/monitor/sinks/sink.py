@@ -1,4 +1,4 @@
-"""What every sink has to offer, and what it is opened with."""
+"""The interface of a sink, and what a sink is opened with."""
 
 import secrets
 from typing import Any, NamedTuple, Protocol
@@ -9,10 +9,10 @@ PROJECT = "ppo-jax"  # the project under which other programs list the runs
 
 
 class Sink(Protocol):
-    """A place that metrics go to. Its class is called with an `Opening`.
+    """A place to which metrics go. Its class is called with an `Opening`.
 
     Attributes:
-        view: How to look at the metrics: an address or a command.
+        view: The address or the command with which to look at the metrics.
     """
 
     view: str
@@ -27,12 +27,12 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Makes sure that nothing of what was written is lost."""
+        """Makes sure that nothing that was written is lost."""
         ...
 
 
 class Opening(NamedTuple):
-    """What a sink is opened with.
+    """Everything that a sink is opened with.
 
     Attributes:
         run: The run directory.
@@ -46,7 +46,7 @@ class Opening(NamedTuple):
 
 
 def identity(run: RunDirectory) -> str:
-    """Returns a name that no other run has. It stays the same when the run is resumed."""
+    """Returns a name that no other run has, and that stays the same when the run is resumed."""
     file = run.path / "run_id.txt"
     if not file.exists():
         file.write_text(secrets.token_hex(4))

@@ -1,4 +1,4 @@
-"""TensorBoard, written with tensorboardX."""
+"""The sink for TensorBoard, written with tensorboardX."""
 
 import json
 import math
@@ -12,10 +12,10 @@ from tensorboardX.summary import text
 from ppo_jax.host.monitor.sinks.sink import Opening
 
 FLUSH_SECONDS = (
-    5.0  # what a killed process can lose; more often would cost time, as a flush waits for the disk
+    5.0  # a killed process can lose this much; more flushes would cost time, since each waits for the disk
 )
 
-# Their classes are made when they are imported, so a type checker does not see them.
+# The classes in these modules are made at import, so a type checker does not see them.
 events: Any = event_pb2
 summaries: Any = summary_pb2
 
@@ -23,8 +23,8 @@ summaries: Any = summary_pb2
 class TensorBoard:
     """An event file in the run directory. A resumed run begins a new file, which hides what it repeats.
 
-    The `SummaryWriter` of the library is not used: its thread dies when the disk is full, and whoever writes
-    afterwards waits for it forever.
+    The library's `SummaryWriter` is not used: its thread dies when the disk is full, and the next call to it
+    waits forever.
 
     Attributes:
         view: The command that shows the metrics.
@@ -40,7 +40,7 @@ class TensorBoard:
             settings = json.dumps(opening.settings, indent=2)
             self._add(0, summary=text("config", f"```\n{settings}\n```"))
         else:
-            # To TensorBoard this means: forget what earlier files have at this step or later.
+            # This makes TensorBoard forget what earlier files have at this step or later.
             start = events.SessionLog(status=events.SessionLog.START)
             self._add(opening.resumed_step + 1, session_log=start)
 

@@ -1,4 +1,4 @@
-"""Trackio."""
+"""The sink for Trackio."""
 
 import contextlib
 import importlib

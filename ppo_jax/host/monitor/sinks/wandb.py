@@ -1,17 +1,17 @@
-"""Weights & Biases."""
+"""The sink for Weights & Biases."""
 
 import os
 
 from ppo_jax.host.monitor.sinks.sink import PROJECT, Opening, identity
 
-# The settings of Weights & Biases where the user's environment says nothing. It should neither capture the
-# terminal, which shows the run, nor keep the run waiting.
+# Settings of Weights & Biases that the user's environment variables can override. It should neither capture
+# the terminal, which shows the run, nor keep the run waiting.
 DEFAULTS = {
     "WANDB_PROJECT": PROJECT,
     "WANDB_CONSOLE": "off",
     "WANDB_SILENT": "true",  # it does not ask for a login either: without one it fails
     "WANDB_INIT_TIMEOUT": "30",  # seconds to find its server
-    "WANDB_FINISH_TIMEOUT": "60",  # seconds to upload the rest; what is not uploaded stays on the disk
+    "WANDB_FINISH_TIMEOUT": "60",  # seconds to upload the rest; anything left over stays on the disk
 }
 
 
@@ -25,7 +25,7 @@ class WandB:
     def __init__(self, opening: Opening):
         for name, value in DEFAULTS.items():
             os.environ.setdefault(name, value)
-        import wandb  # now that its environment is set
+        import wandb  # only now that its environment variables are set
 
         path = opening.run.path
         self._run = wandb.init(
@@ -46,5 +46,5 @@ class WandB:
         self._run.log({"env_steps": step, **values})
 
     def close(self) -> None:
-        """Uploads the rest."""
+        """Uploads everything that has not been uploaded yet."""
         self._run.finish()

@@ -1,1 +1,1 @@
-"""Checkpoints: whole, verified to the byte, or not loaded at all."""
+"""Checkpoints: either verified to the last byte, or not loaded at all."""

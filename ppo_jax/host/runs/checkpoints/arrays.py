@@ -1,4 +1,4 @@
-"""The arrays of a training state on disk, through Orbax. The only file that knows Orbax."""
+"""Writes and reads the arrays of a train state with Orbax. The only file that imports Orbax."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ class SaveError(Exception):
 
 
 def leaves(state: Any) -> Leaves:
-    """Copies a state to the host, flat; typed keys become the numbers they are made of."""
+    """Copies a state to the host as a flat dictionary; typed keys become the numbers they consist of."""
     return {name: np.asarray(leaf) for name, leaf in jax.device_get(_flatten(state)).items()}
 
 
@@ -31,12 +31,12 @@ def describe(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def expected(template: Any) -> dict[str, dict[str, Any]]:
-    """Describes the leaves of a state of which only the shapes are known (see `jax.eval_shape`)."""
+    """Describes the leaves of a state of which only shapes and dtypes are known (see `jax.eval_shape`)."""
     return describe(jax.eval_shape(_flatten, template))
 
 
 def nonfinite(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Names the arrays in which a number is NaN or infinite."""
+    """Returns the names of the arrays in which a number is NaN or infinite."""
     return [name for name, x in arrays.items() if not np.isfinite(x).all()]
 
 
@@ -50,7 +50,7 @@ def write(path: Path, arrays: Leaves) -> None:
     Raises:
         SaveError: If it fails for any reason, such as a full disk.
     """
-    # Orbax refuses arrays without elements; they are made again from their shapes.
+    # Orbax refuses arrays without elements; `read` makes them again from their shapes.
     present = {name: x for name, x in arrays.items() if x.size}
     try:
         with _orbax():
@@ -72,7 +72,7 @@ def read(path: Path, template: Any) -> Any:
         The state, on the host.
 
     Raises:
-        DamageError: If it cannot be read, or holds other arrays; nothing larger is read.
+        DamageError: If it cannot be read or holds other arrays; these are never unpacked.
     """
     wanted = expected(template)
     present = {name: row for name, row in wanted.items() if 0 not in row["shape"]}
@@ -93,9 +93,9 @@ def read(path: Path, template: Any) -> Any:
 
 
 def _load(path: Path, expected: dict[str, dict[str, Any]]) -> Leaves:
-    """Loads arrays, which have to be as expected; Orbax alone would convert or unpack whatever it finds."""
+    """Loads arrays that have to be as expected; Orbax itself would convert or unpack whatever it finds."""
     stored = ocp.metadata(str(path.absolute())).metadata
-    # `write` stores each array in one piece; a larger piece would be unpacked into memory.
+    # `write` stores each array in one piece; a larger piece would be unpacked into RAM.
     in_one_piece = [tuple(x.storage_metadata.chunk_shape) == tuple(x.shape) for x in stored.values()]
     if describe(stored) != expected or not all(in_one_piece):
         raise DamageError("its arrays are not those of this run")
@@ -107,9 +107,9 @@ def _load(path: Path, expected: dict[str, dict[str, Any]]) -> Leaves:
 
 @contextmanager
 def _orbax() -> Iterator[None]:
-    """Makes Orbax fail at once rather than wait for directories, and leaves the reporting to the caller.
+    """Makes Orbax fail at once rather than wait for directories, and log nothing, since the caller reports.
 
-    After a failure its threads continue to complain for a while, so their logs then stay silent.
+    After a failure its threads continue to log errors for a while, so their logs then stay silent.
     """
     logs = [logging.getLogger(name) for name in ("absl", "asyncio", "concurrent.futures")]
     levels = [log.level for log in logs]
@@ -128,7 +128,7 @@ def _last_line(error: Exception) -> str:
 
 
 def _flatten(state: Any) -> dict[str, Any]:
-    """Returns the leaves of a state by their paths; typed keys become the numbers they are made of."""
+    """Returns the leaves of a state by their paths; typed keys become the numbers they consist of."""
     flat = {}
     for path, leaf in jax.tree.leaves_with_path(state):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -138,7 +138,7 @@ def _flatten(state: Any) -> dict[str, Any]:
 
 
 def _restore_key(like: Any, array: np.ndarray) -> Any:
-    """Makes a typed key of its numbers where the template has one."""
+    """Makes a typed key from its numbers where the template has one."""
     if not jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return array
 

@@ -1,4 +1,4 @@
-"""The directories of a run's checkpoints: list them, check them, prune them. Knows nothing of JAX."""
+"""Lists, checks and prunes the directories of a run's checkpoints, without importing JAX."""
 
 import itertools
 import shutil
@@ -12,15 +12,15 @@ from ppo_jax.host.runs.checkpoints.manifest import DamageError, Manifest
 from ppo_jax.host.runs.directory import RunDirectory
 
 ARRAYS = "state"  # the directory of the arrays inside a checkpoint
-SAVING, REMOVING = ".saving", ".removing"  # what a crash leaves under these names has no meaning
+SAVING, REMOVING = ".saving", ".removing"  # whatever a crash leaves under these names is ignored
 
 
 class Checkpoint(NamedTuple):
     """One checkpoint on disk.
 
     Attributes:
-        path: Its directory.
-        manifest: Its table of contents.
+        path: The directory of the checkpoint.
+        manifest: The table of contents.
     """
 
     path: Path
@@ -81,16 +81,15 @@ def check(checkpoint: Checkpoint, run_digest: str) -> None:
         DamageError: If anything is not as it was written, or belongs to another run.
     """
     if checkpoint.manifest.run_digest != run_digest:
-        raise DamageError("it belongs to a run that was asked for something else than config.json says")
+        raise DamageError("it belongs to a run that was asked for something other than config.json says")
     manifest.verify(checkpoint.path)
 
 
 def check_one_is_good(run: RunDirectory, run_digest: str) -> None:
-    """Makes sure that a run that has made progress can continue from there.
+    """Makes sure that a run that has made progress can continue from a checkpoint.
 
     Raises:
-        DamageError: If the run has checkpoints but none of them is good, or has none although it came to
-            an orderly end, at which one is always saved.
+        DamageError: If the run has checkpoints but none of them is good, or has a summary but no checkpoint.
     """
     problems = []
     for directory in newest_first(run.checkpoints):
@@ -112,7 +111,7 @@ def check_one_is_good(run: RunDirectory, run_digest: str) -> None:
 
 
 def best(known: list[Checkpoint]) -> Checkpoint | None:
-    """Returns the checkpoint with the largest mean return, the newest of several; None without any return."""
+    """Returns the checkpoint with the largest mean return, the newest of equal ones; None if none has any."""
     scored = [one for one in known if one.manifest.return_window is not None]
     return max(scored, key=lambda one: (one.manifest.return_window, one.manifest.update), default=None)
 
@@ -130,19 +129,19 @@ def find_best(path: Path) -> Checkpoint:
 
 
 def prune(path: Path, keep: int) -> None:
-    """Removes all checkpoints but the newest and the best; what cannot be read is left alone."""
+    """Removes all checkpoints but the newest `keep` and the best one; leaves alone what cannot be read."""
     known = list(readable(path))
     spared = [*known[:keep], best(known)]
     trash = path / REMOVING
     shutil.rmtree(trash, ignore_errors=True)
     for one in known:
         if one not in spared:
-            # Under another name, so that half of it is never taken for a checkpoint.
+            # Renamed first, so that a half-removed directory is never taken for a checkpoint.
             one.path.rename(trash)
             shutil.rmtree(trash, ignore_errors=True)
 
 
 def set_aside(path: Path) -> None:
-    """Renames a damaged checkpoint, so that it is neither loaded nor counted again, nor in the way."""
+    """Renames a damaged checkpoint, so that it is neither loaded nor counted again and its name is free."""
     names = (f"{path.name}.damaged{number}" for number in itertools.count(1))
     path.rename(next(path.with_name(name) for name in names if not path.with_name(name).exists()))

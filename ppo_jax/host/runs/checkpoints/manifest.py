@@ -1,4 +1,7 @@
-"""The table of contents of a checkpoint: written last, read first, and trusted only if every byte agrees."""
+"""The table of contents of a checkpoint, which is written last and read first.
+
+A checkpoint is trusted only if every byte agrees with it.
+"""
 
 import hashlib
 import json
@@ -16,7 +19,7 @@ MAX_BYTES = 2**24  # enough for a hundred thousand arrays
 
 
 class DamageError(Exception):
-    """Something on disk is not what was written there; the message says what."""
+    """Something on disk is not what was written there; the message says what is wrong."""
 
 
 class Facts(NamedTuple):
@@ -25,7 +28,7 @@ class Facts(NamedTuple):
     Attributes:
         update: Updates done when the state was saved.
         return_window: Mean return of the last 100 episodes by then; None before there are 100.
-        rewinds: How often the run had gone back to a good state by then.
+        rewinds: The number of times the run had gone back to a good state by then.
         run_digest: Digest of the run's request (see `request.digest`).
         leaves: Shape and dtype of every array of the state, by its path.
     """
@@ -42,7 +45,7 @@ class Manifest(NamedTuple):
 
     Attributes:
         schema: Version of this format.
-        update: See `Facts`, as for the next four.
+        update: See `Facts`.
         return_window: See `Facts`.
         rewinds: See `Facts`.
         run_digest: See `Facts`.
@@ -64,7 +67,7 @@ def seal(checkpoint: Path, facts: Facts) -> None:
 
     Args:
         checkpoint: The directory of the checkpoint.
-        facts: What the manifest is to say about the state.
+        facts: The facts about the state that the manifest records.
     """
     files = {name: _measure(checkpoint / name) for name in _walk(checkpoint)}
     for name in files:
@@ -77,7 +80,7 @@ def seal(checkpoint: Path, facts: Facts) -> None:
 
 
 def verify(checkpoint: Path) -> Manifest:
-    """Reads a manifest and compares every file with it. A file of the wrong size is not even read.
+    """Reads a manifest and compares every file with it. Files of the wrong size are not even read.
 
     Args:
         checkpoint: The directory of the checkpoint.
@@ -135,7 +138,7 @@ def read(checkpoint: Path) -> Manifest:
 
 
 def _is_well_formed(manifest: Manifest) -> bool:
-    """Whether all values have the right types: whoever wrote them may have meant harm."""
+    """Whether all values have the right types, since whoever wrote them may have meant harm."""
 
     def is_table(table: Any, columns: dict[str, type]) -> bool:
         return isinstance(table, dict) and all(
@@ -175,6 +178,6 @@ def _measure(path: Path) -> dict[str, Any]:
 
 
 def _encode(content: dict[str, Any]) -> bytes:
-    """Writes content with its own SHA-256 as the last entry; the same content always gives the same bytes."""
+    """Encodes content as JSON with its own SHA-256 last; decoding and encoding again gives the same bytes."""
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return (json.dumps({**content, "sha256": digest}, indent=1, allow_nan=False) + "\n").encode()

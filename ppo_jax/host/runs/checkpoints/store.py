@@ -1,4 +1,4 @@
-"""Saving the state of a run, and getting the newest good state back."""
+"""Saves the state of a run as a checkpoint, and loads the newest good checkpoint."""
 
 import shutil
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Store(NamedTuple):
     Attributes:
         path: The directory of all checkpoints, which need not exist.
         run_digest: Digest of the run's request; a checkpoint of any other run is not loaded.
-        keep: How many of the newest to keep, in addition to the one with the best return.
+        keep: The number of newest checkpoints to keep, in addition to the one with the best return.
     """
 
     path: Path
@@ -28,12 +28,12 @@ class Store(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a run is, in addition to its state.
+    """The progress of a run, which is saved in addition to its state.
 
     Attributes:
         update: Updates done.
         return_window: Mean return of the last 100 episodes; None before there are 100.
-        rewinds: How often the run has gone back to a good state.
+        rewinds: The number of times the run has gone back to a good state.
     """
 
     update: int
@@ -42,17 +42,17 @@ class Progress(NamedTuple):
 
 
 def save(store: Store, state: Any, progress: Progress) -> None:
-    """Saves a state. Once this returns, neither a crash nor a loss of power takes it away.
+    """Saves a state. Once this returns, the state survives a crash or a loss of power.
 
     Args:
         store: The place to save to.
-        state: The state of the training.
-        progress: How far the run is.
+        state: The train state.
+        progress: The progress of the run.
 
     Raises:
-        SaveError: If something in the state is not finite, or writing fails; older checkpoints are
-            as they were.
-        OSError: Likewise.
+        SaveError: If something in the state is not finite, or Orbax cannot write it; older checkpoints are
+            unchanged.
+        OSError: If anything else cannot be written; older checkpoints are unchanged.
     """
     leaves = arrays.leaves(state)
     if nonfinite := arrays.nonfinite(leaves):
@@ -69,7 +69,7 @@ def save(store: Store, state: Any, progress: Progress) -> None:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     sync(store.path)
-    with suppress(OSError):  # the state is saved; what is too old is removed the next time
+    with suppress(OSError):  # the state is saved; old checkpoints can be removed next time
         directories.prune(store.path, store.keep)
 
 
@@ -79,14 +79,14 @@ def load_newest(store: Store, template: Any, tell: Callable[[str], None]) -> tup
     Args:
         store: The place to load from.
         template: Shapes and dtypes of the state, from `jax.eval_shape`.
-        tell: Called with a sentence about each newer checkpoint that is damaged; those are set aside
-            under another name.
+        tell: A function that is called with a sentence about each newer checkpoint that is damaged. These
+            checkpoints are set aside under other names.
 
     Returns:
-        How far the run was, and its state, on the host; None if there is no checkpoint at all.
+        The progress of the run, and its state, on the host; None if there is no checkpoint at all.
 
     Raises:
-        DamageError: If there are checkpoints but none can be loaded; all are left as they are.
+        DamageError: If there are checkpoints but none can be loaded; all are left unchanged.
     """
     damaged: list[Path] = []
     for path in directories.newest_first(store.path):
@@ -107,10 +107,10 @@ def load_newest(store: Store, template: Any, tell: Callable[[str], None]) -> tup
 
 
 def load(store: Store, checkpoint: Checkpoint, template: Any) -> Any:
-    """Loads a checkpoint, after the checks that cost nothing.
+    """Loads a checkpoint, after checking that it is complete and belongs to this run.
 
     Raises:
-        DamageError: If anything in it is not as it was written, or it belongs to another run.
+        DamageError: If anything in it has changed since it was written, or it belongs to another run.
     """
     if checkpoint.manifest.leaves != arrays.expected(template):
         raise DamageError("its arrays are not those of this run")

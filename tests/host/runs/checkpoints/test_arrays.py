@@ -52,7 +52,7 @@ def test_a_state_comes_back_to_the_bit(written):
     }
 
 
-def test_what_is_expected_of_a_template_describes_the_state(written):
+def test_a_template_describes_the_arrays_of_its_states(written):
     assert arrays.expected(TEMPLATE) == arrays.describe(arrays.leaves(STATE))
     assert arrays.expected(TEMPLATE)["keys"] == {"shape": [4, 2], "dtype": "uint32"}
 
@@ -82,19 +82,19 @@ def test_keys_of_another_implementation_are_refused(written):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_what_is_not_finite_is_named(value, dtype):
+def test_arrays_that_are_not_finite_are_named(value, dtype):
     bad = np.zeros((3, 4), dtype)
     bad[1, 2] = value
     good = {"flags": np.array([True]), "count": np.arange(3), "half": np.zeros(2, jnp.bfloat16)}
     assert arrays.nonfinite(good | {"bad": bad}) == ["bad"]
 
 
-def test_what_cannot_be_written_is_one_error_whatever_the_cause(tmp_path):
+def test_arrays_that_cannot_be_written_are_one_error_whatever_the_cause(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SaveError):
         arrays.write(tmp_path / "file" / "state", arrays.leaves(STATE))
 
 
-def test_what_is_not_there_is_damaged(tmp_path):
+def test_arrays_that_are_missing_are_damaged(tmp_path):
     with pytest.raises(DamageError):
         arrays.read(tmp_path / "nothing", TEMPLATE)

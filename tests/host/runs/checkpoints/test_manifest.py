@@ -32,7 +32,7 @@ def assert_damaged(checkpoint, words=None):
 
 
 def rewrite(checkpoint, **changes):
-    """Writes the manifest anew with other values and the digest that fits, as who means harm could."""
+    """Writes the manifest with other values and a digest that fits, as an attacker could."""
     content = manifest.read(checkpoint)._asdict() | changes
     (checkpoint / manifest.NAME).write_bytes(manifest._encode(content))
 
@@ -78,7 +78,7 @@ def test_every_deleted_file_is_found(sealed):
         path.write_bytes(good)
 
 
-def test_a_file_that_nobody_wrote_is_found(sealed):
+def test_a_file_that_does_not_belong_there_is_found(sealed):
     (sealed / "state" / "d" / "stray.tmp").write_text("")
     assert_damaged(sealed, r"'state/d/stray.tmp' is not named")
 
@@ -86,8 +86,8 @@ def test_a_file_that_nobody_wrote_is_found(sealed):
 def test_a_file_that_grew_is_found_without_reading_it(sealed, monkeypatch):
     with (sealed / "state" / "d" / "data").open("ab") as file:
         file.write(b"x")
-    original = manifest._describe
-    monkeypatch.setattr(manifest, "_describe", lambda path: 1 / 0 if path.name == "data" else original(path))
+    original = manifest._measure
+    monkeypatch.setattr(manifest, "_measure", lambda path: 1 / 0 if path.name == "data" else original(path))
     assert_damaged(sealed, "size")
 
 
@@ -134,7 +134,7 @@ def test_a_manifest_that_points_elsewhere_is_refused(sealed, name):
 @pytest.mark.parametrize(
     "data", [b"", b"\xff\xfe", b"[1]", b'{"schema": NaN}', b"[" * 10**6, b'{"a":' * 10**5, b"9" * 10**5]
 )
-def test_what_is_no_json_is_refused(sealed, data):
+def test_a_manifest_that_is_not_json_is_refused(sealed, data):
     (sealed / manifest.NAME).write_bytes(data)
     assert_damaged(sealed, "JSON")
 

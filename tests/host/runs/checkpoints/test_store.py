@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import ppo_jax
 from ppo_jax.host.runs.checkpoints import arrays, directories, manifest, store
 from ppo_jax.host.runs.checkpoints.arrays import SaveError
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
@@ -66,8 +67,15 @@ def test_the_newest_are_kept_and_the_best_beside_them(target):
     assert (best.manifest.update, best.manifest.return_window) == (5, 9.0)
 
 
+def test_without_any_return_no_checkpoint_is_the_best(filled):
+    with pytest.raises(ppo_jax.UsageError, match="has no checkpoint with a mean return of 100 episodes"):
+        directories.find_best(filled.path)
+    store.save(filled, make_state(3.0), Progress(3, -7.0, 0))
+    assert directories.find_best(filled.path).manifest.update == 3
+
+
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
-def test_what_is_not_finite_is_never_saved(filled, value):
+def test_a_state_that_is_not_finite_is_never_saved(filled, value):
     with pytest.raises(SaveError, match="params is not finite"):
         store.save(filled, make_state(value), Progress(3, None, 0))
     assert names(filled) == ["0000000001", "0000000002"]
@@ -225,7 +233,7 @@ def test_a_claim_of_a_terabyte_is_refused_before_anything_is_read(filled, monkey
 
 
 def test_stored_arrays_that_claim_a_terabyte_are_refused_before_they_are_unpacked(tmp_path):
-    """What Orbax itself finds may differ from the manifest, if whoever made both meant harm."""
+    """What Orbax itself finds may differ from the manifest, if an attacker made both."""
     import tensorstore
 
     path = tmp_path / "state"
