@@ -1,8 +1,8 @@
-"""Measures what choices buy on a GPU: options of XLA, precisions, batch shapes, many agents.
+"""Measures what choices gain on a GPU: options of XLA, precisions, batch shapes, many agents.
 
-One command; each variant runs `ppo-jax benchmark` in a process of its own, because XLA reads its options
-once. Writes a JSON file and a picture for each, and prints one table of whole trainings. It runs on a CPU
-too, where the options change nothing.
+Each variant runs `ppo-jax benchmark` in a process of its own, because XLA reads its options only once. The
+script writes a JSON file and a picture for each variant, and prints one table of whole training. It runs on a
+CPU too, where the options change nothing.
 """
 
 import dataclasses
@@ -26,19 +26,25 @@ class Options:
     """Measure training on a GPU."""
 
     shapes: tuple[str, ...] = ("4x128", "64x128", "2048x32", "16384x32", "65536x32")
-    """Environments x steps of one update, for a single agent."""
+    """Batch shapes for a single agent: environments x steps of one update."""
     agents: int = 2048
     """How many agents to train side by side at 4x128."""
     repeats: int = 5
-    """Measurements of each part."""
+    """Measurements of each part; their median, least and most are reported."""
     seconds: float = 1.0
-    """About how long one measurement should take."""
+    """About how many seconds one measurement should take."""
     output: Path = Path("gpu-results")
-    """Directory for the results."""
+    """Directory to write the results to."""
 
 
 class Variant(NamedTuple):
-    """A way to run the benchmark."""
+    """One way to run the benchmark.
+
+    Attributes:
+        name: The name in the table and in the names of files.
+        xla_flags: Options of XLA, in addition to those in the environment.
+        precision: The precision of the layers' matrix products.
+    """
 
     name: str
     xla_flags: str = ""
@@ -74,14 +80,17 @@ def main(options: Options) -> None:
 def measure(
     options: Options, variant: Variant, name: str, shapes: tuple[str, ...], agents: int
 ) -> list[dict[str, Any]]:
-    """Runs the benchmark under a variant; returns its measurements, none if it failed.
+    """Runs the benchmark in one way.
 
     Args:
         options: How long and how often to measure, and where to write.
-        variant: Options of XLA and precision.
-        name: Of the result file, after the variant's.
-        shapes: Environments x steps.
-        agents: Trained side by side.
+        variant: The options of XLA and the precision.
+        name: The end of the result file's name, after the name of the variant.
+        shapes: The batch shapes, environments x steps.
+        agents: The number of agents trained side by side.
+
+    Returns:
+        The measurements of the result file; none if the benchmark failed.
     """
     path = options.output / f"{variant.name} {name}.json".replace(",", "").replace(" ", "-")
     flags = {"shapes": shapes, "agents": (str(agents),), "precision": (variant.precision,)}

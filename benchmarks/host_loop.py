@@ -1,7 +1,7 @@
-"""Measures what the host costs: a training as `ppo-jax train` runs it against the same program in one call.
+"""Measures what the host costs: training as `ppo-jax train` does it, against the same program in few calls.
 
-Both are of the same compiled program, in one process and in turns. The host's share is chunks, their
-records in metrics.jsonl, the watch for NaN, and lines for the screen; checkpoints are timed apart.
+Both run the same compiled program in one process, in turns. The host's share consists of chunks, records in
+metrics.jsonl, the watch for NaN, and lines for the screen. Checkpoints are timed separately.
 """
 
 import dataclasses
@@ -9,8 +9,8 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -21,95 +21,98 @@ import ppo_jax
 from ppo_jax.host.monitor.screen import QuietScreen
 from ppo_jax.host.programs import chunks, system
 from ppo_jax.host.programs.chunks import Program
+from ppo_jax.host.runs import files
 from ppo_jax.host.runs.checkpoints import store
 from ppo_jax.host.runs.checkpoints.store import Progress
 from ppo_jax.host.runs.directory import RunDirectory
-from ppo_jax.host.runs.options import RunOptions
 from ppo_jax.host.runs.request import Request
 from ppo_jax.host.training import session
-from ppo_jax.host.training.loop import Trainer
 from ppo_jax.host.training.session import Session
 from ppo_jax.host.training.signals import Stop
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Measure what the host adds to a training."""
+    """Measure what the host adds to the time of training."""
 
     preset: str = "CartPole-v1"
-    """Whose training."""
+    """Preset to train."""
+    total_timesteps: int | None = None
+    """Environment steps of one training; by default those of the preset."""
     repeats: int = 21
     """Pairs of measurements."""
     output: Path | None = None
-    """File of JSON to write."""
+    """JSON file to write; by default none is written."""
 
 
 def main(options: Options) -> None:
     """Measures, prints, and writes the result."""
     config, hyper = ppo_jax.preset(options.preset)
-    asked = Request(options.preset, config, hyper, 0)
-    compiled = chunks.compile_program(config, hyper)
-    at_once, in_chunks, saving = [], [], []
-    for _ in range(options.repeats + 1):
-        at_once.append(_train_at_once(compiled, asked))
-        seconds, saved = _train_in_chunks(compiled, asked)
-        in_chunks.append(seconds)
-        saving.append(saved)
-    at_once, in_chunks, saving = at_once[1:], in_chunks[1:], saving[1:]  # without the first, to warm up
-    shares = [chunks / once - 1 for chunks, once in zip(in_chunks, at_once, strict=True)]
+    if options.total_timesteps is not None:
+        config = dataclasses.replace(config, total_timesteps=options.total_timesteps)
+    asked = Request(preset=options.preset, config=config, hyper=hyper, seed=0)
+    program = chunks.compile_program(config, hyper)
+    pairs = [
+        (train_at_once(program, asked), *train_in_chunks(program, asked)) for _ in range(options.repeats + 1)
+    ]
+    at_once, in_chunks, saving = zip(*pairs[1:], strict=True)  # without the first pair, which warms up
+    shares = [with_host / alone - 1 for with_host, alone in zip(in_chunks, at_once, strict=True)]
     result = {
         "preset": options.preset,
         "updates": config.num_updates,
-        "seconds_at_once": _spread(at_once),
-        "seconds_in_chunks": _spread(in_chunks),
-        "share_of_the_host": _spread(shares),
-        "seconds_per_checkpoint": _spread(saving),
+        "seconds_at_once": spread(at_once),
+        "seconds_in_chunks": spread(in_chunks),
+        "share_of_the_host": spread(shares),
+        "seconds_per_checkpoint": spread(saving),
         "versions": system.versions(),
         "hardware": system.hardware(),
     }
     Console().print_json(data=result)
     if options.output is not None:
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+        with files.output(options.output) as draft:
+            draft.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def _train_at_once(compiled: Program, asked: Request) -> float:
-    """Runs all updates in calls as long as the program allows, and fetches the metrics."""
-    state = chunks.begin(compiled, asked.config, asked.hyper, asked.seed)
-    jax.block_until_ready(state)
+def train_at_once(program: Program, asked: Request) -> float:
+    """Runs all updates in calls as long as the program allows, and fetches the metrics.
+
+    Returns:
+        The seconds of training.
+    """
+    state, _ = chunks.begin(program, asked.hyper, asked.seed)
+    state = jax.block_until_ready(state._replace(horizon=np.int32(asked.config.num_updates)))
     start, left = time.perf_counter(), asked.config.num_updates
     while left:
         size = min(left, chunks.CAPACITY)
-        state, metrics = compiled.advance(asked.hyper, state, np.int32(size))
+        state, metrics, _ = program.advance(asked.hyper, state, np.int32(size))
         jax.device_get(metrics)
         left -= size
     return time.perf_counter() - start
 
 
-def _train_in_chunks(compiled: Program, asked: Request) -> tuple[float, float]:
-    """Trains as the command line does; returns the seconds, and those of a checkpoint."""
+def train_in_chunks(program: Program, asked: Request) -> tuple[float, float]:
+    """Trains as the command line does, in a run directory that is removed afterwards.
+
+    Returns:
+        The seconds of training, and those of a checkpoint.
+    """
     with tempfile.TemporaryDirectory() as path:
         run = RunDirectory(Path(path))
         screen = QuietScreen(asked.total_steps, asked.solved_return)
         with run.metrics.open("a") as file:
-            trainer = session.make_trainer(Session(asked, RunOptions(), run, screen, Stop()), compiled, file)
-            jax.block_until_ready(trainer.training.state)
-            seconds = _time(_advance_to_end, trainer)
-        arguments = (trainer.store, trainer.training.state, Progress(trainer.training.update, None, 0))
-        return seconds, _time(store.save, *arguments)
+            loop = session.prepare(Session(asked, run, screen, Stop()), program, file)
+            jax.block_until_ready(loop.training.state)
+            start = time.perf_counter()
+            while not loop.is_done:
+                loop.advance()
+            trained = time.perf_counter()
+            progress = Progress(loop.training.update, None, 0)
+            store.save(loop.store, loop.training.state, progress)
+        return trained - start, time.perf_counter() - trained
 
 
-def _advance_to_end(trainer: Trainer) -> None:
-    while not trainer.is_done:
-        trainer.advance()
-
-
-def _time(function: Any, *arguments: Any) -> float:
-    start = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - start
-
-
-def _spread(values: list[float]) -> dict[str, float]:
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Returns the median, the least and the most of some numbers."""
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 

@@ -1,6 +1,6 @@
 """The settings of a run: `Config` decides the program, `Hyperparams` are the numbers it computes with.
 
-Imports nothing heavy, so that a mistake on the command line is answered at once.
+This module imports nothing heavy, so that a mistake on the command line is reported immediately.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Finds every mistake in a configuration at once, on the host, before anything is traced.
 
-Imports nothing heavy, so that a mistake on the command line is answered at once.
+This module imports nothing heavy, so that a mistake on the command line is reported immediately.
 """
 
 import math
@@ -118,7 +118,7 @@ def validate(config: Config, hyper: Hyperparams | None = None, environment: obje
 
 
 def division_problems(config: Config, remembers: bool) -> list[str]:
-    """Says why a batch cannot be split into minibatches of equal size; an empty list if it can.
+    """Returns the problem if a batch cannot be split into minibatches of equal size; else an empty list.
 
     Args:
         config: A configuration whose counts are valid.
@@ -196,7 +196,7 @@ def _schedule_problems(config: Config, hyper: Hyperparams) -> list[str]:
     for kind, name in _SCHEDULES.items():
         moves = getattr(config, kind) in ("linear", "cosine")
         if moves and math.inf in _numbers(getattr(hyper, name)) and _RANGES[name].high == math.inf:
-            problems.append(f"{name} = inf cannot move; give a number, or {kind} = 'constant'")
+            problems.append(f"{name} = inf cannot be scheduled; give a number, or {kind} = 'constant'")
     if config.objective == "adaptive_kl" and 0 in _numbers(hyper.kl_coefficient):
         problems.append(
             "kl_coefficient = 0 cannot grow; give a positive number for objective = 'adaptive_kl'"

@@ -1,4 +1,4 @@
-"""What every test runs under: several fake CPU devices, no silent broadcasting, and a shared compilation cache."""
+"""The setup of all tests: several fake CPU devices, no silent broadcasting, a shared compilation cache."""
 
 import atexit
 import importlib

@@ -17,7 +17,7 @@ def test_a_public_name_is_documented_and_stays_the_same_object(name):
 
 
 @pytest.mark.parametrize("name", ppo_jax.__all__)
-def test_a_public_name_is_that_of_its_module_also_once_the_module_is_imported(name):
+def test_a_public_name_is_the_object_in_its_module_even_after_the_module_is_imported(name):
     module = importlib.import_module(getattr(ppo_jax, name).__module__)
     assert getattr(ppo_jax, name) is getattr(module, name)
 

@@ -33,7 +33,7 @@ def test_actions_of_a_box_are_moved_to_the_nearest_within_its_bounds(low, high, 
     np.testing.assert_array_equal(clip(Box((3,), low, high), ACTIONS), expected)
 
 
-def test_bounds_of_single_elements_are_given_in_row_major_order():
+def test_bounds_for_each_element_are_given_in_row_major_order():
     space = Box((2, 2), low=(0.0, 1.0, 2.0, 3.0), high=9.0)
     np.testing.assert_array_equal(
         clip(space, jnp.full((5, 2, 2), -1.0)), np.tile([[0, 1], [2, 3]], (5, 1, 1))

@@ -112,10 +112,10 @@ def test_with_a_memory_minibatches_must_divide_the_environments(envs, nearest):
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_a_clip_range_that_is_off_cannot_move(schedule):
+def test_a_clip_range_that_is_off_cannot_be_scheduled(schedule):
     config, hyper = Config(clip_schedule=schedule), Hyperparams(clip_epsilon=math.inf)
     (problem,) = problems_of(config, hyper)
-    assert problem == "clip_epsilon = inf cannot move; give a number, or clip_schedule = 'constant'"
+    assert problem == "clip_epsilon = inf cannot be scheduled; give a number, or clip_schedule = 'constant'"
     validate(dataclasses.replace(config, clip_schedule="constant"), hyper)
 
 
@@ -123,7 +123,7 @@ KEPT = [*[(name, "constant") for name in SCHEDULED], ("learning_rate", "adaptive
 
 
 @pytest.mark.parametrize(("name", "schedule"), KEPT)
-def test_a_final_value_that_nothing_would_read_is_reported(name, schedule):
+def test_an_unused_final_value_is_reported(name, schedule):
     kind = SCHEDULED[name]
     config, hyper = Config(**{kind: schedule}), Hyperparams()._replace(**{f"final_{name}": 0.125})
     (problem,) = problems_of(config, hyper)
@@ -134,7 +134,7 @@ def test_a_final_value_that_nothing_would_read_is_reported(name, schedule):
 
 
 @pytest.mark.parametrize(("name", "schedule"), KEPT)
-def test_a_final_value_that_is_the_default_or_where_it_starts_does_no_harm(name, schedule):
+def test_an_unused_final_value_may_be_the_default_or_equal_the_first_value(name, schedule):
     config, start = Config(**{SCHEDULED[name]: schedule}), getattr(Hyperparams(), name)
     validate(config, Hyperparams())
     validate(config, Hyperparams()._replace(**{f"final_{name}": start}))
@@ -151,7 +151,7 @@ def test_a_final_value_that_is_the_default_or_where_it_starts_does_no_harm(name,
     ],
 )
 @pytest.mark.parametrize("value", [0.125, np.float32(0.125), np.array([0.125, 0.25], np.float32)])
-def test_a_number_of_the_kl_that_nothing_would_read_is_reported(name, choices, value):
+def test_an_unused_kl_hyperparameter_is_reported(name, choices, value):
     config, hyper = Config(**choices), Hyperparams()._replace(**{name: value})
     (problem,) = problems_of(config, hyper)
     assert problem.startswith(f"{name} = {value} has no effect with objective = {config.objective!r}; give ")
@@ -159,14 +159,14 @@ def test_a_number_of_the_kl_that_nothing_would_read_is_reported(name, choices, v
 
 
 @pytest.mark.parametrize("value", [np.float32(0.125), np.array([0.125, 0.25], np.float32)])
-def test_final_values_to_sweep_over_that_nothing_would_read_are_reported(value):
+def test_unused_final_values_of_a_sweep_are_reported(value):
     (problem,) = problems_of(Config(), Hyperparams(final_clip_epsilon=value))
     assert "final_clip_epsilon" in problem
     assert "has no effect" in problem
 
 
 @pytest.mark.parametrize("value", [0, 0.0, np.array([1.0, 0.0])])
-def test_an_adaptive_penalty_cannot_start_from_nothing(value):
+def test_an_adaptive_penalty_cannot_start_from_zero(value):
     (problem,) = problems_of(Config(objective="adaptive_kl"), Hyperparams(kl_coefficient=value))
     assert "kl_coefficient = 0 cannot grow; give a positive number" in problem
     validate(Config(objective="fixed_kl"), Hyperparams(kl_coefficient=value))
@@ -281,7 +281,7 @@ def test_hyperparameters_at_the_edge_of_what_is_allowed_are_accepted(name, value
     validate(reading(name), Hyperparams()._replace(**{name: value}))
 
 
-def test_the_name_of_the_callers_own_environment_is_a_mere_label():
+def test_the_name_of_the_callers_own_environment_is_only_a_label():
     validate(Config(env="my own"), environment=object())
     assert len(problems_of(Config(env="my own", num_envs=0), environment=object())) == 1
 
@@ -297,5 +297,5 @@ def test_a_config_is_hashable_and_equal_by_value():
 
 
 @pytest.mark.parametrize("scalar", [np.float32, np.float64, jnp.float32, int])
-def test_a_scalar_of_any_library_is_a_number(scalar):
+def test_a_scalar_from_any_library_is_accepted_as_a_number(scalar):
     validate(Config(), Hyperparams(gamma=scalar(1)))

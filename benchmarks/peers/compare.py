@@ -1,12 +1,12 @@
-"""Compares the throughput of whole PPO training with what else one could use, all on the CPU.
+"""Compares the throughput of whole PPO training with that of other packages, all on the CPU.
 
-Each peer runs in an environment of its own, installed from its published package, as a process of its
-own. The rounds are interleaved: in each one every peer trains once, so that a slow minute of the machine
-falls on all of them, and the ratios are taken round by round.
+Each peer is installed from its published package into an environment of its own, and runs as a process of its
+own. In each round every peer trains once, so that a slow minute of the machine falls on all of them; the
+ratios are taken within a round.
 
-All train on CartPole-v1 with separate actors and critics of 64-64 tanh units, K epochs of minibatches, and
-Adam with clipped gradients; the docstring of each worker tells in what else it differs. This measures
-steps, not learning.
+All peers train on CartPole-v1 with a separate actor and critic of 64-64 tanh units, K epochs of minibatches, and
+Adam with clipped gradients. The docstring of each worker says how it differs apart from that. Only speed is
+measured, not learning.
 """
 
 import dataclasses
@@ -31,27 +31,27 @@ class Options:
     """Compare throughput with other implementations."""
 
     peers: tuple[str, ...] = tuple(PEERS)
-    """Who takes part."""
+    """Packages to measure."""
     shapes: tuple[str, ...] = ("4x128", "64x128", "2048x32")
-    """Environments x steps of one update, each trained by a single agent."""
+    """Batch shapes for a single agent: environments x steps of one update."""
     agents: int = 64
-    """At the first shape also: so many agents in one program; 1 to leave that out."""
+    """How many agents to train in one program at the first shape, in addition; 1 leaves this out."""
     num_epochs: int = 4
-    """K."""
+    """K: passes over each batch."""
     num_minibatches: int = 4
     """Minibatches per epoch."""
     repeats: int = 5
-    """Rounds."""
+    """How many rounds; in each one every package is measured once."""
     seconds: float = 2.0
-    """About how long one measurement should take."""
+    """About how many seconds one measurement should take."""
     timeout: float = 600.0
-    """Seconds after which a worker that does not answer is given up."""
+    """Seconds to wait for the answer of a worker before giving it up."""
     peer_path: Path | None = None
-    """One more peer: a file that defines `make_train(config)`, as those of PureJaxRL do."""
+    """File to measure in addition; it defines `make_train(config)`, as the files of PureJaxRL do."""
     work_dir: Path = Path(".peers")
-    """Where the environments of the peers are, and logs."""
+    """Directory for the environments of the packages, and for logs."""
     output: Path | None = None
-    """File of JSON to write."""
+    """JSON file to write; by default none is written."""
 
 
 def main(options: Options) -> None:
@@ -62,13 +62,13 @@ def main(options: Options) -> None:
     outcomes = [outcome for job in make_jobs(options) for outcome in measure(options, entries, job)]
     report.show(outcomes)
     if options.output:
-        places = ("work_dir", "output", "peer_path")  # of this machine, nothing to publish
+        places = ("work_dir", "output", "peer_path")  # paths on this machine, not to be published
         asked = {name: value for name, value in dataclasses.asdict(options).items() if name not in places}
         report.write(options.output, asked, outcomes)
 
 
 def choose(options: Options) -> list[Peer]:
-    """Returns who takes part, or ends the program if a name is unknown."""
+    """Returns the peers to measure; ends the program if a name is unknown or a file is missing."""
     unknown = set(options.peers) - set(PEERS)
     if unknown:
         raise SystemExit(f"unknown peers: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
@@ -79,7 +79,7 @@ def choose(options: Options) -> list[Peer]:
 
 
 def try_install(peer: Peer, work_dir: Path) -> tuple[Path, str | None]:
-    """Installs a peer; returns its interpreter, and why it has none."""
+    """Installs a peer; returns its interpreter, and the reason for the failure if there was one."""
     tell(f"installing {peer.name}")
     try:
         return install(peer, work_dir.resolve()), None
@@ -88,29 +88,33 @@ def try_install(peer: Peer, work_dir: Path) -> tuple[Path, str | None]:
 
 
 def make_jobs(options: Options) -> list[Job]:
-    """Returns a job per shape, and the one of several agents."""
+    """Returns a job for each shape, and one for several agents."""
     sizes = [tuple(map(int, shape.split("x"))) for shape in options.shapes]
-    make = partial(
-        Job,
-        ENV,
-        num_epochs=options.num_epochs,
-        num_minibatches=options.num_minibatches,
-        seconds=options.seconds,
-    )
-    jobs = [make(num_envs=num_envs, num_steps=num_steps, agents=1) for num_envs, num_steps in sizes]
+    jobs = [
+        Job(
+            env=ENV,
+            num_envs=num_envs,
+            num_steps=num_steps,
+            num_epochs=options.num_epochs,
+            num_minibatches=options.num_minibatches,
+            agents=1,
+            seconds=options.seconds,
+        )
+        for num_envs, num_steps in sizes
+    ]
     return jobs if options.agents == 1 else [*jobs, jobs[0]._replace(agents=options.agents)]
 
 
 def measure(options: Options, entries: list[tuple[Peer, Path, str | None]], job: Job) -> list[Outcome]:
-    """Measures all peers at one job.
+    """Measures all peers at one job, in turns.
 
     Args:
-        options: How often.
-        entries: Who, with the interpreter or why there is none.
+        options: How often to measure, and where the logs go.
+        entries: Each peer, with its interpreter or the reason why it has none.
         job: What to train.
 
     Returns:
-        One outcome per peer.
+        The outcome of each peer.
     """
     contestants = [Contestant(peer, job, failure) for peer, _, failure in entries]
     try:
@@ -118,7 +122,8 @@ def measure(options: Options, entries: list[tuple[Peer, Path, str | None]], job:
             tell(f"{job.agents} x {job.num_envs}x{job.num_steps}: warming up {peer.name}")
             contestant.start(partial(start, options, peer, python))
         tell(f"{options.repeats} rounds")
-        run_rounds(options, contestants)
+        for contestant in contestants * options.repeats:
+            contestant.go()
     finally:
         for contestant in contestants:
             contestant.stop()
@@ -131,15 +136,8 @@ def start(options: Options, peer: Peer, python: Path) -> Worker:
     return Worker(python, peer.script, log, options.timeout)
 
 
-def run_rounds(options: Options, contestants: list[Contestant]) -> None:
-    """Lets everyone train once per round, in turn."""
-    for _ in range(options.repeats):
-        for contestant in contestants:
-            contestant.go()
-
-
 def tell(message: str) -> None:
-    """Prints what is going on."""
+    """Prints a message about the progress, on standard error."""
     Console(stderr=True).print(message, markup=False, highlight=False)
 
 

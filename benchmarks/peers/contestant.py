@@ -1,4 +1,4 @@
-"""One peer at one job: what it has measured so far, or why it could not."""
+"""One peer at one job: what it has measured so far, or why it has failed."""
 
 import json
 from collections.abc import Callable
@@ -10,15 +10,15 @@ from workers.protocol import Job
 
 
 class Outcome(NamedTuple):
-    """What came of a peer at a job.
+    """The result of a peer at a job.
 
     Attributes:
         job: What was trained.
-        peer: Its name.
-        failure: Why there is no result, or None.
-        version: Of its package.
-        compile_seconds: None if nothing is compiled.
-        rounds: Steps and seconds of each round.
+        peer: The name of the peer.
+        failure: The reason why there is no result, or None.
+        version: The version of its package.
+        compile_seconds: The seconds of tracing and compiling; None if nothing is compiled.
+        rounds: The steps and the seconds of each round.
     """
 
     job: Job
@@ -35,17 +35,19 @@ class Outcome(NamedTuple):
 
 
 class Contestant:
-    """Keeps a peer's worker, and keeps its failures to itself."""
+    """A peer with its worker. A failure becomes part of its outcome, and does not disturb the others."""
 
     def __init__(self, peer: Peer, job: Job, failure: str | None):
-        """Begins without a worker.
+        """Prepares a peer that has no worker yet.
 
         Args:
-            peer: Who.
+            peer: The peer.
             job: What to train.
-            failure: Why it cannot, if that is known.
+            failure: The reason why the peer cannot take part, if it is known already.
         """
-        self.outcome = Outcome(job, peer.name, failure, None, None, [])
+        self.outcome = Outcome(
+            job=job, peer=peer.name, failure=failure, version=None, compile_seconds=None, rounds=[]
+        )
         self._source = str(peer.source or "")
         self._worker: Worker | None = None
 
@@ -53,7 +55,7 @@ class Contestant:
         """Starts the worker and lets it warm up.
 
         Args:
-            make_worker: Starts the process.
+            make_worker: The function that starts the process.
         """
         if self.outcome.failure is not None:
             return

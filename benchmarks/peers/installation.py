@@ -1,4 +1,4 @@
-"""The environment of a peer: made once by venv and pip, and used again as long as it is what is asked for."""
+"""The environment of a peer: made once with venv and pip, and used again while the requirements are the same."""
 
 import platform
 import subprocess
@@ -7,19 +7,19 @@ from pathlib import Path
 
 from peer import Peer, PeerError
 
-MARKER = "requirements.txt"  # written last, so that an environment that has it is whole
+MARKER = "requirements.txt"  # written last, so an environment that has it is complete
 SECONDS = 3600  # that pip may take
 
 
 def install(peer: Peer, work_dir: Path) -> Path:
-    """Makes the environment of a peer unless it is there.
+    """Makes the environment of a peer, unless it exists already.
 
     Args:
-        peer: What to install.
-        work_dir: Where the environments are.
+        peer: The peer to install.
+        work_dir: The directory of all environments.
 
     Returns:
-        The interpreter.
+        The interpreter of the environment.
 
     Raises:
         PeerError: If it cannot be installed.

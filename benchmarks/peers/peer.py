@@ -1,4 +1,4 @@
-"""What ppo_jax is compared with, and what each needs installed."""
+"""The packages that ppo_jax is compared with, and what has to be installed for each."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,17 +8,17 @@ WORKERS = Path(__file__).parent / "workers"
 
 
 class PeerError(Exception):
-    """Why a peer has no result, in one line."""
+    """The reason why a peer has no result, in one line."""
 
 
 class Peer(NamedTuple):
     """One way to train.
 
     Attributes:
-        name: In the table.
-        script: Of the worker.
-        requirements: What pip installs into an environment of its own; nothing for the current one.
-        source: File with the training, for the worker that loads one.
+        name: The name in the table.
+        script: The program of the worker.
+        requirements: What pip installs into an environment for it; without any it runs in the current one.
+        source: The file with the training, for the worker that loads one.
     """
 
     name: str
@@ -57,9 +57,9 @@ PEERS = {
 
 
 def single_file(source: Path) -> Peer:
-    """Makes a peer of somebody's own checkout.
+    """Makes a peer of a file in somebody's own checkout.
 
     Args:
-        source: File that defines `make_train(config)`.
+        source: The file, which defines `make_train(config)`.
     """
     return Peer(source.name, WORKERS / "single_file_worker.py", (*_JAX, *_GYMNAX), source.resolve())

@@ -1,4 +1,4 @@
-"""The table of a comparison, and its file."""
+"""The table of a comparison, and its JSON file."""
 
 import json
 import statistics
@@ -11,16 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from ppo_jax.host.programs import system
+from ppo_jax.host.runs import files
 
 HEADINGS = ("job", "peer", "version", "compile s", "steps/s", "slowest", "fastest", "ours/peer", "from", "to")
 WORDS = ("job", "peer", "version")
 
 
 def show(outcomes: list[Outcome]) -> None:
-    """Prints a row per job and peer.
+    """Prints one row for each job and peer.
 
     Args:
-        outcomes: Of all jobs, in the order of the table.
+        outcomes: The outcomes of all jobs, in the order of the table.
     """
     hardware, versions = system.hardware(), system.versions()
     title = (
@@ -29,9 +30,8 @@ def show(outcomes: list[Outcome]) -> None:
     )
     table = Table(title=title, title_justify="left")
     for heading in HEADINGS:
-        table.add_column(
-            heading, justify="left" if heading in WORDS else "right", no_wrap=heading != "version"
-        )
+        justify = "left" if heading in WORDS else "right"
+        table.add_column(heading, justify=justify, no_wrap=heading != "version")
     for outcome in outcomes:
         table.add_row(*_row(outcome, outcomes))
     console = Console(width=max(120, Console().width))
@@ -46,9 +46,9 @@ def write(path: Path, options: dict[str, Any], outcomes: list[Outcome]) -> None:
     """Writes everything that was measured as JSON.
 
     Args:
-        path: The file.
-        options: Of the comparison.
-        outcomes: Of all jobs.
+        path: The file to write.
+        options: The options of the comparison.
+        outcomes: The outcomes of all jobs.
     """
     content = {
         "options": options,
@@ -56,12 +56,12 @@ def write(path: Path, options: dict[str, Any], outcomes: list[Outcome]) -> None:
         "hardware": system.hardware(),
         "outcomes": [_as_json(outcome, outcomes) for outcome in outcomes],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, default=str) + "\n")
+    with files.output(path) as draft:
+        draft.write_text(json.dumps(content, indent=2, default=str) + "\n")
 
 
 def name(outcome: Outcome) -> str:
-    """Returns the job in short: environments x steps, and agents if there are several."""
+    """Names a job: environments x steps, and the number of agents if there are several."""
     job = outcome.job
     shape = f"{job.num_envs}x{job.num_steps}"
     return shape if job.agents == 1 else f"{job.agents} of {shape}"
@@ -86,7 +86,7 @@ def _as_json(outcome: Outcome, outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def _ratios(outcome: Outcome, outcomes: list[Outcome]) -> list[float]:
-    """Returns our speed over the peer's, round by round; nothing if ours has not been measured."""
+    """Returns our speed divided by the peer's in each round; nothing if ours has not been measured."""
     ours = [other.rates for other in outcomes if other.peer == OURS and other.job == outcome.job]
     return [mine / its for mine, its in zip(*ours, outcome.rates, strict=False)] if ours else []
 

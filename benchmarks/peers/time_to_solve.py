@@ -1,8 +1,8 @@
 """Measures how long it takes from the start of the process until CartPole-v1 is solved.
 
-Each run is `ppo-jax train` as a process of its own. A cold run has an empty cache of compiled programs, a
-warm one the cache of an earlier run. The clock starts with the process and stops when the line that reports
-the solution arrives. What the run itself measured stands beside it: compiling, and training alone.
+Each run is `ppo-jax train` in a process of its own. A cold run has an empty cache of compiled programs; a warm
+run has the cache of an earlier run. The clock starts with the process, and stops when the line arrives that
+reports the solution. The times that the run itself measured are given as well: compiling, and training alone.
 """
 
 import dataclasses
@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ppo_jax.host.programs import system
+from ppo_jax.host.runs import files
 
 COMMAND = Path(sys.executable).with_name("ppo-jax")
-SOLVED = "solved after"  # how the line begins
+SOLVED = "solved after"  # the beginning of this line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,26 +33,26 @@ class Options:
     """Measure the time to solve CartPole-v1."""
 
     num_seeds: int = 20
-    """Seeds to take in turn."""
+    """How many different seeds to use."""
     cold: int = 5
-    """Runs with an empty cache."""
+    """How many runs with an empty cache."""
     warm: int = 5
-    """Runs with a full one."""
+    """How many runs with the cache of an earlier run."""
     seed: int = 0
     """First seed."""
     output: Path | None = None
-    """File of JSON to write."""
+    """JSON file to write; by default none is written."""
 
 
 class Run(NamedTuple):
-    """One training.
+    """The times of one run.
 
     Attributes:
-        kind: Cold or warm.
-        seed: Of the training.
-        wall_seconds: From the start of the process to the report; None if it was not solved.
-        compile_seconds: What compiling took, inside the process.
-        train_seconds: What training took until it was solved; None if it was not.
+        kind: "cold" or "warm".
+        seed: The seed of the run.
+        wall_seconds: From the start of the process to the report; None if the task was not solved.
+        compile_seconds: The seconds of compiling, inside the process.
+        train_seconds: The seconds of training until the task was solved; None if it was not.
     """
 
     kind: str
@@ -62,13 +63,13 @@ class Run(NamedTuple):
 
 
 def main(options: Options) -> None:
-    """Runs all trainings, prints the table and writes the JSON."""
+    """Does all runs, prints the table and writes the JSON."""
     with tempfile.TemporaryDirectory() as folder:
         runs = [*run_cold(options, Path(folder)), *run_warm(options, Path(folder))]
     show(runs)
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(as_json(options, runs), indent=2) + "\n")
+        with files.output(options.output) as draft:
+            draft.write_text(json.dumps(as_json(options, runs), indent=2) + "\n")
 
 
 def run_cold(options: Options, folder: Path) -> list[Run]:
@@ -99,10 +100,10 @@ def train(kind: str, seed: int, run_dir: Path, cache_dir: Path) -> Run:
     """Trains once.
 
     Args:
-        kind: Cold or warm.
-        seed: Of the training.
-        run_dir: Where to; must not be there yet.
-        cache_dir: Of compiled programs.
+        kind: "cold" or "warm".
+        seed: The seed of the run.
+        run_dir: The run directory, which must not exist yet.
+        cache_dir: The directory of compiled programs.
     """
     command = [COMMAND, "train", "--seed", str(seed), "--run-dir", run_dir, "--cache-dir", cache_dir]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -117,14 +118,14 @@ def train(kind: str, seed: int, run_dir: Path, cache_dir: Path) -> Run:
 
 
 def seconds_to_solve(process: subprocess.Popen[str], start: float) -> float | None:
-    """Reads a training to its end; returns when it said that it was solved, if it did."""
+    """Reads the output of a run to its end; returns when it reported the solution, if it did."""
     assert process.stdout is not None
     arrivals = [time.perf_counter() - start for line in process.stdout if line.strip().startswith(SOLVED)]
     return arrivals[0] if arrivals else None
 
 
 def show(runs: list[Run]) -> None:
-    """Prints a row per kind."""
+    """Prints one row for each kind of run."""
     hardware, versions = system.hardware(), system.versions()
     title = (
         f"CartPole-v1, seconds to solve; {hardware['cpu']} x{hardware['cpu_count']}, "
@@ -149,7 +150,7 @@ def show(runs: list[Run]) -> None:
 
 
 def row(kind: str, runs: list[Run]) -> list[str]:
-    """Returns medians and worst cases of one kind; runs that were not solved count in none but compiling."""
+    """Returns medians and worst cases of one kind; runs that solved nothing count for compiling only."""
     solved = sum(run.wall_seconds is not None for run in runs)
     parts: list[Callable[[Run], float | None]] = [
         lambda run: run.wall_seconds,
@@ -161,7 +162,7 @@ def row(kind: str, runs: list[Run]) -> list[str]:
 
 
 def median_and_worst(seconds: list[float | None]) -> tuple[str, str]:
-    """Returns the median and the largest of those that are known."""
+    """Returns the median and the largest of the times that are known."""
     known = [value for value in seconds if value is not None]
     return (f"{statistics.median(known):.2f}", f"{max(known):.2f}") if known else ("-", "-")
 

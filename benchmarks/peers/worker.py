@@ -1,4 +1,4 @@
-"""A worker process, spoken to in lines of JSON (see `workers/protocol.py`)."""
+"""The process of a worker, which is spoken to in lines of JSON (see `workers/protocol.py`)."""
 
 import json
 import os
@@ -10,22 +10,22 @@ from typing import Any
 
 from peer import PeerError
 
-# All on the CPU, and nothing taken from earlier compilations.
+# Everything runs on the CPU, and nothing comes from earlier compilations.
 SETTINGS = {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
-PATIENCE = 10  # seconds to end by itself
+PATIENCE = 10  # seconds in which a worker has to end by itself
 
 
 class Worker:
-    """A process that does one job; it waits for its input and costs nothing in between."""
+    """A process that does one job. While it waits for input, it costs nothing."""
 
     def __init__(self, python: Path, script: Path, log: Path, timeout: float):
         """Starts the process.
 
         Args:
-            python: Its interpreter.
-            script: What it runs.
-            log: Where its standard error goes.
-            timeout: Seconds that one answer may take.
+            python: The interpreter.
+            script: The program.
+            log: The file for its standard error.
+            timeout: The seconds that one answer may take.
         """
         self._log, self._timeout = log, timeout
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -46,10 +46,10 @@ class Worker:
         """Sends a line and waits for the answer.
 
         Args:
-            line: Without its end.
+            line: The line, without its end.
 
         Raises:
-            PeerError: If there is none in time, or it is an error.
+            PeerError: If there is no answer in time, or the answer is an error.
         """
         self._send(line)
         try:
@@ -79,7 +79,7 @@ class Worker:
         try:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
-        except OSError:  # it died, which the missing answer will tell
+        except OSError:  # the process died; the missing answer will show it
             return
 
     def _read(self) -> None:

@@ -17,7 +17,7 @@ from ppo_jax.spaces import Space
 class Metrics(NamedTuple):
     """The report of one update: scalars, float32 unless a line says int32.
 
-    Losses and step sizes are means over all gradient steps of the update.
+    Losses, entropy, KL, fractions and the gradient norm are means over all gradient steps of the update.
 
     Attributes:
         env_steps: int32, environment steps since training began.

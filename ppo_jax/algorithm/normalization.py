@@ -110,6 +110,11 @@ def normalize_observation(statistics: Any, observation: Any) -> Any:
     return jax.tree.map(lambda x, of_x: x if x.dtype == bool else normalize(of_x, x), observation, statistics)
 
 
+def init_reward_scaler(num_envs: int) -> RewardScaler:
+    """Returns the scaler before the first reward of N environments."""
+    return RewardScaler(discounted=jnp.zeros(num_envs), statistics=init_statistics(()))
+
+
 def scale_rewards(
     scaler: RewardScaler | None, reward: jax.Array, done: jax.Array, gamma: jax.Array | float
 ) -> tuple[RewardScaler | None, jax.Array]:

@@ -18,7 +18,7 @@ from ppo_jax.algorithm.episodes import (
 from ppo_jax.algorithm.normalization import (
     RewardScaler,
     init_observation_statistics,
-    init_statistics,
+    init_reward_scaler,
     merge_observation,
     normalize_observation,
     scale_rewards,
@@ -175,7 +175,6 @@ def init_collector(config: Config, environment: Environment, network: Network, k
     """
     num_envs = config.num_envs
     state, observation = environment.reset(num_envs, key)
-    scaler = RewardScaler(discounted=jnp.zeros(num_envs), statistics=init_statistics(()))
     return Collector(
         environment=state,
         observation=observation,
@@ -183,5 +182,5 @@ def init_collector(config: Config, environment: Environment, network: Network, k
         memory=network.init_memory(num_envs),
         episodes=init_episodes(num_envs),
         statistics=init_observation_statistics(observation) if config.normalize_observations else None,
-        reward_scaler=scaler if config.normalize_rewards else None,
+        reward_scaler=init_reward_scaler(num_envs) if config.normalize_rewards else None,
     )

@@ -25,7 +25,7 @@ class Group(NamedTuple):
 
     Attributes:
         name: The title, to which the help adds the word "options".
-        about: What the flags have in common, in one sentence.
+        about: A sentence about what the flags have in common.
         fields: The names of the fields, in the order of the help.
     """
 

@@ -1,6 +1,6 @@
 """The program `ppo-jax`: the table of commands, parsing, and the exit status.
 
-Mistakes are found before JAX is imported, so they are answered at once: exit status 2, no traceback.
+Mistakes are found before JAX is imported, so they are reported immediately: exit status 2, no traceback.
 """
 
 import functools
@@ -39,8 +39,8 @@ COMMANDS: dict[str, type[Command]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits.
 
-    The exit status is 0 if all went well, 1 if the run failed, 2 after a mistake by the user, and 130 after
-    Ctrl-C.
+    The exit status is 0 if all went well, 1 if the run failed, 2 if the user made a mistake or a run is
+    damaged, and 130 or 143 after Ctrl-C or SIGTERM.
 
     Args:
         arguments: The arguments without the name of the program; by default those of the process.

@@ -24,7 +24,7 @@ GROUPS = (
     ),
     Group(
         "checkpoint and monitoring",
-        "How the run is saved and watched. These flags do not change what is learned.",
+        "How the run is saved and watched, and what happens when a number is not finite.",
         ("checkpoint_every", "keep", "evaluate_every", "log_to", "on_nonfinite"),
     ),
     Group(

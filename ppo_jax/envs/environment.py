@@ -85,7 +85,7 @@ class Dynamics(NamedTuple):
 
 
 class TimeStep(NamedTuple):
-    """The result of one step of N copies, after any reset.
+    """The result of one step of N copies that reset themselves.
 
     Where both flags are set, `terminated` wins: it alone zeroes the bootstrap.
 

@@ -99,7 +99,7 @@ def test_the_oldest_episode_leaves_the_window_first():
     assert float(summary.window_return) == 2.5
 
 
-def test_an_update_may_end_a_hundred_episodes_and_more_again_and_again():
+def test_every_update_may_end_more_than_a_hundred_episodes():
     reward, done = play(1, 5, 64, 8, 0.5)
     oracle = Oracle(8)
     for one, summary in zip(zip(reward, done, strict=True), summaries(reward, done), strict=True):

@@ -113,7 +113,7 @@ TARGET = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
         pytest.param(TARGET / 2, 0.75, id="half way"),
     ],
 )
-def test_explained_variance_of(value, explained):
+def test_explained_variance_of_known_values(value, explained):
     assert float(explained_variance(batch_of(value, TARGET))) == pytest.approx(explained, abs=1e-5)
 
 

@@ -81,7 +81,7 @@ def test_a_hundred_episodes_are_the_default():
     chex.assert_shape(episodes, (100,))
 
 
-def test_a_greedy_policy_takes_the_most_probable_action_and_a_sampled_one_both():
+def test_a_greedy_policy_takes_the_most_probable_action_and_a_sampled_one_takes_both():
     environment = probes.action_chooses_reward()  # 1 for action 1, -1 for action 0
     network, params = network_of(environment)
     probability = np.exp(network.policy(params, jnp.zeros(1)).log_probs)
@@ -99,7 +99,7 @@ def test_a_truncated_episode_is_finished():
     assert episodes.episode_length.tolist() == [4, 4]
 
 
-def test_an_environment_that_never_ends_is_bounded_and_says_so(monkeypatch):
+def test_an_episode_that_never_ends_is_cut_off_and_reported_as_unfinished(monkeypatch):
     module = sys.modules["ppo_jax.algorithm.evaluate"]  # by attribute, the name is that of the function
     monkeypatch.setattr(module, "MAX_STEPS", 13)
     episodes = run(probes.endless_reward(), num_episodes=3)
@@ -137,7 +137,7 @@ SIGN = {"actor": jnp.array([[-1.0, 1.0]]), "critic": jnp.zeros(1)}  # action 1 f
         pytest.param(-5.0, 1.0, {0.0, 2.0}, id="all above the mean"),
     ],
 )
-def test_observations_are_normalized_by_the_statistics_of_the_training(mean, variance, returns):
+def test_observations_are_normalized_by_the_statistics_from_training(mean, variance, returns):
     """The probe shows -1 or 1, and pays 1 for action 0 under the one and 2 for action 1 under the other."""
     statistics = Statistics(jnp.uint32(100), jnp.array([mean]), jnp.array([variance]))
     episodes = evaluate(

@@ -112,13 +112,13 @@ def test_extreme_numbers_leave_the_loss_and_its_gradient_finite(size, normalized
 
 
 @pytest.mark.parametrize("extreme", [1e4, -1e4])
-def test_a_held_log_ratio_is_counted_and_has_no_gradient(extreme):
+def test_a_clamped_log_ratio_is_counted_and_has_no_gradient(extreme):
     (_, info), gradient = loss_and_gradient(False, *extreme_case(4, extreme, -1.0, 0.0, math.inf))
     assert info.clamp_fraction == 0.25
     np.testing.assert_allclose(gradient["actor"][0, 0], 0.0, atol=1e-7)
 
 
-def test_the_ratio_is_held_within_twenty_in_log_space():
+def test_the_log_ratio_is_clamped_to_twenty():
     log_ratio = jnp.array([-1e4, -20.0, -1.0, 0.0, 1.0, 20.0, 1e4])
     expected = np.exp(np.clip(np.array(log_ratio, np.float64), -20, 20))
     np.testing.assert_allclose(probability_ratio(log_ratio, jnp.zeros(7)), expected, rtol=1e-6)
@@ -147,7 +147,7 @@ def test_an_infinite_epsilon_leaves_the_objective_unclipped():
     np.testing.assert_array_equal(clipped_surrogate(RATIOS, 2.0, math.inf), RATIOS * 2.0)
 
 
-def test_the_value_error_is_the_larger_of_the_free_and_the_held_one():
+def test_the_value_error_is_the_larger_of_the_plain_and_the_clipped_one():
     value, target = jnp.array([0.1, 2.0, 2.0, -2.0]), jnp.array([1.0, 3.0, 0.0, 0.0])
     errors = value_error(value, jnp.zeros(4), target, 0.5)
     np.testing.assert_allclose(errors, [0.81, 6.25, 4.0, 4.0], rtol=1e-6)
@@ -213,16 +213,16 @@ def test_the_estimated_divergence_is_never_negative_and_right_on_average():
     np.testing.assert_allclose(jnp.exp(old) @ estimates, jnp.exp(old) @ (old - new), rtol=1e-6)
 
 
-def test_normalized_advantages_have_mean_zero_and_deviation_one():
+def test_standardized_advantages_have_mean_zero_and_standard_deviation_one():
     normalized = standardize(jnp.array([3.0, -1.0, 5.0, 10.0]))
     np.testing.assert_allclose((normalized.mean(), normalized.std()), (0, 1), atol=1e-6)
 
 
-def test_equal_advantages_normalize_to_zero():
+def test_equal_advantages_are_standardized_to_zero():
     np.testing.assert_array_equal(standardize(jnp.full(4, 3.0)), jnp.zeros(4))
 
 
-def test_a_single_advantage_is_not_normalized():
+def test_a_single_advantage_is_not_standardized():
     np.testing.assert_array_equal(standardize(jnp.array([3.0])), [3.0])
 
 

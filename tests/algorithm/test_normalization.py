@@ -102,7 +102,7 @@ def test_what_has_never_varied_is_finite_once_it_does():
     np.testing.assert_array_equal(normalize(statistics, jnp.array([[1e30], [-1e30]])), [[10.0], [-10.0]])
 
 
-def test_normalized_numbers_are_held_within_ten():
+def test_normalized_numbers_are_clipped_to_ten():
     samples = drawn(0, 1, 1_000, 1)
     actual = normalize(merge_all(samples), jnp.array([[11.0], [-11.0], [9.0], [1e30]]))
     np.testing.assert_array_equal(actual[jnp.array([0, 1, 3])], [[10.0], [-10.0], [10.0]])
@@ -165,7 +165,7 @@ def test_rewards_are_divided_by_the_deviation_of_their_discounted_sums(gamma):
     np.testing.assert_allclose(scaled, scaled_by_oracle(rewards, done, gamma), rtol=1e-4)
 
 
-def test_a_later_rollout_goes_on_with_the_sums_and_the_statistics_of_the_earlier_ones():
+def test_a_later_rollout_continues_the_sums_and_statistics_of_the_earlier_ones():
     rewards, done = random_rewards()
     scaler = init_reward_scaler(3)
     for part in (slice(0, 2), slice(2, 7), slice(7, 12)):
@@ -187,7 +187,7 @@ def test_the_first_rewards_are_scaled_by_themselves():
     np.testing.assert_allclose(scaled.std(), 1.0, rtol=1e-3)
 
 
-def test_scaled_rewards_are_held_within_ten_on_both_sides():
+def test_scaled_rewards_are_clipped_to_ten_on_both_sides():
     rewards = np.zeros((500, 1), np.float32)
     rewards[:2, 0] = (1e3, -1e3)
     _, scaled = scale_rewards(init_reward_scaler(1), rewards, np.ones((500, 1), bool), 0.9)
@@ -315,7 +315,7 @@ def trained(train_weather):
     return train_weather(Hyperparams(), jax.random.key(0))
 
 
-def test_after_a_training_the_statistics_have_seen_every_observation_and_reward_once(trained):
+def test_after_training_the_statistics_have_seen_every_observation_and_reward_once(trained):
     collector = trained[0].collector
     counts = [collector.statistics.features, collector.statistics.privileged]
     counts.append(collector.reward_scaler.statistics)
@@ -328,13 +328,13 @@ def test_before_its_first_gradient_step_the_policy_is_the_one_that_acted(trained
     np.testing.assert_allclose(metrics.approx_kl, np.zeros(U), atol=1e-10)
 
 
-def test_a_training_with_normalization_is_reproducible(train_weather, trained):
+def test_training_with_normalization_is_reproducible(train_weather, trained):
     again, _ = train_weather(Hyperparams(), jax.random.key(0))
     chex.assert_trees_all_equal(again.collector, trained[0].collector)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_stays_visible(bad):
+def test_numbers_that_are_not_finite_stay_visible(bad):
     statistics = merge(init_statistics((3,)), jax.random.normal(jax.random.key(0), (9, 3)))
     found = normalize(statistics, jnp.array([[1.0, bad, -99.0]]))
     np.testing.assert_array_equal(np.isfinite(found), [[True, False, True]])

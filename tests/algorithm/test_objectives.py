@@ -30,7 +30,7 @@ def test_the_unclipped_surrogate_is_ratio_times_advantage():
     np.testing.assert_allclose(unclipped_surrogate(ratio, advantage), [0.2, -3, 60, -60], rtol=1e-6)
 
 
-def test_the_penalized_surrogate_is_less_by_beta_times_the_divergence():
+def test_the_penalized_surrogate_is_lower_by_beta_times_the_kl():
     ratio, advantage, kl = jnp.array([0.5, 2.0]), jnp.array([2.0, -3.0]), jnp.array([0.25, 4.0])
     np.testing.assert_allclose(kl_penalized_surrogate(ratio, advantage, kl, 0.5), [0.875, -8.0], rtol=1e-6)
     np.testing.assert_array_equal(kl_penalized_surrogate(ratio, advantage, kl, 0.0), ratio * advantage)

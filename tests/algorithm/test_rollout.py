@@ -105,7 +105,7 @@ def test_an_episode_starts_at_the_first_step_of_all_and_after_every_end(rolled):
     np.testing.assert_array_equal(after.start, trajectory.done[-1])
 
 
-def test_a_trajectory_of_known_steps_is_what_it_must_be():
+def test_a_trajectory_of_known_steps_is_as_expected():
     *_, collector, run = setup(probes.counter(time_limit=3), num_steps=5, num_envs=1)
     _, trajectory, summary = run(jax.random.key(0), collector)
     assert trajectory.observation[:, 0, 0].tolist() == [0, 1, 2, 0, 1]
@@ -114,7 +114,7 @@ def test_a_trajectory_of_known_steps_is_what_it_must_be():
     assert (int(summary.num_ended), float(summary.mean_return), float(summary.mean_length)) == (1, 6.0, 3.0)
 
 
-def test_each_copy_acts_and_starts_by_itself(rolled):
+def test_each_copy_acts_and_starts_independently(rolled):
     trajectory = rolled[4]
     assert len(np.unique(trajectory.action, axis=1).T) == 3
     assert len(np.unique(trajectory.observation[0], axis=0)) == 3

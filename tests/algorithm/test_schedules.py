@@ -123,7 +123,7 @@ def moving():
     return Stepper(MOVING)
 
 
-def test_different_ends_share_one_compilation_and_the_metrics_report_where_each_update_is(moving):
+def test_different_ends_share_one_compilation_and_the_metrics_report_the_scheduled_values(moving):
     others = Hyperparams(learning_rate=0.0, final_learning_rate=0.1, final_clip_epsilon=0.4)
     for hyper, num_done in itertools.product((ENDS, Hyperparams(), others), range(U)):
         _, metrics = moving.run(hyper, num_done)
@@ -161,7 +161,7 @@ def test_the_metrics_report_the_epochs_that_were_done(moving, target_kl, expecte
     ("kl", "factor"),
     [(0.0, 0.5), (1.999, 0.5), (2.0, 1.0), (3.0, 1.0), (4.5, 1.0), (4.501, 2.0), (1e30, 2.0)],
 )
-def test_the_penalty_is_doubled_or_halved_beyond_one_and_a_half_times_the_wanted_kl(kl, factor):
+def test_the_penalty_is_doubled_or_halved_beyond_one_and_a_half_times_the_desired_kl(kl, factor):
     """Section 4: d < d_targ / 1.5 halves beta, d > 1.5 d_targ doubles it; here d_targ = 3."""
     np.testing.assert_array_equal(adapt_kl_coefficient(jnp.float32(0.7), kl, 3.0), np.float32(0.7) * factor)
 
@@ -196,7 +196,7 @@ def test_the_learning_rate_rises_when_the_policy_moves_too_little_and_falls_when
         ({"learning_rate_schedule": "adaptive_kl", "objective": "adaptive_kl"}, 0.2, 6.0),
     ],
 )
-def test_only_what_is_configured_to_be_steered_is(choices, rate, beta):
+def test_only_what_is_configured_to_adapt_adapts(choices, rate, beta):
     config, hyper = dataclasses.replace(SMALL, **choices), Hyperparams(learning_rate=0.3, kl_coefficient=3.0)
     assert steered_once(config, hyper, kl=1.0) == (pytest.approx(rate), pytest.approx(beta))
 
@@ -213,25 +213,25 @@ def steered():
     )
 
 
-def test_a_policy_that_moves_too_little_is_let_go_update_by_update(steered):
+def test_updates_with_a_small_kl_lower_the_penalty_and_raise_the_rate_step_by_step(steered):
     state, metrics = steered(1e9)
     np.testing.assert_allclose(metrics.kl_coefficient[:10], 8.0 * 0.5 ** np.arange(10), rtol=1e-5)
     np.testing.assert_allclose(metrics.learning_rate[:10], 1e-3 * 1.5 ** np.arange(10), rtol=1e-5)
     assert int(state.num_updates) == 30
 
 
-def test_a_policy_that_moves_too_much_is_held_back_update_by_update(steered):
+def test_updates_with_a_large_kl_raise_the_penalty_and_lower_the_rate_step_by_step(steered):
     _, metrics = steered(1e-12)
     np.testing.assert_allclose(metrics.kl_coefficient[:5], 8.0 * 2.0 ** np.arange(5), rtol=1e-5)
     np.testing.assert_allclose(metrics.learning_rate[:5], 1e-3 / 1.5 ** np.arange(5), rtol=1e-5)
 
 
-def test_a_steered_learning_rate_stays_within_a_hundred_times_of_where_it_began(steered):
+def test_an_adaptive_learning_rate_stays_within_a_factor_of_a_hundred(steered):
     _, metrics = steered(1e9)
     np.testing.assert_allclose(metrics.learning_rate[-10:], np.full(10, 1e-3 * 100), rtol=1e-5)
 
 
-def test_a_steered_penalty_stays_within_a_million_times_of_where_it_began(steered):
+def test_an_adaptive_penalty_stays_within_a_factor_of_a_million(steered):
     """30 halvings are a factor of 1e9."""
     _, metrics = steered(1e9)
     np.testing.assert_allclose(metrics.kl_coefficient[-5:], np.full(5, 8.0 / 1e6), rtol=1e-5)
@@ -305,7 +305,7 @@ def limit_after(kl_of_epochs, count):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_epochs_after_the_kl_limit_leave_neither_parameters_nor_means_a_trace(by_epochs, kl_of_epochs, count):
+def test_epochs_after_the_kl_limit_change_neither_parameters_nor_means(by_epochs, kl_of_epochs, count):
     hyper = FAST._replace(target_kl=limit_after(kl_of_epochs, count))
     learner, info = one_update(epochs(3), hyper)
     assert int(info.num_epochs) == count
@@ -313,13 +313,13 @@ def test_epochs_after_the_kl_limit_leave_neither_parameters_nor_means_a_trace(by
 
 
 @pytest.mark.parametrize("limit", [None, math.inf])
-def test_without_a_limit_or_with_one_of_infinity_nothing_stops_an_update(limit):
+def test_without_a_kl_limit_or_with_an_infinite_one_no_update_stops_early(limit):
     _, info = one_update(epochs(3), FAST._replace(learning_rate=100.0, target_kl=limit))
     assert float(info.loss.approx_kl) > 1
     assert int(info.num_epochs) == 3
 
 
-def test_the_program_asks_for_the_kl_limit_only_if_there_is_one():
+def test_the_program_checks_the_kl_limit_only_if_there_is_one():
     """Under `vmap` the question costs every agent a pass over all its parameters."""
     programs = [
         jax.make_jaxpr(partial(one_update, epochs(3)))(FAST._replace(target_kl=x)) for x in (None, 1.0)

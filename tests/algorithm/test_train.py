@@ -108,7 +108,7 @@ def primitives(jaxpr):
             yield from primitives(inner) if hasattr(inner, "eqns") else ()
 
 
-def test_training_calls_back_to_the_host_nowhere():
+def test_training_never_calls_back_to_the_host():
     names = {*primitives(jax.make_jaxpr(partial(train, CONFIG))(Hyperparams(), KEYS[0]).jaxpr)}
     assert {"scan", "dot_general", "tanh"} <= names  # the search went into the loops
     assert not [name for name in names if "callback" in name or "print" in name or "feed" in name]
@@ -154,7 +154,7 @@ def test_the_learning_rate_that_is_reported_falls_linearly_and_once_per_update(s
     np.testing.assert_allclose(metrics.learning_rate, 2.5e-4 * (1 - np.arange(U) / U), rtol=1e-6)
 
 
-def test_what_is_reported_of_an_update_is_what_it_was_given(singles):
+def test_the_metrics_report_the_hyperparameters_that_an_update_was_given(singles):
     _, metrics = singles[0]
     for name in ("clip_epsilon", "entropy_coefficient", "kl_coefficient"):
         np.testing.assert_array_equal(
@@ -163,7 +163,7 @@ def test_what_is_reported_of_an_update_is_what_it_was_given(singles):
     assert metrics.num_epochs.tolist() == [CONFIG.num_epochs] * U
 
 
-def test_an_episode_goes_on_from_one_update_to_the_next(singles):
+def test_an_episode_continues_from_one_update_to_the_next(singles):
     """In CartPole a return is a length, and a mean length above T needs more than one update."""
     longest = max(float(np.nanmax(metrics.episode_length)) for _, metrics in singles)
     assert longest > CONFIG.num_steps
@@ -225,7 +225,7 @@ def test_each_row_of_a_vmap_over_keys_and_hyperparameters_is_the_single_run(run,
         chex.assert_trees_all_close(take(states.learner), state.learner, rtol=1e-4, atol=1e-5)
 
 
-def test_a_vmap_over_64_seeds_of_a_whole_training_ends():
+def test_a_vmap_of_a_whole_run_over_64_seeds_ends():
     """Some versions of jaxlib hang here without a word, so a process of its own is given a limit."""
     program = """
 import jax
@@ -255,7 +255,7 @@ def first_state():
 
 
 @pytest.mark.parametrize("sizes", [(1,) * 8, (2,) * 4, (5, 3), (1, 2, 5), (8,)])
-def test_any_division_into_chunks_gives_the_bits_of_one_training(chunk, first_state, singles, sizes):
+def test_any_division_into_chunks_gives_the_bits_of_one_run(chunk, first_state, singles, sizes):
     state, rows = first_state, []
     for size in sizes:
         state, metrics = chunk(state, size)

@@ -85,12 +85,12 @@ def rates(hyper, num_updates=10):
     return jax.vmap(schedule)(jnp.arange(num_updates) / num_updates).learning_rate
 
 
-def test_equal_ends_make_the_rate_constant():
+def test_equal_ends_make_the_learning_rate_constant():
     actual = rates(Hyperparams(learning_rate=3e-4, final_learning_rate=3e-4))
     np.testing.assert_array_equal(actual, np.full(10, np.float32(3e-4)))
 
 
-def test_a_single_update_takes_the_first_rate():
+def test_a_single_update_uses_the_first_learning_rate():
     np.testing.assert_allclose(rates(Hyperparams(learning_rate=0.1), num_updates=1), [0.1], rtol=1e-6)
 
 

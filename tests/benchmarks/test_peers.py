@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PEERS = Path(__file__).parents[1] / "benchmarks" / "peers"
+PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 
 
 def compare(*arguments, cwd):
@@ -55,14 +55,14 @@ def test_a_worker_that_fails_is_a_result_with_a_reason(script, message, tmp_path
     assert contestant.outcome.rates == []
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     result = compare("--peers", "ours", "--peer-path", str(tmp_path / "nowhere.py"), cwd=tmp_path)
     assert result.returncode
     assert "nowhere.py" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_an_unknown_peer_is_refused_with_the_names_there_are(tmp_path):
+def test_an_unknown_peer_is_refused_with_the_names_of_the_known_ones(tmp_path):
     result = compare("--peers", "stable", cwd=tmp_path)
     assert result.returncode
     assert "rejax" in result.stderr

@@ -183,7 +183,7 @@ def test_a_bad_value_is_refused_by_name_with_the_fix(answers, arguments, field, 
 
 
 @pytest.mark.parametrize(("line", "field", "fix"), OTHER_MISTAKES)
-def test_the_other_commands_refuse_what_is_not_there(answers, line, field, fix):
+def test_the_other_commands_refuse_what_does_not_exist(answers, line, field, fix):
     assert_refused(answers[line], field, fix)
 
 
@@ -281,7 +281,7 @@ def test_every_failure_has_its_exit_status_and_a_message(monkeypatch, capsys, nu
 
 @pytest.mark.parametrize("name", program.COMMANDS)
 @pytest.mark.parametrize("columns", ["80", "120"])
-def test_the_help_of_a_command_fits_the_terminal_and_says_nothing_of_how_it_is_compiled(
+def test_the_help_of_a_command_fits_the_terminal_and_says_nothing_about_compilation(
     monkeypatch, capsys, name, columns
 ):
     monkeypatch.setenv("COLUMNS", columns)

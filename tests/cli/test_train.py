@@ -66,7 +66,7 @@ def test_a_switch_is_turned_on_by_its_name_and_off_by_its_name_with_no():
     assert not parse(["train", "--no-normalize-advantages"]).config.normalize_advantages
 
 
-def test_flags_of_several_values_and_of_none_are_understood():
+def test_flags_with_several_values_and_with_the_value_none_are_understood():
     given = parse(["train", "--hidden-sizes", "8", "4", "2", "--target-kl", "None", "--log-to", "wandb"])
     assert given.config.hidden_sizes == (8, 4, 2)
     assert given.hyper.target_kl is None
@@ -118,7 +118,7 @@ def test_train_hands_its_flags_to_the_run(started, tmp_path):
     assert started == [(asked, tmp_path, True, Path("c"), True)]
 
 
-def test_resume_asks_for_what_the_run_was_started_with_except_for_its_flags(started, tmp_path):
+def test_resume_repeats_the_request_of_the_run_except_for_its_flags(started, tmp_path):
     config, hyper = ppo_jax.preset("CartPole-v1")
     old = Request("CartPole-v1", config, hyper, seed=3, options=RunOptions(keep=2))
     request.write(RunDirectory(tmp_path), old)

@@ -28,7 +28,7 @@ def test_a_module_is_imported_at_its_first_use_and_once(loaded):
     assert loaded() == 1
 
 
-def test_afterwards_an_import_is_a_plain_one(loaded):
+def test_after_the_block_an_import_is_an_ordinary_one(loaded):
     with deferred("some_plots"):
         pass
     import some_plots
@@ -46,7 +46,7 @@ def test_a_use_while_imports_are_deferred_gets_the_module_itself(loaded):
     assert loaded() == 1
 
 
-def test_a_module_that_is_already_there_is_left_alone(loaded):
+def test_a_module_that_is_already_imported_is_left_alone(loaded):
     import some_plots as there
 
     with deferred("some_plots"):

@@ -120,7 +120,7 @@ def test_every_leaf_of_the_state_is_reset_exactly_where_the_episode_ended(played
         np.testing.assert_array_equal(same, np.broadcast_to(~done[:, None], same.shape))
 
 
-def test_a_typed_key_in_the_state_goes_on_or_is_reset(played):
+def test_a_typed_key_in_the_state_continues_or_is_reset(played):
     state, _, _, stepped, _ = played
     went_on = jax.vmap(jax.random.fold_in, (0, None))(state.key, 0)
     same = (words(went_on) == words(stepped.key)).all(axis=-1)
@@ -141,7 +141,7 @@ def test_resets_and_steps_do_not_share_keys():
     assert not np.isin(time_step.observation[:, 0], time_step.reward).any()
 
 
-def test_the_same_key_gives_the_same_step_and_another_key_another_one():
+def test_the_same_key_gives_the_same_step_and_another_key_another_step():
     state, _ = ENVIRONMENT.reset(N, jax.random.key(0))
     rewards = [step(ENVIRONMENT, jax.random.key(k), state, jnp.zeros(N, int))[1].reward for k in (1, 1, 2)]
     np.testing.assert_array_equal(rewards[0], rewards[1])

@@ -132,7 +132,7 @@ def test_a_cart_that_leaves_the_track_is_terminated_only():
     assert time_step.truncated.tolist() == [False] * N
 
 
-def test_one_copy_ends_where_many_begin_anew():
+def test_a_single_copy_stays_in_its_last_state_instead_of_being_reset():
     states, _ = ENVIRONMENT.reset(N, jax.random.key(0))
     last = jax.tree.map(lambda x: x[0], at(states, time=499))
     dynamics = make_dynamics("CartPole-v1")
@@ -166,7 +166,7 @@ def test_a_space_of_another_kind_is_refused_by_name(monkeypatch):
         make_environment("Odd")
 
 
-def test_data_that_cannot_be_downloaded_are_one_clear_mistake(monkeypatch):
+def test_data_that_cannot_be_downloaded_is_reported_as_one_clear_mistake(monkeypatch):
     def refuse(name):
         raise URLError("no route to host")
 

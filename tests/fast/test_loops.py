@@ -29,7 +29,7 @@ def weigh(inputs):
 
 
 @every_mask
-def test_map_where_is_where_of_the_mapped_values(mask):
+def test_map_where_equals_where_of_the_mapped_values(mask):
     plain = jnp.where(mask, weigh(INPUTS), OTHERWISE)
     fast = jax.jit(lambda mask, inputs: map_where(mask, weigh, inputs, OTHERWISE))(jnp.asarray(mask), INPUTS)
     np.testing.assert_allclose(fast, plain, rtol=1e-6)
@@ -52,7 +52,7 @@ def add(carry, x):
 
 
 @pytest.mark.parametrize(("limit", "steps"), [(0.5, 1), (3.0, 2), (9.5, 4), (100.0, 5)])
-def test_scan_until_stops_after_the_step_that_says_so_and_leaves_zeros_behind_it(limit, steps):
+def test_scan_until_stops_after_the_step_that_says_so_and_returns_zeros_for_the_rest(limit, steps):
     xs = jnp.arange(1.0, 6.0)
     carry, ys = jax.jit(lambda xs: scan_until(lambda y: y["total"] >= limit, add, jnp.float32(0), xs))(xs)
     expected_carry, expected = jax.lax.scan(add, jnp.float32(0), xs[:steps])
@@ -62,7 +62,7 @@ def test_scan_until_stops_after_the_step_that_says_so_and_leaves_zeros_behind_it
     np.testing.assert_array_equal(ys["total"][steps:], 0)
 
 
-def test_scan_until_does_not_run_the_steps_that_it_leaves_out():
+def test_scan_until_does_not_run_the_steps_that_it_skips():
     ran = []
 
     def body(carry, x):
@@ -95,7 +95,7 @@ def test_scan_drawn_is_a_scan_over_the_draws_of_all_blocks_in_order(monkeypatch,
 
 
 @pytest.mark.parametrize("cached", [1, 7, 12, 24, 100])
-def test_map_in_cache_is_the_function_itself_whatever_fits(monkeypatch, cached):
+def test_map_in_cache_equals_the_function_whatever_fits_into_the_cache(monkeypatch, cached):
     monkeypatch.setattr(loops, "CACHED_SAMPLES", cached)
     fast = jax.jit(lambda inputs: map_in_cache(lambda x: (weigh(x), x["a"] * 2), inputs))(INPUTS)
     chex.assert_trees_all_close(fast, (weigh(INPUTS), INPUTS["a"] * 2), rtol=1e-6)

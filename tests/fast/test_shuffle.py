@@ -90,5 +90,5 @@ def test_the_same_key_gives_the_same_order_inside_a_vmap():
     np.testing.assert_array_equal(alone, orders(1000, 3))
 
 
-def test_it_is_an_index_of_int32():
+def test_the_order_is_int32():
     assert shuffle(jax.random.key(0), 10).dtype == jnp.int32

@@ -49,7 +49,7 @@ def test_twenty_of_twenty_seeds_reach_the_mark(name, mark):
 
 
 @pytest.mark.slow
-def test_a_memory_solves_a_long_chain_at_which_an_mlp_is_at_chance():
+def test_a_memory_solves_a_long_chain_on_which_an_mlp_is_at_chance():
     env, params = gymnax.make("MemoryChain-bsuite")
     environment = wrap(env, params.replace(memory_length=MEMORY_LENGTH))
     config, hyper = preset("MemoryChain-bsuite")

@@ -62,7 +62,9 @@ BUGS = (
         "ppo_jax/algorithm/loss.py",
         "jnp.maximum((value - target) ** 2,",
         "jnp.minimum((value - target) ** 2,",
-        ("tests/algorithm/test_loss.py::test_the_value_error_is_the_larger_of_the_free_and_the_held_one",),
+        (
+            "tests/algorithm/test_loss.py::test_the_value_error_is_the_larger_of_the_plain_and_the_clipped_one",
+        ),
     ),
     Bug(
         "the larger of the surrogates",
@@ -104,7 +106,7 @@ BUGS = (
         "ppo_jax/algorithm/loss.py",
         "if advantage.size == 1:",
         "if advantage.size == 0:",
-        ("tests/algorithm/test_loss.py::test_a_single_advantage_is_not_normalized",),
+        ("tests/algorithm/test_loss.py::test_a_single_advantage_is_not_standardized",),
     ),
     Bug(
         "the deviation of a sample instead of a population",
@@ -220,7 +222,7 @@ BUGS = (
         "jax.lax.while_loop(lambda carry: carry[0].any(), compute_some, start)",
         "compute_some(start)",
         (
-            "tests/fast/test_loops.py::test_map_where_is_where_of_the_mapped_values",
+            "tests/fast/test_loops.py::test_map_where_equals_where_of_the_mapped_values",
             "tests/algorithm/test_estimate.py::test_successors_have_the_values_that_the_network_gives_to_each_of_them",
         ),
     ),
@@ -283,9 +285,7 @@ BUGS = (
         "ppo_jax/algorithm/episodes.py",
         "(rank > rank[-1] - WINDOW)",
         "(rank <= WINDOW)",
-        (
-            "tests/algorithm/test_episodes.py::test_an_update_may_end_a_hundred_episodes_and_more_again_and_again",
-        ),
+        ("tests/algorithm/test_episodes.py::test_every_update_may_end_more_than_a_hundred_episodes",),
     ),
     Bug(
         "the key never advances",
@@ -307,7 +307,7 @@ BUGS = (
         "observation = normalize_observation(agent.statistics, observation)",
         "observation = observation",
         (
-            "tests/algorithm/test_evaluate.py::test_observations_are_normalized_by_the_statistics_of_the_training",
+            "tests/algorithm/test_evaluate.py::test_observations_are_normalized_by_the_statistics_from_training",
         ),
     ),
     Bug(
@@ -380,7 +380,7 @@ BUGS = (
         "ppo_jax/algorithm/normalization.py",
         "jnp.where(jnp.isfinite(x), jnp.clip(scaled, -CLIP, CLIP), jnp.nan)",
         "jnp.clip(scaled, -CLIP, CLIP)",
-        ("tests/algorithm/test_normalization.py::test_what_is_not_finite_stays_visible",),
+        ("tests/algorithm/test_normalization.py::test_numbers_that_are_not_finite_stay_visible",),
     ),
     Bug(
         "states without a legal action go unnoticed",
@@ -404,7 +404,7 @@ BUGS = (
         "config, environment, network, hyper, collect_key, params, state.collector",
         "config, environment, network, hyper, collect_key, params, "
         "init_collector(config, environment, network, collect_key)",
-        ("tests/algorithm/test_train.py::test_an_episode_goes_on_from_one_update_to_the_next",),
+        ("tests/algorithm/test_train.py::test_an_episode_continues_from_one_update_to_the_next",),
     ),
     Bug(
         "the shuffle loses samples",
@@ -540,7 +540,7 @@ BUGS = (
         "ppo_jax/algorithm/normalization.py",
         "return jnp.where(jnp.isfinite(x), jnp.clip(scaled, -CLIP, CLIP), jnp.nan)",
         "return scaled",
-        ("tests/algorithm/test_normalization.py::test_normalized_numbers_are_held_within_ten",),
+        ("tests/algorithm/test_normalization.py::test_normalized_numbers_are_clipped_to_ten",),
     ),
     Bug(
         "rewards are scaled by their own deviation",
@@ -556,7 +556,7 @@ BUGS = (
         "ppo_jax/algorithm/normalization.py",
         "scaled = jnp.clip(reward * jax.lax.rsqrt(statistics.variance + EPSILON), -CLIP, CLIP)",
         "scaled = reward * jax.lax.rsqrt(statistics.variance + EPSILON)",
-        ("tests/algorithm/test_normalization.py::test_scaled_rewards_are_held_within_ten_on_both_sides",),
+        ("tests/algorithm/test_normalization.py::test_scaled_rewards_are_clipped_to_ten_on_both_sides",),
     ),
     Bug(
         "a memory of the usual initialization",
@@ -571,7 +571,7 @@ BUGS = (
         "init_memory=lambda num_envs: jnp.zeros((num_envs, memory_size)),",
         "init_memory=lambda num_envs: jnp.ones((num_envs, memory_size)),",
         (
-            "tests/networks/test_network.py::test_the_memory_is_zero_at_the_very_start_and_is_kept_from_one_rollout_to_the_next",
+            "tests/networks/test_network.py::test_the_memory_starts_at_zero_and_is_kept_from_one_rollout_to_the_next",
         ),
     ),
     Bug(
@@ -619,7 +619,7 @@ BUGS = (
         "info.loss.approx_kl > hyper.target_kl",
         "info.loss.approx_kl > jnp.inf",
         (
-            "tests/algorithm/test_schedules.py::test_epochs_after_the_kl_limit_leave_neither_parameters_nor_means_a_trace",
+            "tests/algorithm/test_schedules.py::test_epochs_after_the_kl_limit_change_neither_parameters_nor_means",
         ),
     ),
     Bug(
@@ -628,7 +628,7 @@ BUGS = (
         "jnp.where(is_high, doubled,",
         "jnp.where(is_high, halved,",
         (
-            "tests/algorithm/test_schedules.py::test_the_penalty_is_doubled_or_halved_beyond_one_and_a_half_times_the_wanted_kl",
+            "tests/algorithm/test_schedules.py::test_the_penalty_is_doubled_or_halved_beyond_one_and_a_half_times_the_desired_kl",
         ),
     ),
     Bug(
@@ -643,6 +643,8 @@ BUGS = (
         "ppo_jax/networks/distributions.py",
         "clipped = log_std + jax.lax.stop_gradient(jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD) - log_std)",
         "clipped = jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD)",
-        ("tests/networks/test_distributions.py::test_a_deviation_that_has_left_its_bounds_can_still_learn",),
+        (
+            "tests/networks/test_distributions.py::test_a_standard_deviation_outside_its_bounds_can_still_learn",
+        ),
     ),
 )

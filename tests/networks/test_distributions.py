@@ -84,7 +84,7 @@ def test_probabilities_of_all_actions_sum_to_one():
     np.testing.assert_allclose(probabilities.sum(axis=0), np.ones(SHAPE), rtol=1e-5)
 
 
-def test_a_uniform_distribution_has_the_entropy_of_its_size_and_no_distance_to_itself():
+def test_a_uniform_distribution_has_the_entropy_log_n_and_no_kl_to_itself():
     uniform = Categorical(jnp.full(8, 3.0))
     np.testing.assert_allclose(uniform.entropy(), np.log(8), rtol=1e-6)
     np.testing.assert_allclose(uniform.kl(uniform), 0.0, atol=1e-7)
@@ -112,7 +112,7 @@ def test_an_action_is_the_first_whose_cumulative_probability_exceeds_the_noise()
     assert clear.mean() > 0.99
 
 
-def test_noise_of_a_grid_samples_actions_as_frequent_as_jax_random_categorical():
+def test_evenly_spaced_noise_samples_actions_as_often_as_jax_random_categorical():
     logits = jnp.array([0.3, -1.0, 2.0, 0.0, -4.0])
     grid = (jnp.arange(200_000) + 0.5) / 200_000
     ours = np.bincount(Categorical(jnp.tile(logits, (200_000, 1))).from_noise(grid), minlength=5)
@@ -260,13 +260,13 @@ def test_outputs_between_minus_one_and_one_span_a_bounded_box():
     np.testing.assert_allclose(means, [[-1, 10], [1, 10.25], [3, 10.5], [5, 10.375]])
 
 
-def test_a_deviation_of_one_is_half_the_width_of_a_bounded_box():
+def test_a_standard_deviation_of_one_is_half_the_width_of_a_bounded_box():
     np.testing.assert_allclose(np.exp(boxed(BOUNDED, [0, 0]).log_std), [2, 0.25], rtol=1e-6)
     np.testing.assert_allclose(np.exp(boxed(BOUNDED, [0, 0], (-1.0, 1.0)).log_std), [2 / np.e, 0.25 * np.e])
 
 
 @pytest.mark.parametrize("space", [Box((2,)), Box((2,), low=0.0), Box((2,), high=(1.0, 2.0))])
-def test_without_two_bounds_there_is_no_scale(space):
+def test_a_box_without_two_bounds_is_not_scaled(space):
     policy = boxed(space, [[0.5, -7]], (-1.0, 1.0))
     np.testing.assert_array_equal(policy.mean, [[0.5, -7]])
     np.testing.assert_allclose(policy.log_std, [[-1, 1]])
@@ -278,14 +278,14 @@ def test_each_component_has_the_scale_of_its_own_bounds():
     np.testing.assert_allclose(policy.log_std, [np.log(2), 0], rtol=1e-6)
 
 
-def test_the_deviation_is_held_within_documented_bounds():
+def test_the_standard_deviation_is_clipped_to_documented_bounds():
     policy = boxed(Box((2,)), np.zeros((3, 2)), (-100.0, 100.0))
     np.testing.assert_array_equal(policy.log_std, np.tile([MIN_LOG_STD, MAX_LOG_STD], (3, 1)))
     assert (MIN_LOG_STD, MAX_LOG_STD) == (-5, 2)
 
 
 @pytest.mark.parametrize("log_std", [-100.0, -6.0, -5.0, 0.0, 2.0, 2.5, 100.0])
-def test_a_deviation_that_has_left_its_bounds_can_still_learn(log_std):
+def test_a_standard_deviation_outside_its_bounds_can_still_learn(log_std):
     def entropy(log_std):
         return boxed(Box((1,)), np.zeros((1, 1)), log_std).entropy().sum()
 
@@ -313,12 +313,12 @@ def test_actions_of_a_box_cannot_be_masked():
 @pytest.mark.parametrize(
     ("space", "expected"), [(Discrete(5), 5), (MultiDiscrete((2, 5, 3)), 10), (Box((4,)), 4)]
 )
-def test_a_distribution_takes_so_many_outputs(space, expected):
+def test_each_space_needs_the_expected_number_of_outputs(space, expected):
     assert num_outputs(space) == expected
 
 
 @pytest.mark.parametrize("shape", [(), (2, 3)])
-def test_actions_of_another_rank_than_one_are_refused(shape):
+def test_actions_whose_rank_is_not_one_are_refused(shape):
     with pytest.raises(UsageError, match="not of rank 1"):
         num_outputs(Box(shape))
 
@@ -436,7 +436,7 @@ def test_each_component_has_a_mask_of_its_own():
     np.testing.assert_allclose(policy.entropy(), 2 * np.log([2]), rtol=1e-6)
 
 
-def test_where_nothing_is_legal_everything_is_and_it_is_counted():
+def test_where_no_action_is_legal_all_are_allowed_and_the_dead_end_is_counted():
     legal = jnp.array([[False, False], [False, True], [True, True]])
     policy = make_distribution(Discrete(2), jnp.array([[0.0, 1.0]] * 3), None, legal)
     np.testing.assert_allclose(np.exp(policy.log_probs[0]), [1 / (1 + np.e), np.e / (1 + np.e)], rtol=1e-6)
@@ -483,7 +483,7 @@ def _step(key, rules, action):
     return after, Transition(_observed(after), reward, after.time == 3, jnp.zeros((), bool))
 
 
-def test_a_training_takes_legal_actions_only_and_counts_the_dead_ends():
+def test_training_takes_only_legal_actions_and_counts_the_dead_ends():
     """Episodes of 3 steps, of which one is a dead end."""
     config = Config(
         env="rules", num_envs=2, num_steps=12, total_timesteps=96, num_minibatches=2, hidden_sizes=()
@@ -498,7 +498,7 @@ def test_a_training_takes_legal_actions_only_and_counts_the_dead_ends():
 
 
 @pytest.mark.parametrize("space", [Discrete(4), MultiDiscrete((2, 3)), Box((3,))])
-def test_a_sample_is_what_noise_of_its_own_key_gives(space):
+def test_sampling_with_a_key_equals_drawing_noise_with_it(space):
     """One number per action and component, whatever the shape of the batch."""
     outputs = jax.random.normal(jax.random.key(1), (2000, num_outputs(space)))
     policy = make_distribution(space, outputs, outputs[0], None)

@@ -193,7 +193,7 @@ def shapes_of(network):
 
 
 @pytest.mark.parametrize("encoder", ["auto", "cnn"])
-def test_an_image_of_minatar_makes_known_layers(encoder):
+def test_images_of_minatar_give_layers_of_the_expected_shapes(encoder):
     network = make_small(shape=(10, 10, 4), hidden_sizes=(128,), encoder=encoder)
     hidden = {"Dense_0": (9 * 4, 16), "Dense_1": (8 * 8 * 16, 128)}
     expected = {"actor": hidden | {"Dense_2": (128, 2)}, "critic": hidden | {"Dense_2": (128, 1)}}
@@ -203,18 +203,18 @@ def test_an_image_of_minatar_makes_known_layers(encoder):
 @pytest.mark.parametrize(
     ("shape", "encoder"), [((10, 10, 4), "mlp"), ((2, 20, 10), "auto"), ((20, 20), "auto")]
 )
-def test_other_observations_do_not(shape, encoder):
+def test_other_observations_do_not_go_through_a_convolution(shape, encoder):
     network = make_small(shape=shape, hidden_sizes=(128,), encoder=encoder)
     assert shapes_of(network)["critic"] == {"Dense_0": (400, 128), "Dense_1": (128, 1)}
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 1), (3, 2, 1), (9,)])
-def test_a_convolution_of_what_is_no_image_is_refused(shape):
+def test_a_convolution_is_refused_if_observations_are_not_images(shape):
     with pytest.raises(UsageError, match="give encoder = 'mlp'"):
         make_small(shape=shape, encoder="cnn")
 
 
-def test_a_shared_torso_with_memory_is_one_tower_with_the_gains_of_two():
+def test_a_shared_torso_with_memory_is_one_tower_with_both_gains():
     _, params = make(shape=(4, 4, 1), hidden_sizes=(6,), shared_torso=True, memory_size=5)
     tower = params["shared"]["params"]
     for name, gain in [("Dense_0", np.sqrt(2)), ("Dense_1", np.sqrt(2)), ("Dense_2", 0.01), ("Dense_3", 1.0)]:
@@ -252,7 +252,7 @@ def test_bfloat16_rounds_the_layers_and_nothing_else(memory_size):
     np.testing.assert_array_equal(outputs["tensorfloat32"], outputs["float32"])  # a CPU has none
 
 
-def test_float32_is_asked_for_where_a_device_would_round_by_itself():
+def test_float32_is_requested_where_a_device_would_round_by_default():
     network = make_network(Config(), Box((4,)), Discrete(3))
     jaxpr = str(jax.make_jaxpr(network.value)(network.init(jax.random.key(0)), jnp.zeros(4)))
     assert jaxpr.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == jaxpr.count("dot_general[")

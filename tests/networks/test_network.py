@@ -91,7 +91,7 @@ def test_with_a_shared_torso_policy_and_value_move_the_same_layers(memory_size):
         assert {name for name, layer in layers.items() if any(jax.tree.leaves(layer))} == {*torso, own}
 
 
-def test_without_one_the_value_moves_the_critic_only_and_the_policy_the_actor_only():
+def test_without_a_shared_torso_value_and_policy_move_separate_layers():
     network = make_network(Config(hidden_sizes=(6,)), Box((3,)), Discrete(2))
     params = random_params(network)
     for part, own, other in [(0, "actor", "critic"), (1, "critic", "actor")]:
@@ -312,7 +312,7 @@ def test_the_value_of_a_final_observation_is_taken_with_the_memory_after_the_ste
     np.testing.assert_allclose(rolled.batches[half].advantage, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_the_memory_is_zero_at_the_very_start_and_is_kept_from_one_rollout_to_the_next(rolled):
+def test_the_memory_starts_at_zero_and_is_kept_from_one_rollout_to_the_next(rolled):
     zero = {"actor": np.zeros((N, H)), "critic": np.zeros((N, H))}
     chex.assert_trees_all_equal(NETWORK.init_memory(N), zero)
     chex.assert_trees_all_equal(jax.tree.map(lambda x: x[0], rolled.trajectory.memory), zero)
@@ -336,7 +336,7 @@ def unroll(params, batch):
     return policy.log_prob(batch.action), value, memory
 
 
-def test_unrolling_a_sequence_is_stepping_through_it(rolled):
+def test_unrolling_a_sequence_equals_stepping_through_it(rolled):
     params = jax.tree.map(np.float32, rolled.params)
     for batch in rolled.batches:
         log_prob, value, memory = unroll(params, batch)

@@ -44,12 +44,12 @@ def test_the_point_reaches_its_target(tmp_path):
     assert -1.6 < float(mean) < -1.2
 
 
-def test_the_mistake_in_the_broken_environment_is_the_one_it_tells_of(tmp_path):
+def test_the_broken_environment_prints_the_error_that_the_page_shows(tmp_path):
     (told,) = re.findall(r"print\(error\)  # (.*)", BROKEN)
     assert run(BROKEN, tmp_path).strip() == told
 
 
-def test_a_network_of_ones_own_solves_cartpole(tmp_path):
+def test_a_custom_network_solves_cartpole(tmp_path):
     assert float(run(NETWORK, tmp_path)) > 475
 
 

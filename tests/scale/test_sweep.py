@@ -46,7 +46,7 @@ def test_metrics_and_states_have_axes_for_points_and_seeds(swept):
     chex.assert_shape(states.num_updates, (H, S))
 
 
-def test_run_h_s_is_the_training_of_point_h_from_seed_s(swept):
+def test_run_h_s_is_the_run_of_point_h_with_seed_s(swept):
     """Up to the rounding that differs with a batch axis; what is counted is the same to the bit."""
     states, metrics = swept
     run = jax.jit(partial(train, CONFIG))

@@ -2,8 +2,8 @@
 
     python tests/support/compare_bits.py OLD_CHECKOUT NEW_CHECKOUT
 
-Each configuration below is trained for 20 updates from each checkout, in a process of its own, and the parameters
-and every metric are compared bit by bit. Only public names are used, so the layouts may differ.
+Each configuration below is trained for 20 updates from each checkout, in a process of its own. The parameters
+and every metric are then compared bit by bit. Only public names are used, so the layouts may differ.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """CartPole-v1 as an environment of Brax: the equations and limits of gymnasium's CartPole.
 
-The time limit of 500 steps is left to Brax's own wrapper.
+Brax's own wrapper applies the time limit of 500 steps.
 """
 
 import jax
@@ -41,12 +41,12 @@ class CartPole(Env):
 
     @property
     def action_size(self) -> int:
-        """One number, of which the sign counts."""
+        """One number, of which only the sign counts."""
         return 1
 
     @property
     def backend(self) -> str:
-        """No physics engine of Brax."""
+        """The name of the physics engine; none of Brax's is used."""
         return "none"
 
 

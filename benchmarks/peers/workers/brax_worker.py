@@ -1,12 +1,12 @@
 """Trains with the PPO of Brax on the dynamics of CartPole.
 
-Brax acts by a normal distribution squashed by tanh, not by choosing among actions: the sign of its one
-number pushes to the left or to the right. An episode begins where the first one of that environment began,
-Brax's way to save resets. Observations are not normalized and nothing is evaluated. A batch is N sequences
-of T steps, and a minibatch holds whole sequences.
+The policy of Brax is a normal distribution squashed by tanh, not a choice among actions: the sign of its one
+number decides whether it pushes to the left or to the right. To save resets, Brax begins every episode of an
+environment where its first episode began. Observations are not normalized, and nothing is evaluated. A batch
+consists of N sequences of T steps, and a minibatch holds whole sequences.
 
-`train` of Brax compiles anew at every call, so one call goes on for as long as the worker lives: it
-reports after every epoch of a fixed number of updates and then waits in its callback for the next order.
+`train` of Brax compiles at every call, so a single call lasts as long as the worker: it reports after every
+epoch of a fixed number of updates, and then waits in its callback for the next order.
 """
 
 import queue
@@ -23,7 +23,7 @@ from brax_cartpole import CartPole
 from protocol import Job, Ready, UnsupportedError, calibrate, serve
 
 MOST_EPOCHS = 1_000_000
-FIRST_STEPS = 65_536  # of the first trial; every further one is a compilation
+FIRST_STEPS = 65_536  # of the first trial; every further trial is a compilation
 GROWTH = 16
 EPISODE_LENGTH = 500
 
@@ -35,28 +35,27 @@ def prepare(job: Job) -> Ready:
     if job.num_envs % job.num_minibatches:
         raise UnsupportedError("its minibatches hold whole sequences of environments")
     first = max(1, FIRST_STEPS // job.batch_size)
-    count = calibrate(partial(_clock_first, job), job.seconds, first, GROWTH)
+
+    def try_length(count: int) -> float:
+        training = Training(job, count)
+        training.epoch()
+        training.epoch()  # compiles again, for the state that the first one left on its devices
+        seconds = training.epoch()
+        training.stop()
+        return seconds
+
+    count = calibrate(try_length, job.seconds, first, GROWTH)
     training = Training(job, count)
     compiling = training.epoch() + training.epoch() - 2 * training.epoch()
-    train_once = partial(_train, training, count * job.batch_size)
-    return Ready(train_once, max(0.0, compiling), metadata.version("brax"))
 
+    def train_once() -> tuple[int, float]:
+        return count * job.batch_size, training.epoch()
 
-def _clock_first(job: Job, count: int) -> float:
-    training = Training(job, count)
-    training.epoch()
-    training.epoch()  # compiles again, for the state that the first one left on its devices
-    seconds = training.epoch()
-    training.stop()
-    return seconds
-
-
-def _train(training: "Training", steps: int) -> tuple[int, float]:
-    return steps, training.epoch()
+    return Ready(train=train_once, compile_seconds=max(0.0, compiling), version=metadata.version("brax"))
 
 
 class Training:
-    """A call of `train` in a thread of its own, which does an epoch whenever it is told to."""
+    """A call of `train` in a thread of its own that does one epoch at each order."""
 
     def __init__(self, job: Job, updates_per_epoch: int):
         """Starts the thread; nothing is computed before the first epoch."""

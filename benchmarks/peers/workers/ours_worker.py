@@ -1,21 +1,45 @@
-"""Trains with ppo_jax, compiled as its command line compiles it, from a new agent every time."""
+"""Trains with ppo_jax, compiled as its command line compiles it; every measurement trains a new agent."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib import metadata
 from typing import Any
 
 import jax
 import numpy as np
-from protocol import Job, Ready, calibrate, serve, timed
+from protocol import Job, Ready, calibrate, serve
 
-from ppo_jax.algorithm.train import PPO, advance, make_ppo
-from ppo_jax.config import MAX_TIMESTEPS, Config, Hyperparams
+from ppo_jax.algorithm.metrics import Metrics
+from ppo_jax.algorithm.train import TrainState, advance, make_ppo
+from ppo_jax.config import Config, Hyperparams
 from ppo_jax.host.programs.chunks import CAPACITY, compile_ahead
+from ppo_jax.validation import MAX_TIMESTEPS
 
 
 def prepare(job: Job) -> Ready:
     """Compiles one program that runs any number of updates."""
+    start = time.perf_counter()
+    init, proceed = compile_both(job)
+    compile_seconds = time.perf_counter() - start
+
+    def train(count: int) -> float:
+        start = time.perf_counter()
+        state = init(Hyperparams(), make_key(job))
+        for done in range(0, count, CAPACITY):
+            state, metrics = proceed(Hyperparams(), state, np.int32(min(CAPACITY, count - done)))
+            jax.block_until_ready((state, metrics))
+        return time.perf_counter() - start
+
+    count = calibrate(train, job.seconds)
+
+    def train_once() -> tuple[int, float]:
+        return count * job.batch_size, train(count)
+
+    return Ready(train=train_once, compile_seconds=compile_seconds, version=metadata.version("ppo-jax"))
+
+
+def compile_both(job: Job) -> tuple[Any, Any]:
+    """Compiles the start of one agent, or of several at once, and the loop over updates."""
     config = Config(
         env=job.env,
         num_envs=job.num_envs,
@@ -24,53 +48,26 @@ def prepare(job: Job) -> Ready:
         num_minibatches=job.num_minibatches,
         total_timesteps=MAX_TIMESTEPS,
     )
-    training = Training(job, make_ppo(config))
-    count = calibrate(training.clock, job.seconds)
-    train = partial(_train, training, count, count * job.batch_size)
-    return Ready(train, training.compile_seconds, metadata.version("ppo-jax"))
+    ppo, hyper, key = make_ppo(config), Hyperparams(), make_key(job)
+
+    def proceed(hyper: Hyperparams, state: TrainState, num_updates: jax.Array) -> tuple[TrainState, Metrics]:
+        return advance(ppo, CAPACITY, hyper, state, num_updates)
+
+    init: Any = ppo.init
+    if job.agents > 1:
+        init = jax.vmap(init, in_axes=(None, 0))
+        proceed = jax.vmap(proceed, in_axes=(None, 0, None))
+    state = jax.eval_shape(init, hyper, key)
+    with ThreadPoolExecutor() as pool:  # both at the same time
+        compiled_init = pool.submit(compile_ahead, init, hyper, key)
+        compiled_proceed = compile_ahead(proceed, hyper, state, np.int32(0))
+    return compiled_init.result(), compiled_proceed
 
 
-class Training:
-    """The compiled training of one agent, or of several.
-
-    Attributes:
-        compile_seconds: What tracing and compiling took.
-    """
-
-    def __init__(self, job: Job, ppo: PPO):
-        """Compiles both parts."""
-        self._hyper = Hyperparams()
-        self._key = jax.random.key(0)
-        if job.agents > 1:
-            self._key = jax.random.split(self._key, job.agents)
-        self.compile_seconds = timed(partial(self._compile, job, ppo))
-
-    def _compile(self, job: Job, ppo: PPO) -> None:
-        init: Any = ppo.init
-        proceed: Any = partial(advance, ppo, CAPACITY)
-        if job.agents > 1:
-            init = jax.vmap(init, in_axes=(None, 0))
-            proceed = jax.vmap(proceed, in_axes=(None, 0, None))
-        state = jax.eval_shape(init, self._hyper, self._key)
-        with ThreadPoolExecutor() as pool:
-            compiling = pool.submit(compile_ahead, init, self._hyper, self._key)
-            self._proceed = compile_ahead(proceed, self._hyper, state, np.int32(0))
-        self._init = compiling.result()
-
-    def clock(self, count: int) -> float:
-        """Trains a new agent for a number of updates and returns the seconds."""
-        return timed(partial(self._run, count))
-
-    def _run(self, count: int) -> None:
-        state = self._init(self._hyper, self._key)
-        for done in range(0, count, CAPACITY):
-            size = np.int32(min(CAPACITY, count - done))
-            state, metrics = self._proceed(self._hyper, state, size)
-            jax.block_until_ready((state, metrics))
-
-
-def _train(training: Training, count: int, steps: int) -> tuple[int, float]:
-    return steps, training.clock(count)
+def make_key(job: Job) -> jax.Array:
+    """Makes a key, or one for each of several agents."""
+    key = jax.random.key(0)
+    return key if job.agents == 1 else jax.random.split(key, job.agents)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""What a worker and the comparison say to each other: lines of JSON. Standard library only.
+"""How a worker and the comparison talk to each other: in lines of JSON. Standard library only.
 
-The comparison sends the job. The worker compiles, finds out how much work takes about as long as asked,
-and answers that it is ready. For each line "go" it trains that much once and answers with the steps and
-the seconds. The end of the input ends the worker.
+The comparison sends the job. The worker compiles, finds out how many updates take about as long as asked, and
+answers that it is ready. For each line "go" it trains that many updates once, and answers with the steps and
+the seconds. The worker ends when its input ends.
 """
 
 import json
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple, TextIO
@@ -18,14 +17,14 @@ class Job(NamedTuple):
     """What to train.
 
     Attributes:
-        env: Name of the environment, as gymnax and gymnasium call it.
-        num_envs: N, environments of one agent.
-        num_steps: T, steps per environment and update.
-        num_epochs: K, passes over each batch.
-        num_minibatches: Minibatches per epoch.
-        agents: Independent trainings in one program.
+        env: The name of the environment, the same in gymnax and gymnasium.
+        num_envs: N, the environments of one agent.
+        num_steps: T, the steps per environment and update.
+        num_epochs: K, the passes over each batch.
+        num_minibatches: The minibatches per epoch.
+        agents: The number of agents trained side by side in one program.
         seconds: About how long one measurement should take.
-        source: File with the training, for the worker that loads one; otherwise empty.
+        source: The file with the training, for the worker that loads one; otherwise empty.
     """
 
     env: str
@@ -47,9 +46,9 @@ class Ready(NamedTuple):
     """A worker that has warmed up.
 
     Attributes:
-        train: Trains the calibrated work once; returns environment steps and seconds.
-        compile_seconds: What tracing and compiling took; None if there is no such thing.
-        version: Of the package that is measured.
+        train: Trains the calibrated number of updates; returns the environment steps and the seconds.
+        compile_seconds: The seconds of tracing and compiling; None if nothing is compiled.
+        version: The version of the package that is measured.
     """
 
     train: Callable[[], tuple[int, float]]
@@ -65,7 +64,7 @@ def serve(prepare: Callable[[Job], Ready]) -> None:
     """Does one job for the comparison.
 
     Args:
-        prepare: Compiles, calibrates and warms up.
+        prepare: The function that compiles, calibrates and warms up.
     """
     answers = _keep_stdout()
     try:
@@ -80,13 +79,13 @@ def serve(prepare: Callable[[Job], Ready]) -> None:
 
 
 def calibrate(clock: Callable[[int], float], seconds: float, first: int = 1, growth: int = 4) -> int:
-    """Finds how many updates take about as long as asked; warms up on the way.
+    """Finds out how many updates take about as long as asked, and warms up in doing so.
 
     Args:
-        clock: Runs a number of updates and returns the seconds.
-        seconds: As asked.
-        first: Updates to begin with.
-        growth: By how much to multiply them as long as they take less than a quarter of it.
+        clock: The function that runs a number of updates and returns the seconds.
+        seconds: The seconds asked for.
+        first: The number of updates to begin with.
+        growth: The factor to multiply it by while the updates take less than a quarter of `seconds`.
     """
     count = first
     while (taken := clock(count)) < seconds / 4:
@@ -94,15 +93,8 @@ def calibrate(clock: Callable[[int], float], seconds: float, first: int = 1, gro
     return max(1, round(count * seconds / taken))
 
 
-def timed(function: Callable[[], Any]) -> float:
-    """Returns the seconds that a call takes."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def _keep_stdout() -> TextIO:
-    """Takes the standard output for the answers alone; whatever others print goes to standard error."""
+    """Keeps standard output for the answers alone; what others print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     sys.stdout = sys.stderr

@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv  # pyright: ignore[repo
 
 
 def prepare(job: Job) -> Ready:
-    """Makes and warms up the agent; its first update compiles."""
+    """Makes and warms up the agent; the first update compiles."""
     return stable_baselines.prepare(job, metadata.version("sbx-rl"), True, PPO, DummyVecEnv)
 
 

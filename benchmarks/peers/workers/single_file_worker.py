@@ -1,26 +1,50 @@
 """Trains with a file that follows the convention of PureJaxRL: `make_train(config)` returns `train(rng)`.
 
-The file is somebody's own checkout, loaded by its path. Whatever it returns is computed and thrown away.
+The file belongs to somebody's own checkout, and is loaded by its path. What it returns is computed and thrown
+away.
 """
 
 import importlib.util
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fixed_length import prepare
+import fixed_length
 from protocol import Job, Ready, UnsupportedError, serve
 
 
-def prepare_file(job: Job) -> Ready:
+def prepare(job: Job) -> Ready:
     """Compiles a training of about the length asked for."""
-    make_train = _load(Path(job.source))
-    return prepare(job, "a file", partial(_make_train, job, make_train))
+    make_train_from = load(Path(job.source))
+
+    def make_train(total_timesteps: int) -> Any:
+        return make_train_from(
+            {
+                "LR": 2.5e-4,
+                "NUM_ENVS": job.num_envs,
+                "NUM_STEPS": job.num_steps,
+                "TOTAL_TIMESTEPS": total_timesteps,
+                "UPDATE_EPOCHS": job.num_epochs,
+                "NUM_MINIBATCHES": job.num_minibatches,
+                "GAMMA": 0.99,
+                "GAE_LAMBDA": 0.95,
+                "CLIP_EPS": 0.2,
+                "ENT_COEF": 0.01,
+                "VF_COEF": 0.5,
+                "MAX_GRAD_NORM": 0.5,
+                "ACTIVATION": "tanh",
+                "ENV_NAME": job.env,
+                "ANNEAL_LR": True,
+                "DEBUG": False,
+            }
+        )
+
+    return fixed_length.prepare(job, "a file", make_train)
 
 
-def _load(path: Path) -> Callable[[dict[str, Any]], Any]:
+def load(path: Path) -> Callable[[dict[str, Any]], Any]:
+    """Loads a file of Python, and returns its `make_train`."""
     sys.path.insert(0, str(path.parent))  # files of a checkout import their neighbours
     spec = importlib.util.spec_from_file_location("single_file", path)
     if spec is None or spec.loader is None:
@@ -32,28 +56,5 @@ def _load(path: Path) -> Callable[[dict[str, Any]], Any]:
     return module.make_train
 
 
-def _make_train(job: Job, make_train: Callable[[dict[str, Any]], Any], total_timesteps: int) -> Any:
-    return make_train(
-        {
-            "LR": 2.5e-4,
-            "NUM_ENVS": job.num_envs,
-            "NUM_STEPS": job.num_steps,
-            "TOTAL_TIMESTEPS": total_timesteps,
-            "UPDATE_EPOCHS": job.num_epochs,
-            "NUM_MINIBATCHES": job.num_minibatches,
-            "GAMMA": 0.99,
-            "GAE_LAMBDA": 0.95,
-            "CLIP_EPS": 0.2,
-            "ENT_COEF": 0.01,
-            "VF_COEF": 0.5,
-            "MAX_GRAD_NORM": 0.5,
-            "ACTIVATION": "tanh",
-            "ENV_NAME": job.env,
-            "ANNEAL_LR": True,
-            "DEBUG": False,
-        }
-    )
-
-
 if __name__ == "__main__":
-    serve(prepare_file)
+    serve(prepare)

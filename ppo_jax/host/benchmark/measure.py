@@ -6,7 +6,6 @@ median and the spread are reported.
 """
 
 import dataclasses
-import itertools
 import statistics
 from typing import Any, NamedTuple
 
@@ -76,40 +75,46 @@ def run(options: Options, console: Console) -> Result:
     console.print("measuring the limits of the device")
     limits = roofline.measure_limits()
     measurements = []
-    for shape, num_agents in itertools.product(options.shapes, options.agents):
-        console.print(f"measuring {shape}, {num_agents} agent{'s' if num_agents > 1 else ''}")
-        measurements += _measure(options, shape, num_agents)
+    for shape in options.shapes:
+        measurements += _measure(options, shape, console)
     return Result(options=options, limits=limits, measurements=measurements)
 
 
-def _measure(options: Options, shape: str, num_agents: int) -> list[Measurement]:
-    """Measures all parts at one shape."""
+def _measure(options: Options, shape: str, console: Console) -> list[Measurement]:
+    """Measures all parts at one shape, for each number of agents."""
     config = make_config(options, shape)
-    to_time, counts = parts.make_parts(config, num_agents), (None, None, None)
     towers = roofline.kernels(config)
+    flops_per_step, flops_per_sample, bytes_per_sample = None, None, None
     if towers is not None:
-        counts = (*roofline.count_flops(config, towers), roofline.bytes_per_sample(config))
-        to_time += [roofline.products_part(config, towers)] if num_agents == 1 else []
-    flops_per_step, flops_per_sample, bytes_per_sample = counts
-    loops = [parts.prepare(part, options.seconds) for part in to_time]
-    all_rates = parts.measure_in_turns(loops, options.repeats)
-    return [
-        Measurement(
-            shape=shape,
-            agents=num_agents,
-            part=part.name,
-            compile_seconds=round(loop.compile_seconds, 3),
-            memory_bytes=loop.memory,
-            steps_per_second=statistics.median(rates),
-            slowest=min(rates),
-            fastest=max(rates),
-            rates=rates,
-            flops_per_step=flops_per_step,
-            flops_per_sample=flops_per_sample,
-            bytes_per_sample=bytes_per_sample,
-        )
-        for part, loop, rates in zip(to_time, loops, all_rates, strict=True)
-    ]
+        flops_per_step, flops_per_sample = roofline.count_flops(config, towers)
+        bytes_per_sample = roofline.bytes_per_sample(config)
+
+    measurements = []
+    for num_agents in options.agents:
+        console.print(f"measuring {shape}, {num_agents} agent{'s' if num_agents > 1 else ''}")
+        to_time = parts.make_parts(config, num_agents)
+        if towers is not None and num_agents == 1:
+            to_time.append(roofline.products_part(config, towers))
+        loops = [parts.prepare(part, options.seconds) for part in to_time]
+        all_rates = parts.measure_in_turns(loops, options.repeats)
+        measurements += [
+            Measurement(
+                shape=shape,
+                agents=num_agents,
+                part=part.name,
+                compile_seconds=round(loop.compile_seconds, 3),
+                memory_bytes=loop.memory,
+                steps_per_second=statistics.median(rates),
+                slowest=min(rates),
+                fastest=max(rates),
+                rates=rates,
+                flops_per_step=flops_per_step,
+                flops_per_sample=flops_per_sample,
+                bytes_per_sample=bytes_per_sample,
+            )
+            for part, loop, rates in zip(to_time, loops, all_rates, strict=True)
+        ]
+    return measurements
 
 
 def as_json(result: Result) -> dict[str, Any]:

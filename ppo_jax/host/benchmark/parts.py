@@ -19,7 +19,7 @@ from ppo_jax.envs.make import make_environment
 from ppo_jax.host.programs.chunks import compile_ahead
 from ppo_jax.networks.distributions import draw_noise, make_distribution, num_outputs
 from ppo_jax.networks.flax import make_network
-from ppo_jax.networks.network import network_for
+from ppo_jax.networks.network import Network, network_for
 
 
 class Part(NamedTuple):
@@ -66,37 +66,9 @@ def make_parts(config: Config, num_agents: int) -> list[Part]:
         num_agents: The number of agents trained side by side, by `jax.vmap`. For more than one there is
             only the part "training".
     """
-    training = _make_training(config, num_agents)
     if num_agents > 1:
-        return [training]
-    hyper, key = Hyperparams(), jax.random.key(0)
-    environment = make_environment(config.env)
-    network = network_for(config, environment, make_network)
-    learner = init_learner(network, hyper, key)
-    collector = init_collector(config, environment, network, key)
-
-    def make_batch(collector: Collector) -> Samples:
-        _, trajectory, _ = collect(config, environment, network, hyper, key, learner.params, collector)
-        return estimate(config, network, hyper, learner.params, trajectory)
-
-    def run_policy(index: jax.Array, collector: Collector) -> Collector:
-        key_of_turn = jax.random.fold_in(key, index)
-        collector, trajectory, _ = collect(
-            config, environment, network, hyper, key_of_turn, learner.params, collector
-        )
-        return _first_of(collector, trajectory)
-
-    def update(index: jax.Array, learner: Learner) -> Learner:
-        learner, _ = improve(config, network, hyper, jax.random.fold_in(key, index), learner, batch)
-        return learner
-
-    batch = jax.jit(make_batch)(collector)
-    return [
-        training,
-        Part(name="rollout", body=run_policy, carry=collector, steps=config.batch_size),
-        _make_stepping(config, environment, collector),
-        Part(name="update", body=update, carry=learner, steps=config.batch_size),
-    ]
+        return [_make_training(config, num_agents)]
+    return [_make_training(config, 1), _make_rollout(config), _make_stepping(config), make_update(config)]
 
 
 def _make_training(config: Config, num_agents: int) -> Part:
@@ -115,8 +87,23 @@ def _make_training(config: Config, num_agents: int) -> Part:
     return Part(name="training", body=jax.vmap(train, in_axes=(None, 0)), carry=states, steps=steps)
 
 
-def _make_stepping(config: Config, environment: Environment, collector: Collector) -> Part:
+def _make_rollout(config: Config) -> Part:
+    """Makes the loop that collects experience with the first policy."""
+    environment, network, learner, collector = _start(config)
+
+    def run_policy(index: jax.Array, collector: Collector) -> Collector:
+        key = jax.random.fold_in(jax.random.key(0), index)
+        collector, trajectory, _ = collect(
+            config, environment, network, Hyperparams(), key, learner.params, collector
+        )
+        return _first_of(collector, trajectory)
+
+    return Part(name="rollout", body=run_policy, carry=collector, steps=config.batch_size)
+
+
+def _make_stepping(config: Config) -> Part:
     """Makes the loop that steps the environments under random actions, without a network."""
+    environment, _, _, collector = _start(config)
     space, num_steps, num_envs = environment.action_space, config.num_steps, config.num_envs
 
     def step(collector: Collector, drawn: tuple[jax.Array, Any]) -> tuple[Collector, TimeStep]:
@@ -136,6 +123,31 @@ def _make_stepping(config: Config, environment: Environment, collector: Collecto
         return _first_of(collector, time_steps)
 
     return Part(name="environment", body=take_steps, carry=collector, steps=config.batch_size)
+
+
+def make_update(config: Config) -> Part:
+    """Makes the loop that learns from the same batch again and again."""
+    environment, network, learner, collector = _start(config)
+    hyper, key = Hyperparams(), jax.random.key(0)
+
+    def make_batch(collector: Collector) -> Samples:
+        _, trajectory, _ = collect(config, environment, network, hyper, key, learner.params, collector)
+        return estimate(config, network, hyper, learner.params, trajectory)
+
+    def update(index: jax.Array, learner: Learner) -> Learner:
+        learner, _ = improve(config, network, hyper, jax.random.fold_in(key, index), learner, batch)
+        return learner
+
+    batch = jax.jit(make_batch)(collector)
+    return Part(name="update", body=update, carry=learner, steps=config.batch_size)
+
+
+def _start(config: Config) -> tuple[Environment, Network, Learner, Collector]:
+    """Makes what the parts work with, and where they start."""
+    environment = make_environment(config.env)
+    network = network_for(config, environment, make_network)
+    learner = init_learner(network, Hyperparams(), jax.random.key(0))
+    return environment, network, learner, init_collector(config, environment, network, jax.random.key(0))
 
 
 def _first_of(result: Any, also_needed: Any) -> Any:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from ppo_jax.algorithm.train import make_ppo
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.host.benchmark.parts import Part, clock, make_parts
+from ppo_jax.host.benchmark.parts import Part, clock, make_update
 from ppo_jax.host.programs.chunks import compile_ahead
 
 GEMM_SIZES = (1024, 2048, 4096)
@@ -112,7 +112,7 @@ def bytes_per_sample(config: Config) -> float:
     single = dataclasses.replace(
         config, num_envs=size, num_steps=1, num_epochs=1, num_minibatches=1, total_timesteps=size
     )
-    update = next(part for part in make_parts(single, num_agents=1) if part.name == "update")
+    update = make_update(single)
     costs = compile_ahead(update.body, jnp.int32(0), update.carry).cost_analysis()
     return costs["bytes accessed"] / size
 

@@ -27,7 +27,7 @@ def draw(directory: Path) -> list[Path]:
         directory: The directory for the pictures; it is created if need be.
 
     Returns:
-        The pictures.
+        The paths of the pictures.
 
     Raises:
         UsageError: If they cannot be written there.

@@ -44,7 +44,7 @@ def draw(runs: Sequence[RunDirectory], output: Path | None = None) -> Path:
             current directory for several runs.
 
     Returns:
-        The picture.
+        The path of the picture.
 
     Raises:
         UsageError: If a run cannot be read, or the picture cannot be written.

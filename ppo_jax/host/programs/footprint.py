@@ -81,7 +81,7 @@ def describe(shares: list[Share]) -> str:
     total = sum(share.size for share in shares)
     largest = ", ".join(f"{share.what} {share.size / gib:,.2f} GiB" for share in shares[:3])
     return (
-        f"this run needs about {total / gib:,.2f} GiB, and {available() / gib:,.2f} GiB are available: "
+        f"this run needs about {total / gib:,.2f} GiB, and the device has {available() / gib:,.2f} GiB: "
         f"{largest}; {shares[0].remedy}"
     )
 

@@ -21,14 +21,14 @@ def report(run: RunDirectory, output: Path | None = None, recording: bytes | Non
         recording: A GIF of the policy, if there is one (see `record`).
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
         UsageError: If the run cannot be read, or the page cannot be written.
     """
     path = output or run.path / "report.html"
     found = find(run)
-    # The file is opened before anything is drawn, so that a mistake is found at once.
+    # The file is opened before anything is drawn, so that a mistake is found early.
     with files.output(path) as draft:
         draft.write_text(to_html(found, recording), encoding="utf-8")
     return path

@@ -117,7 +117,8 @@ def evaluation(found: Found) -> Markup:
         return element("section", element("h2", "Evaluation"), last)
     columns = [(kind, name) for kind in POLICIES for name in ("mean", "std")]
     headings = [
-        *("update", "steps"),
+        "update",
+        "steps",
         *(f"{kind}, {name.replace('std', 'standard deviation')}" for kind, name in columns),
     ]
     rows = [

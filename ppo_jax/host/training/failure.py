@@ -17,7 +17,7 @@ class Failure(NamedTuple):
 
     Attributes:
         update: The update in which it went wrong.
-        text: What went wrong, and what to do.
+        text: The failure in words, and the advice.
         is_nonfinite: Whether a number is NaN or infinite.
     """
 

@@ -55,7 +55,7 @@ class Loop:
         return self.training.update >= self.asked.config.num_updates
 
     def run(self) -> None:
-        """Trains to the end, to a failure, or until asked to stop, and then saves the last good state."""
+        """Trains to the end, to a failure, or until asked to stop; then saves the last good state, if any."""
         if self.journal.failure:
             return
         self._evaluate_if_due()
@@ -86,7 +86,7 @@ class Loop:
             self._save()
 
     def _next_halt(self) -> int:
-        """Returns the last update that the next chunk may include: the end, or the next with something due."""
+        """Returns the last update that the next chunk may include."""
         update, halts = self.training.update, [self.asked.config.num_updates]
         options = self.asked.options
         for period in (options.checkpoint_every, options.evaluate_every):

@@ -111,7 +111,8 @@ def prepare(session: Session, program: Program, file: IO[str]) -> Loop:
         say(f"resumed at update {update:,} of {asked.config.num_updates:,}")
     if len(past) < update:
         say(
-            f"{run.metrics.name} lacks updates {len(past) + 1:,} to {update:,}; what it had is kept beside it"
+            f"{run.metrics.name} lacks updates {len(past) + 1:,} to {update:,}; "
+            "if it was damaged, a copy is kept beside it"
         )
     resumed_step = update * asked.config.batch_size if progress else None
     opened = sinks.open_sinks(asked, run, resumed_step, say)

@@ -1,6 +1,6 @@
 """The whole life of a run: claim its directory, lock it, compile, train, evaluate, draw, release it.
 
-JAX is imported only after the request has been checked, so that a mistake is answered at once.
+JAX is imported only after the request has been checked, so that a mistake is reported immediately.
 """
 
 from contextlib import suppress

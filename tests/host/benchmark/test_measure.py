@@ -8,6 +8,7 @@ import pytest
 
 from ppo_jax import cli
 from ppo_jax.host.benchmark import roofline
+from ppo_jax.host.programs import chunks
 
 TINY = "--shapes 2x8 4x8 --agents 1 2 --repeats 2 --seconds 0.001 --num-minibatches 2"
 
@@ -19,6 +20,7 @@ def written(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(roofline, "GEMM_SIZES", (64,))
         patch.setattr(roofline, "MEMORY_BYTES", 2**16)
+        patch.setattr(chunks, "CPU_OPTIONS", {"xla_backend_optimization_level": "0"})  # compiles sooner
         with pytest.raises(SystemExit, match="0"):
             cli.main(["benchmark", *TINY.split(), "--output", str(folder / "result.json")])
     return json.loads((folder / "result.json").read_text()), folder

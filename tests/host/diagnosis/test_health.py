@@ -39,6 +39,6 @@ def test_metrics_that_a_run_lacks_are_left_out():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, -1.0])
-def test_no_numbers_make_reading_fail(value):
+def test_reading_never_fails_whatever_the_numbers_are(value):
     columns = dict.fromkeys(WELL, np.full(U, value)) | {"learning_rate": WELL["learning_rate"]}
     assert {reading.verdict for reading in read(columns, CONFIG).values()} <= set(verdicts.VERDICTS)

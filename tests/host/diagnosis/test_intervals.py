@@ -82,7 +82,7 @@ def test_every_part_has_the_shape_of_one_score(shape):
     assert [np.shape(part) for part in interval(np.ones((6, *shape)))] == [shape] * 3
 
 
-def test_rliable_finds_the_same():
+def test_rliable_finds_the_same_intervals():
     """The library of the paper's authors. Its draws differ, so its ends vary a little."""
     with warnings.catch_warnings(action="ignore"):
         metrics = pytest.importorskip("rliable.metrics")

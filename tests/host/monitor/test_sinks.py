@@ -8,7 +8,6 @@ import subprocess
 import sys
 import types
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -16,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import ppo_jax
 from ppo_jax.host.monitor import sinks
 from ppo_jax.host.monitor.sinks import tensorboard
-from ppo_jax.host.runs import options, request
+from ppo_jax.host.runs import request
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.options import RunOptions
 from ppo_jax.host.runs.request import Request
@@ -110,7 +109,6 @@ def test_a_sink_takes_one_file_and_one_row(run, monkeypatch):
         return opened[-1]
 
     stand_in(monkeypatch, "memory", make)
-    monkeypatch.setattr(options, "Logger", Literal["memory"], raising=False)
     config = ppo_jax.Config(num_envs=2, num_steps=8, num_minibatches=2, total_timesteps=32, hidden_sizes=(4,))
     asked = Request(None, config, ppo_jax.Hyperparams(), 0, RunOptions(log_to=("memory",)))
     assert start.run(asked, run.path, quiet=True) == 0
@@ -123,14 +121,14 @@ def test_a_sink_takes_one_file_and_one_row(run, monkeypatch):
     assert values["train/update"] == 2
 
 
-def test_metrics_are_filed_by_group_and_steps_without_those_that_are_not_numbers(run, recorders):
+def test_metrics_are_filed_by_group_and_steps_without_those_that_are_not_finite(run, recorders):
     out = sinks.open_sinks(ask("tensorboard"), run, None, print)
     nan, inf = float("nan"), float("inf")
     out.write({"env_steps": 640, "update": 5, "a": None, "b": nan, "c": -inf, "d": 0.0}, "evaluate")
     assert recorders[0].written == [(640, {"evaluate/update": 5, "evaluate/d": 0.0})]
 
 
-def test_a_sink_is_told_what_the_run_does_and_where_it_continues(run, recorders):
+def test_a_sink_is_told_the_request_and_where_a_resumed_run_continues(run, recorders):
     sinks.open_sinks(ask("tensorboard"), run, None, print)
     sinks.open_sinks(ask("tensorboard"), run, 96, print)
     fresh, resumed = (recorder.opening for recorder in recorders)

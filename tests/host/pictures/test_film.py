@@ -150,7 +150,7 @@ def test_pyplot_opens_no_window_and_keeps_its_backend_and_figures(catch, monkeyp
 
 
 @pytest.mark.parametrize("env", DRAWN_BY_GYMNASIUM)
-def test_gymnasium_draws_the_same_as_when_gymnax_asks_it_to(env):
+def test_gymnasium_draws_the_same_as_through_gymnax(env):
     pytest.importorskip("pygame")
     from gymnax.visualize.vis_gym import render_gym_frame
 

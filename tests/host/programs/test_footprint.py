@@ -42,7 +42,7 @@ def test_what_takes_most_comes_first_with_its_remedy(monkeypatch):
     with pytest.raises(ppo_jax.UsageError) as caught:
         footprint.check(shares)
     text = str(caught.value)
-    assert "and there are 1.00 GiB: the activations of a minibatch 4.05 GiB" in text
+    assert "and the device has 1.00 GiB: the activations of a minibatch 4.05 GiB" in text
     assert text.endswith("give more --num-minibatches, or fewer --hidden-sizes")
 
 

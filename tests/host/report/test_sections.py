@@ -42,7 +42,7 @@ def test_the_configuration_is_shown_as_a_difference(whole):
 def test_a_run_without_a_summary_is_said_to_be_unfinished(run):
     run.summary.unlink()
     run.metrics.write_text(run.metrics.read_text()[:-20])  # a line that is being written
-    assert "There is no summary: the run is still going on, or was killed." in read_page(run).text
+    assert "There is no summary: the run is still in progress, or it was killed." in read_page(run).text
 
 
 @pytest.mark.parametrize(("status", "words"), [("interrupted", "Stopped early: "), ("failed", "Failed: ")])

@@ -21,7 +21,7 @@ def test_what_is_valid_has_no_problems():
         ({"checkpoint_every": 0.5}, "checkpoint_every = 0.5 is not at least 1; give one such as 100"),
         ({"evaluate_every": -1}, "evaluate_every = -1 is not at least 1; give one such as 100"),
         ({"on_nonfinite": "hope"}, "on_nonfinite = 'hope' is unknown; choose from stop, rewind"),
-        ({"log_to": ("syslog",)}, "log_to = 'syslog' is unknown; choose from tensorboard, wandb, trackio"),
+        ({"log_to": (7,)}, "log_to = 7 is not the name of a sink; give one such as tensorboard"),
     ],
 )
 def test_a_mistake_is_named_with_the_rule_and_the_fix(changes, problem):

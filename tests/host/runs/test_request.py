@@ -70,7 +70,7 @@ DAMAGES = {
     "half an update": lambda content: content["options"].update(checkpoint_every=0.5),
     "evaluations before the start": lambda content: content["options"].update(evaluate_every=-1),
     "an unknown choice": lambda content: content["options"].update(on_nonfinite="hope"),
-    "an unknown sink": lambda content: content["options"].update(log_to=["syslog"]),
+    "a sink without a name": lambda content: content["options"].update(log_to=[7]),
     "a sink that is a number": lambda content: content["options"].update(log_to=3),
     "an unknown option": lambda content: content["options"].update(unknown=1),
 }

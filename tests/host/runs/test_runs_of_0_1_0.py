@@ -1,8 +1,9 @@
 """Run directories that version 0.1.0 wrote still evaluate, report, verify and resume.
 
 `tests/support/runs_of_0_1_0` holds a run that was trained to its end, one that SIGTERM stopped halfway, and
-what version 0.1.0 itself made of the second when it resumed a copy. All have a memory, normalized
-observations and rewards, an adapted learning rate and two schedules, so that everything is in their states.
+what version 0.1.0 itself (commit 69f681b) made of the second when it resumed a copy. All have a memory,
+normalized observations and rewards, an adapted learning rate and two schedules, so that everything is in
+their states. Their pictures were left out.
 """
 
 import json

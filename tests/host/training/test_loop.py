@@ -420,7 +420,7 @@ def test_with_other_random_numbers_a_training_gets_past_what_chance_put_in_its_w
         assert place.prepare(file).rewinds == made.rewinds
     assert [line["update"] for line in place.lines()] == list(range(1, UPDATES + 1))
     assert "rewards are NaN" in place.session.screen.lines[0]
-    assert f"(1 of at most {loop.MAX_REWINDS} times)" in place.session.screen.lines[0]
+    assert f"(rewind 1 of at most {loop.MAX_REWINDS})" in place.session.screen.lines[0]
 
 
 def test_a_run_rewinds_a_limited_number_of_times(fuse, tmp_path):
@@ -442,8 +442,8 @@ PARTS = {
 
 
 @pytest.mark.parametrize("options", [RunOptions(), REWIND])
-@pytest.mark.parametrize(("name", "words"), PARTS.items())
-def test_a_first_state_that_is_not_finite_is_named_and_nothing_is_saved(fuse, tmp_path, name, words, options):
+@pytest.mark.parametrize("name", PARTS)
+def test_a_first_state_that_is_not_finite_is_named_and_nothing_is_saved(fuse, tmp_path, name, options):
     def init(hyper, key):
         state, _ = fuse.program.init(hyper, key)
         state = put(name, math.nan)(state)
@@ -452,7 +452,7 @@ def test_a_first_state_that_is_not_finite_is_named_and_nothing_is_saved(fuse, tm
     place = fuse.elsewhere(tmp_path / "run", options=options)
     made = place._replace(program=fuse.program._replace(init=init)).train()
     path = next(path for path in fuse.program.names if name in path)
-    assert made.journal.failure.text.startswith(words.format(path=path, update=0))
+    assert made.journal.failure.text.startswith(PARTS[name].format(path=path, update=0))
     assert made.journal.failure.is_nonfinite
     assert (made.saved_update, made.rewinds, made.training.update) == (None, 0, 0)
     assert not place.run.checkpoints.exists()
@@ -474,20 +474,20 @@ def test_a_learner_that_is_no_longer_finite_is_caught_in_its_chunk(fuse, tmp_pat
     assert_saved(place, made, 10)
 
 
-HIDDEN = {
-    ("learner/optimizer/1/nu", math.inf): PARTS["learner/optimizer/1/mu"],
-    ("collector/environment/odds", math.nan): PARTS["collector/environment"],
-}
-
-
-@pytest.mark.parametrize(("what", "words"), HIDDEN.items())
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("learner/optimizer/1/nu", math.inf, "learner/optimizer/1/mu"),
+        ("collector/environment/odds", math.nan, "collector/environment"),
+    ],
+)
 def test_what_no_metric_shows_is_found_in_the_state_after_its_chunk_and_named(
-    fuse, tmp_path, five_at_once, what, words
+    fuse, tmp_path, five_at_once, name, value, part
 ):
     place = fuse.elsewhere(tmp_path / "run")
-    made = train_until(place, 7, put(*what))
-    path = next(path for path in fuse.program.names if what[0] in path)
-    assert made.journal.failure.text.startswith(words.format(path=path, update=12))
+    made = train_until(place, 7, put(name, value))
+    path = next(path for path in fuse.program.names if name in path)
+    assert made.journal.failure.text.startswith(PARTS[part].format(path=path, update=12))
     assert_saved(place, made, 7)
 
 

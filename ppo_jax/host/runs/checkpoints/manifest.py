@@ -23,7 +23,7 @@ class DamageError(Exception):
 
 
 class Facts(NamedTuple):
-    """What a manifest says about the saved state itself.
+    """The facts about a saved state that a manifest records.
 
     Attributes:
         update: Updates done when the state was saved.
