@@ -4,9 +4,9 @@ Each peer is installed from its published package into an environment of its own
 own. In each round every peer trains once, so that a slow minute of the machine falls on all of them; the
 ratios are taken within a round.
 
-All peers train on CartPole-v1 with a separate actor and critic of 64-64 tanh units, K epochs of minibatches, and
-Adam with clipped gradients. The docstring of each worker says how it differs apart from that. Only speed is
-measured, not learning.
+All peers train on CartPole-v1 with a separate actor and critic of 64-64 tanh units, K epochs of minibatches,
+and Adam with clipped gradients. The docstring of each worker says how it differs apart from that. Only speed
+is measured, not learning.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The environment of a peer: made once with venv and pip, and used again while the requirements are the same."""
+"""The environment of a peer: made once with venv and pip, and kept while its requirements stay the same."""
 
 import platform
 import subprocess

@@ -1,8 +1,9 @@
 """Measures how long it takes from the start of the process until CartPole-v1 is solved.
 
-Each run is `ppo-jax train` in a process of its own. A cold run has an empty cache of compiled programs; a warm
-run has the cache of an earlier run. The clock starts with the process, and stops when the line arrives that
-reports the solution. The times that the run itself measured are given as well: compiling, and training alone.
+Each run is `ppo-jax train` in a process of its own. A cold run has an empty cache of compiled programs; a
+warm run has the cache of an earlier run. The clock starts with the process, and stops when the line arrives
+that reports the solution. The times that the run itself measured, of compiling and of training alone, are
+given as well.
 """
 
 import dataclasses

@@ -37,8 +37,9 @@ def test_ours_is_measured_round_by_round(tmp_path):
     ],
 )
 def test_a_worker_that_fails_is_a_result_with_a_reason(script, message, tmp_path, monkeypatch):
-    """It ends, talks nonsense, or never answers: each time in one line, and the others go on."""
+    """It ends, prints nonsense, or never answers; each time the reason is one line."""
     monkeypatch.syspath_prepend(str(PEERS))
+    monkeypatch.setattr("worker.PATIENCE", 0.2)
     from contestant import Contestant
     from peer import Peer
     from worker import Worker

@@ -1,7 +1,7 @@
 """Trains with Stable-Baselines3: PyTorch on the CPU, CartPole of gymnasium in a DummyVecEnv.
 
-PyTorch gets one thread. With its default, one thread per core, it was a hundred times slower on two cores that
-another process used as well, because its threads wait for each other at each of these small operations.
+PyTorch gets one thread. With its default, one thread per core, it was a hundred times slower on two cores
+that another process used as well, because its threads wait for each other at each of these small operations.
 """
 
 from importlib import metadata

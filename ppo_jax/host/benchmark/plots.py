@@ -106,4 +106,4 @@ def _mark(ax: Axes, values: list[int]) -> None:
     """Marks the values that were measured on the x-axis, and no others."""
     ticks = sorted(set(values))
     ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    ax.minorticks_off()
+    ax.set_xticks([], minor=True)

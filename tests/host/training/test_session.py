@@ -214,7 +214,7 @@ def test_without_enough_memory_it_says_what_takes_it(tmp_path, monkeypatch, caps
     run = tmp_path / "run"
     with pytest.raises(ppo_jax.UsageError) as caught:
         start.run(changed(SMALL, num_envs=60_000_000, total_timesteps=2**31 - 1), run)
-    assert ": the activations of a minibatch" in str(caught.value)
+    assert "GiB: the activations of a minibatch" in str(caught.value)
     assert "give more --num-minibatches" in str(caught.value)
 
     def exhaust(*_):
