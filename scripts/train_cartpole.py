@@ -27,8 +27,8 @@ def main() -> None:
         )
 
     evaluate = jax.jit(ppo_jax.evaluate, static_argnums=0)
-    episodes = evaluate(config, jax.random.key(1), state.learner.params)
-    print(f"greedy evaluation: mean return {episodes.episode_return.mean():.1f} over {len(episodes.episode_return)} episodes")
+    returns = evaluate(config, jax.random.key(1), state.learner.params).episode_return
+    print(f"greedy evaluation: mean return {returns.mean():.1f} over {len(returns)} episodes")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
 """The setup of all tests: several fake CPU devices, no silent broadcasting, a shared compilation cache."""
 
 import atexit
+import ctypes
+import gc
 import importlib
 import os
 import shutil
+import sys
 import tempfile
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+# Most tests compile for longer than they compute: without optimization they end a quarter sooner.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
+    " --xla_force_host_platform_device_count=4"
+    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # Workers and other processes inherit it, so that each program is compiled once in the whole run.
     folder = tempfile.mkdtemp(prefix="ppo-jax-tests-")
@@ -28,6 +35,9 @@ def clear_compiled_programs():
     """Frees the programs of a test module, so that workers stay small; the cache on disk keeps them."""
     yield
     jax.clear_caches()
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)  # the C library would keep what was freed
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+@pytest.mark.long
 def test_it_executes_from_a_clean_kernel(notebook, tmp_path):
     copy = nbformat.from_dict(notebook)
     client = NotebookClient(copy, timeout=CELL_SECONDS, resources={"metadata": {"path": tmp_path}})

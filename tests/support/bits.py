@@ -29,5 +29,5 @@ def python(program, timeout):
     done = subprocess.run(
         command, cwd=root, env={**os.environ, "PYTHONHASHSEED": "1"}, capture_output=True, timeout=timeout
     )
-    assert done.returncode == 0, done.stderr.decode()
+    assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr.decode()}"
     return done.stdout.decode().strip()

@@ -143,7 +143,7 @@ def test_metrics_that_lack_what_is_drawn_are_refused(copy):
 
 
 def test_an_unknown_format_is_refused(trained, tmp_path):
-    with pytest.raises(ppo_jax.UsageError, match="suffix"):
+    with pytest.raises(ppo_jax.UsageError, match=r"not a known kind of picture; give one of .*png"):
         plots.draw([trained], tmp_path / "picture.xyz")
 
 
