@@ -49,6 +49,7 @@ def test_the_broken_environment_prints_the_error_that_the_page_shows(tmp_path):
     assert run(BROKEN, tmp_path).strip() == told
 
 
+@pytest.mark.long
 def test_a_custom_network_solves_cartpole(tmp_path):
     assert float(run(NETWORK, tmp_path)) > 475
 
