@@ -84,7 +84,7 @@ def train_at_once(program: Program, asked: Request) -> float:
     start, left = time.perf_counter(), asked.config.num_updates
     while left:
         size = min(left, chunks.CAPACITY)
-        state, metrics, _ = program.advance(asked.hyper, state, np.int32(size))
+        state, metrics = program.advance(asked.hyper, state, np.int32(size))
         jax.device_get(metrics)
         left -= size
     return time.perf_counter() - start

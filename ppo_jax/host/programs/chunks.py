@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,9 +36,10 @@ class Program(NamedTuple):
     """The compiled program of a run.
 
     Attributes:
-        init: `init(hyper, key) -> (TrainState, finite)`.
-        advance: `advance(hyper, state, num_updates) -> (TrainState, Metrics [CAPACITY], finite)`; `finite`
-            says for every array of floats in the state whether all its numbers are finite, [F] bool.
+        init: `init(hyper, key) -> TrainState`.
+        advance: `advance(hyper, state, num_updates) -> (TrainState, Metrics [CAPACITY])`.
+        check: `check(state) -> finite`: for every array of floats in the state, whether all its numbers are
+            finite, [F] bool. It is a program of its own because it then compiles beside the others.
         names: The paths of those arrays, such as "learner/params/actor/params/Dense_0/kernel".
         template: Shapes and dtypes of a TrainState.
         seconds: The time that tracing and compiling took.
@@ -45,6 +47,7 @@ class Program(NamedTuple):
 
     init: Any
     advance: Any
+    check: Any
     names: tuple[str, ...]
     template: TrainState
     seconds: float
@@ -85,26 +88,18 @@ def compile_program(config: Config, hyper: Hyperparams) -> Program:
     """
     start = time.perf_counter()
     ppo = make_ppo(dataclasses.replace(config, total_timesteps=config.batch_size))
-
-    def init(hyper: Hyperparams, key: jax.Array) -> tuple[TrainState, jax.Array]:
-        state = ppo.init(hyper, key)
-        return state, are_finite(state)
-
-    def run_chunk(
-        hyper: Hyperparams, state: TrainState, num_updates: jax.Array
-    ) -> tuple[TrainState, Metrics, jax.Array]:
-        state, metrics = advance(ppo, CAPACITY, hyper, state, num_updates)
-        return state, metrics, are_finite(state)
-
     key = jax.random.key(0)
     template = jax.eval_shape(ppo.init, hyper, key)
     footprint.check(footprint.estimate(config, template))
-    with ThreadPoolExecutor() as pool:  # both at the same time
-        compiled_init = pool.submit(compile_ahead, init, hyper, key)
+    run_chunk = partial(advance, ppo, CAPACITY)
+    with ThreadPoolExecutor() as pool:  # all at the same time, the longest first
         compiled_advance = pool.submit(compile_ahead, run_chunk, hyper, template, np.int32(0))
+        compiled_init = pool.submit(compile_ahead, ppo.init, hyper, key)
+        compiled_check = pool.submit(compile_ahead, are_finite, template)
     return Program(
         init=compiled_init.result(),
         advance=compiled_advance.result(),
+        check=compiled_check.result(),
         names=tuple(float_arrays(template)),
         template=template,
         seconds=time.perf_counter() - start,
@@ -178,7 +173,8 @@ class Training:
         """
         size = min(self._size, until - self.update)
         start = time.perf_counter() - self._began
-        self.state, metrics, finite = self.program.advance(self.hyper, self.state, np.int32(size))
+        self.state, metrics = self.program.advance(self.hyper, self.state, np.int32(size))
+        finite = self.program.check(self.state)
         metrics, finite = jax.device_get((metrics, finite))  # waits for the device
         self.seconds = time.perf_counter() - self._began
         self._size = next_size(size, self.seconds - start)
@@ -201,8 +197,9 @@ def begin(program: Program, hyper: Hyperparams, seed: int) -> tuple[TrainState, 
     Returns:
         The state, and the paths of its arrays that contain NaN or an infinity.
     """
-    state, finite = program.init(hyper, jax.random.key(seed))
-    return state, list(compress(program.names, ~np.asarray(finite)))
+    state = program.init(hyper, jax.random.key(seed))
+    finite = np.asarray(program.check(state))
+    return state, list(compress(program.names, ~finite))
 
 
 def next_size(size: int, seconds: float) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from ppo_jax import cli
 from ppo_jax.errors import UsageError
-from ppo_jax.host.benchmark.options import Options, check, problems
+from ppo_jax.host.benchmark.options import Options, check, make_config, problems
 
 ROOT = Path(__file__).parents[3]
 
@@ -36,6 +36,12 @@ def test_a_mistake_is_named(changes, message):
 
 def test_all_mistakes_are_named_at_once_and_shared_ones_only_once():
     assert len(problems(Options(shapes=("4by8", "2x8", "4x8"), repeats=0, env="CartPole"))) == 3
+
+
+def test_a_shape_is_environments_times_steps():
+    config = make_config(Options(num_epochs=3, num_minibatches=2), "4x8")
+    assert (config.num_envs, config.num_steps, config.total_timesteps) == (4, 8, 32)
+    assert (config.num_epochs, config.num_minibatches) == (3, 2)
 
 
 def test_the_defaults_are_right():

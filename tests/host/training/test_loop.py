@@ -162,8 +162,11 @@ def test_between_checkpoints_the_host_never_touches_the_state(whole, tmp_path, m
     program, save, saved = place.program, loop.store.save, []
 
     def advance(hyper, state, num_updates):
-        state, metrics, finite = program.advance(hyper, jax.tree.map(reach, state), num_updates)
-        return jax.tree.map(OnDevice, state), metrics, finite
+        state, metrics = program.advance(hyper, jax.tree.map(reach, state), num_updates)
+        return jax.tree.map(OnDevice, state), metrics
+
+    def check(state):
+        return program.check(jax.tree.map(reach, state))
 
     def save_what_is_within(store, state, progress):
         saved.append(progress.update)
@@ -171,7 +174,7 @@ def test_between_checkpoints_the_host_never_touches_the_state(whole, tmp_path, m
 
     monkeypatch.setattr(loop.store, "save", save_what_is_within)
     other = place.elsewhere(tmp_path / "other", options=RunOptions(checkpoint_every=8))
-    made = other._replace(program=program._replace(advance=advance)).train()
+    made = other._replace(program=program._replace(advance=advance, check=check)).train()
     assert saved == [8, 16, UPDATES]
     assert bits(jax.tree.map(reach, made.training.state)) == bits(ended.training.state)
     with pytest.raises(AssertionError, match=r"copied to the host|asks an array"):
@@ -445,9 +448,7 @@ PARTS = {
 @pytest.mark.parametrize("name", PARTS)
 def test_a_first_state_that_is_not_finite_is_named_and_nothing_is_saved(fuse, tmp_path, name, options):
     def init(hyper, key):
-        state, _ = fuse.program.init(hyper, key)
-        state = put(name, math.nan)(state)
-        return state, chunks.are_finite(state)
+        return put(name, math.nan)(fuse.program.init(hyper, key))
 
     place = fuse.elsewhere(tmp_path / "run", options=options)
     made = place._replace(program=fuse.program._replace(init=init)).train()
