@@ -115,9 +115,11 @@ def batch_size(shape: str) -> int:
 
 def environment_of(checkout: Path, folder: Path) -> dict[str, str]:
     """Returns the environment variables under which a process imports the package from a checkout."""
-    return os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | {
         "PYTHONPATH": str(checkout),
-        "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),  # leaves the checkouts as they are
+        # Bytecode is kept, as in an installed package, but outside of the checkouts.
+        "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
         "JAX_PLATFORMS": "cpu",
         "JAX_ENABLE_COMPILATION_CACHE": "false",
     }
