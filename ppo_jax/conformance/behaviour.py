@@ -24,7 +24,7 @@ COMPILER_OPTIONS = {"xla_backend_optimization_level": 0}  # it runs for a moment
 
 
 class _First(NamedTuple):
-    """What the first observations of N copies showed; stacked over keys, [2, N]."""
+    """The findings about the first observations of N copies; stacked over keys, [2, N]."""
 
     is_sound: jax.Array  # [N] bool, finite and within the bounds
     is_dead_end: jax.Array  # [N] bool, no action is allowed
@@ -34,7 +34,7 @@ class _First(NamedTuple):
 
 
 class _Findings(NamedTuple):
-    """What one step of N copies showed; stacked over keys and steps, [2, T, ...]."""
+    """The findings about one step of N copies; stacked over keys and steps, [2, T, ...]."""
 
     reward: jax.Array  # [N] float32
     terminated: jax.Array  # [N] bool, as are the next ones

@@ -65,7 +65,7 @@ def _shapes_of(name: str, function: Callable, *arguments: Any) -> Any:
     """Returns the shapes of what a function returns; it is traced twice, to see whether it is pure.
 
     Args:
-        name: What to call the function in messages.
+        name: The name of the function in messages.
         function: The function.
         *arguments: Arrays or their shapes; integers are static.
     """

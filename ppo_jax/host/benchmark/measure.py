@@ -55,7 +55,7 @@ class Result(NamedTuple):
     """The result of a benchmark.
 
     Attributes:
-        options: What it was asked to measure.
+        options: The options of the benchmark.
         limits: The limits of the device.
         measurements: A measurement for each shape, number of agents and part.
     """
@@ -69,7 +69,7 @@ def run(options: Options, console: Console) -> Result:
     """Measures everything, and says on the console what is being measured.
 
     Args:
-        options: What to measure.
+        options: The options of the benchmark.
         console: The console to print on.
     """
     console.print("measuring the limits of the device")

@@ -1,4 +1,4 @@
-"""What a benchmark is asked to measure. Imports nothing heavy, so that a mistake is answered at once."""
+"""The options of a benchmark. Imports nothing heavy, so that a mistake is answered at once."""
 
 import dataclasses
 import re

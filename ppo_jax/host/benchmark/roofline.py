@@ -36,7 +36,7 @@ class Limits(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What the matrix products of one update multiply.
+    """The operands of the matrix products of one update.
 
     Attributes:
         towers: The actor and the critic.

@@ -9,6 +9,7 @@ from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.train import agent_of, make_ppo
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
+from ppo_jax.host.programs.leaves import by_path
 from ppo_jax.host.runs import policy, request
 from ppo_jax.host.runs.checkpoints import directories, store
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
@@ -18,7 +19,7 @@ from ppo_jax.host.runs.directory import RunDirectory
 
 def save(run: RunDirectory, config: Config, agent: Agent) -> None:
     """Saves an agent as the policy of a run."""
-    policy.save(run, config, jax.device_get(tensors(agent)))
+    policy.save(run, config, jax.device_get(by_path(agent)))
 
 
 def load(run: RunDirectory, best: bool = False) -> tuple[Config, Agent]:
@@ -49,12 +50,6 @@ def load(run: RunDirectory, best: bool = False) -> tuple[Config, Agent]:
         raise DamageError(f"checkpoint '{checkpoint.path}' is damaged: {error}") from error
 
 
-def tensors(agent: Agent) -> dict[str, Any]:
-    """Returns every array of an agent by its path, such as "params/actor/params/Dense_0/kernel"."""
-    leaves = jax.tree.leaves_with_path(agent)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-
-
 def restore(config: Config, given: Mapping[str, Any]) -> Agent:
     """Makes an agent from the tensors of a saved policy.
 
@@ -71,7 +66,7 @@ def restore(config: Config, given: Mapping[str, Any]) -> Agent:
 
     state = jax.eval_shape(make_ppo(config).init, Hyperparams(), jax.random.key(0))
     template = agent_of(state)
-    found, expected = describe(given), describe(tensors(template))
+    found, expected = describe(given), describe(by_path(template))
     if found != expected:
         raise UsageError(
             "the policy's tensors are not those of the network that its config describes: "

@@ -94,14 +94,19 @@ def locked(run: RunDirectory) -> Iterator[None]:
     """
     descriptor = os.open(run.path, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(run, descriptor)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(run: RunDirectory, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UsageError(
             f"RUN = '{run.path}' is in use: another process trains there; wait for it, or stop it"
         ) from error
-    finally:
-        os.close(descriptor)
 
 
 def release(run: RunDirectory) -> None:

@@ -214,7 +214,8 @@ def from_json(content: Mapping[str, Any]) -> Request:
             options=RunOptions(**{**options, "log_to": tuple(options.get("log_to", ()))}),
         )
         check(request)
-        request.origin  # noqa: B018  the preset has to exist
+        if request.preset:
+            presets.read(request.preset)  # it has to exist
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"config.json does not say what to train: {error}; it is damaged") from error
     return request

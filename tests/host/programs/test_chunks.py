@@ -79,26 +79,28 @@ def test_a_chunk_brings_metrics_and_flags_to_the_host_and_leaves_the_state_on_th
     chunk = training.advance(4)
     ((metrics, finite),) = fetched
     assert isinstance(metrics, ppo_jax.Metrics)
-    assert finite.shape == (len(program.names),)
+    assert finite.shape == ()
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(chunk.state))
     assert (chunk.first_update, chunk.num_updates, chunk.nonfinite) == (1, 1, [])
 
 
 def test_every_array_of_floats_that_is_not_finite_is_named(program):
     """One number of one array at a time, in the learner, the environments and the statistics."""
-    are_finite = jax.jit(chunks.are_finite)
     state = begin(program, CONFIG, HYPER, seed=0).state
+    assert program.check(state)
+    names = list(chunks.float_arrays(program.template))
     leaves, structure = jax.tree.flatten(state)
     positions = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     for kind in ("params/", "optimizer/", "collector/environment/", "collector/statistics/"):
-        assert any(kind in name for name in program.names)
+        assert any(kind in name for name in names)
     for name, position, value in zip(
-        program.names, positions, np.resize([np.nan, np.inf, -np.inf], len(positions)), strict=True
+        names, positions, np.resize([np.nan, np.inf, -np.inf], len(positions)), strict=True
     ):
         leaf = leaves[position]
         broken = [*leaves[:position], leaf.at[(-1,) * leaf.ndim].set(value), *leaves[position + 1 :]]
         state = jax.tree.unflatten(structure, broken)
-        assert names_of_nonfinite(program, are_finite(state)) == [name]
+        assert not program.check(state)
+        assert chunks.find_nonfinite(state) == [name]
         assert arrays.nonfinite(arrays.leaves(state)) == [name]  # what would be saved is named alike
 
 
@@ -115,7 +117,7 @@ def lanes():
 
     def run(hyper, state, num_updates):
         state, metrics = advance(ppo, CAPACITY, hyper, state, num_updates)
-        return state, metrics, chunks.are_finite(state)
+        return state, metrics, chunks.is_finite(state)
 
     init, run = jax.vmap(ppo.init, in_axes=(axes, 0)), jax.vmap(run, in_axes=(axes, 0, None))
     states = chunks.compile_ahead(init, hyper, keys)(hyper, keys)
@@ -147,26 +149,21 @@ def test_each_lane_is_the_member_that_trains_alone(lanes, program):
             np.testing.assert_allclose(getattr(metrics, name)[lane, :4], column, rtol=1e-3, atol=1e-5)
 
 
-def test_the_arrays_that_are_not_finite_are_known_for_each_lane(lanes, program):
+def test_it_is_known_for_each_lane_whether_it_is_finite(lanes):
     states, run = lanes
     value = states.collector.statistics.mean.at[1].set(jnp.nan)
     statistics = states.collector.statistics._replace(mean=value)
     broken = states._replace(collector=states.collector._replace(statistics=statistics))
-    finite = jax.vmap(chunks.are_finite)(broken)
-    names = [names_of_nonfinite(program, lane) for lane in finite]
-    assert names == [[], ["collector/statistics/mean"], []]
+    assert jax.vmap(chunks.is_finite)(broken).tolist() == [True, False, True]
+    assert chunks.find_nonfinite(jax.tree.map(lambda x: x[1], broken)) == ["collector/statistics/mean"]
     _, _, finite = run(broken, 1)  # a lane that is broken leaves the others as they are
-    assert [bool(lane.all()) for lane in finite] == [True, False, True]
+    assert finite.tolist() == [True, False, True]
 
 
 def begin(program, config, hyper, seed):
     state, nonfinite = chunks.begin(program, hyper, seed)
     assert nonfinite == []
     return chunks.Training(program, config, hyper, state)
-
-
-def names_of_nonfinite(program, finite):
-    return [name for name, is_finite in zip(program.names, finite, strict=True) if not is_finite]
 
 
 def advance_to(training, update):

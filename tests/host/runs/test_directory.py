@@ -55,6 +55,12 @@ def test_one_process_at_a_time_trains_in_a_directory(tmp_path):
         pass
 
 
+def test_an_error_of_the_run_itself_is_not_taken_for_a_second_process(tmp_path):
+    run = directory.create(tmp_path / "run", "label", {})
+    with pytest.raises(BlockingIOError, match="of the run"), directory.locked(run):
+        raise BlockingIOError("of the run")
+
+
 @pytest.mark.parametrize("make", [lambda path: path.symlink_to("/etc/passwd"), os.mkfifo])
 def test_a_directory_with_links_or_pipes_is_no_run(tmp_path, make):
     run = directory.create(tmp_path / "run", "label", {})

@@ -13,6 +13,7 @@ from ppo_jax.algorithm.normalization import init_observation_statistics
 from ppo_jax.algorithm.train import agent_of
 from ppo_jax.envs.make import make_environment
 from ppo_jax.host.programs import chunks, evaluation
+from ppo_jax.host.programs.leaves import by_path
 from ppo_jax.host.runs import agents, policy
 from ppo_jax.host.runs.directory import RunDirectory, create
 from ppo_jax.host.runs.files import read_json
@@ -107,7 +108,7 @@ print(digest(played(agent)))
 def test_the_statistics_are_a_part_of_what_is_saved(normalizing):
     """Without them the policy would choose otherwise, so that the test above can tell."""
     assert int(normalizing.statistics.num_samples) == 4 * 256
-    names = {name for name in agents.tensors(normalizing) if name.startswith("statistics/")}
+    names = {name for name in by_path(normalizing) if name.startswith("statistics/")}
     assert names == {"statistics/num_samples", "statistics/mean", "statistics/variance"}
     blank = normalizing._replace(statistics=init_observation_statistics(OBSERVATIONS))
     mine, other = played(normalizing), played(blank)

@@ -452,7 +452,7 @@ def test_a_first_state_that_is_not_finite_is_named_and_nothing_is_saved(fuse, tm
 
     place = fuse.elsewhere(tmp_path / "run", options=options)
     made = place._replace(program=fuse.program._replace(init=init)).train()
-    path = next(path for path in fuse.program.names if name in path)
+    path = next(path for path in chunks.float_arrays(fuse.program.template) if name in path)
     assert made.journal.failure.text.startswith(PARTS[name].format(path=path, update=0))
     assert made.journal.failure.is_nonfinite
     assert (made.saved_update, made.rewinds, made.training.update) == (None, 0, 0)
@@ -487,7 +487,7 @@ def test_what_no_metric_shows_is_found_in_the_state_after_its_chunk_and_named(
 ):
     place = fuse.elsewhere(tmp_path / "run")
     made = train_until(place, 7, put(name, value))
-    path = next(path for path in fuse.program.names if name in path)
+    path = next(path for path in chunks.float_arrays(fuse.program.template) if name in path)
     assert made.journal.failure.text.startswith(PARTS[part].format(path=path, update=12))
     assert_saved(place, made, 7)
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
+from ppo_jax.host.programs.leaves import by_path
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
 
 Leaves = dict[str, np.ndarray]  # by their path in the state, such as "learner/params/actor/kernel"
@@ -85,11 +86,8 @@ def read(path: Path, template: Any) -> Any:
         raise DamageError(_last_line(error)) from error
     for name, row in wanted.items():
         arrays.setdefault(name, np.zeros(row["shape"], row["dtype"]))
-
-    def restore(path: Any, like: Any) -> Any:
-        return _restore_key(like, arrays[jax.tree_util.keystr(path, simple=True, separator="/")])
-
-    return jax.tree.map_with_path(restore, template)
+    restored = [_restore_key(like, arrays[name]) for name, like in by_path(template).items()]
+    return jax.tree.unflatten(jax.tree.structure(template), restored)
 
 
 def _load(path: Path, expected: dict[str, dict[str, Any]]) -> Leaves:
@@ -130,8 +128,7 @@ def _last_line(error: Exception) -> str:
 def _flatten(state: Any) -> dict[str, Any]:
     """Returns the leaves of a state by their paths; typed keys become the numbers they consist of."""
     flat = {}
-    for path, leaf in jax.tree.leaves_with_path(state):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
+    for name, leaf in by_path(state).items():
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         flat[name] = jax.random.key_data(leaf) if is_key else leaf
     return flat

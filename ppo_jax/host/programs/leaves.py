@@ -1,0 +1,11 @@
+"""The leaves of a PyTree by name."""
+
+from typing import Any
+
+import jax
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """Returns the leaves by their paths, such as "learner/params/log_std", in the order of the tree."""
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
