@@ -38,7 +38,7 @@ class Program(NamedTuple):
     Attributes:
         init: `init(hyper, key) -> TrainState`.
         advance: `advance(hyper, state, num_updates) -> (TrainState, Metrics [CAPACITY])`.
-        check: `check(state) -> [] bool`, whether all its floats are finite. It is a program of its own because
+        check: `check(state) -> [] bool`, whether all floats are finite. It is a program of its own because
             it then compiles beside the others.
         template: Shapes and dtypes of a TrainState.
         seconds: The time that tracing and compiling took.
