@@ -13,6 +13,7 @@ Encoder = Literal["auto", "mlp", "cnn"]
 Objective = Literal["clipped", "unclipped", "fixed_kl", "adaptive_kl"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 Schedule = Literal["constant", "linear", "cosine"]
+Arguments = tuple[tuple[str, bool | int | float | str], ...]  # names and values, sorted by name
 RateSchedule = Literal["constant", "linear", "cosine", "adaptive_kl"]
 
 
@@ -25,7 +26,14 @@ class Config:
     """
 
     env: str = "CartPole-v1"
-    """Environment to train on. `ppo-jax envs` lists them all."""
+    """Environment to train on: a name that `ppo-jax envs` lists, or your own as FILE.py:OBJECT or
+    MODULE:OBJECT."""
+    env_args: Arguments = dataclasses.field(default=(), kw_only=True)
+    """Parameters of the environment, such as length=1.0 for the pole of CartPole-v1. By default those of the
+    environment itself."""
+    network: str | None = dataclasses.field(default=None, kw_only=True)
+    """Network of your own, as FILE.py:FUNCTION or MODULE:FUNCTION. By default the one that the following
+    flags describe."""
     num_envs: int = 8
     """Environments that are stepped in parallel (N, the number of actors in the paper)."""
     num_steps: int = 128
@@ -72,6 +80,11 @@ class Config:
     entropy_schedule: Schedule = "constant"
     """How the entropy coefficient changes during the run: not at all (constant), or towards
     --final-entropy-coefficient."""
+
+    def __post_init__(self):
+        # A dictionary is what people give; a tuple is hashable.
+        pairs = self.env_args.items() if isinstance(self.env_args, Mapping) else self.env_args
+        object.__setattr__(self, "env_args", tuple(sorted((name, value) for name, value in pairs)))
 
     @property
     def batch_size(self) -> int:
@@ -140,6 +153,11 @@ class Hyperparams(NamedTuple):
     """Largest global norm of a gradient. Larger gradients are scaled down to it. inf turns this off."""
     adam_epsilon: float = 1e-5
     """Epsilon of Adam, added to its denominator. For PPO, a larger value than the usual 1e-8 is customary."""
+
+
+def as_fields(config: Config) -> dict[str, Any]:
+    """Returns a configuration as a TOML or JSON file holds it: the values by the names of their fields."""
+    return {**dataclasses.asdict(config), "env_args": dict(config.env_args)}
 
 
 def config_from(fields: Mapping[str, Any]) -> Config:

@@ -103,6 +103,7 @@ def validate(config: Config, hyper: Hyperparams | None = None, environment: obje
         problems += _size_problems(config)
         problems += _schedule_problems(config, hyper or Hyperparams())
         problems += _unused_problems(config, hyper or Hyperparams())
+    problems += _argument_problems(config)
     if environment is None:
         problems += registry.problems(config.env)
     if hyper is not None:
@@ -159,6 +160,18 @@ def _count_problems(config: Config) -> list[str]:
             f"hidden_sizes = {sizes!r} is not a tuple of ints of at least 1; "
             "give one width per hidden layer, such as (64, 64)"
         )
+    return problems
+
+
+def _argument_problems(config: Config) -> list[str]:
+    problems = []
+    for name, value in config.env_args:
+        if not isinstance(name, str) or not isinstance(value, bool | int | float | str):
+            problems.append(
+                f"env_args has {name!r} = {value!r}, which is not a name with a number, a bool or a string"
+            )
+    if not isinstance(config.network, str | None):
+        problems.append(f"network = {config.network!r} is not a name; give FILE.py:FUNCTION, or None")
     return problems
 
 

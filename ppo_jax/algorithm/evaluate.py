@@ -11,7 +11,7 @@ from ppo_jax.config import Config
 from ppo_jax.envs.environment import Environment, TimeStep
 from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
-from ppo_jax.networks.flax import make_network
+from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import MakeNetwork, Memory, Network, Params, network_for
 from ppo_jax.validation import validate
 
@@ -53,8 +53,8 @@ def evaluate(
         params: The policy's parameters, `state.learner.params` of a train state.
         num_episodes: The number of episodes, E; static.
         greedy: Whether to take the most probable action rather than sample one; static.
-        environment: The caller's own environment; by default the one that `config.env` names.
-        make_network: The caller's own function in place of `networks.flax.make_network`.
+        environment: The caller's own environment; by default the one that `config` names.
+        make_network: The caller's own function; by default the one that `config.network` names.
         statistics: The statistics of the observations, `state.collector.statistics` of the train state;
             required if the configuration normalizes observations. They are not changed.
 
@@ -73,7 +73,7 @@ def evaluate(
             "normalize_observations = True needs the statistics of the train state; "
             "give statistics=state.collector.statistics"
         )
-    environment = environment or make_environment(config.env)
+    environment = environment or make_environment(config.env, config.env_args)
     network, agent = network_for(config, environment, make_network), Agent(params, statistics)
 
     def is_any_unfinished(carry: tuple[Play, Episodes]) -> jax.Array:

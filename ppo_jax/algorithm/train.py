@@ -18,7 +18,7 @@ from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Environment
 from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
-from ppo_jax.networks.flax import make_network
+from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import MakeNetwork, Network, network_for
 from ppo_jax.validation import division_problems, validate
 
@@ -125,8 +125,8 @@ def make_ppo(
 
     Args:
         config: The static part of the run.
-        environment: The caller's own environment; by default the one that `config.env` names.
-        make_network: The caller's own function in place of `networks.flax.make_network`.
+        environment: The caller's own environment; by default the one that `config` names.
+        make_network: The caller's own function; by default the one that `config.network` names.
 
     Returns:
         Pure functions to jit, vmap and scan.
@@ -135,7 +135,7 @@ def make_ppo(
         UsageError: With every mistake in the configuration.
     """
     validate(config, environment=environment)
-    environment = environment or make_environment(config.env)
+    environment = environment or make_environment(config.env, config.env_args)
     network = network_for(config, environment, make_network)
     problems = division_problems(config, network.remembers)
     if problems:
@@ -167,8 +167,8 @@ def train(
         config: The static part of the run (`static_argnums=0` under `jax.jit`).
         hyper: The traced part.
         key: A key of `jax.random.key`; the result depends on the arguments alone.
-        environment: The caller's own environment; by default the one that `config.env` names.
-        make_network: The caller's own function in place of `networks.flax.make_network`.
+        environment: The caller's own environment; by default the one that `config` names.
+        make_network: The caller's own function; by default the one that `config.network` names.
 
     Returns:
         The final state, and the metrics stacked over updates, each [U].

@@ -1,47 +1,108 @@
 """Makes an environment from its name. Only this module knows which adapter belongs to which library."""
 
 import importlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ppo_jax.envs import registry
-from ppo_jax.envs.environment import Dynamics, Environment, make_batched
+import jax
 
-# One row per library: the module that has its `make_dynamics(name)` and `make_visualizer(name, states)`.
+from ppo_jax import registered
+from ppo_jax.envs import registry
+from ppo_jax.envs.arguments import Argument, bind, parameters_of
+from ppo_jax.envs.environment import Dynamics, Environment, make_batched
+from ppo_jax.errors import UsageError
+
+# One row per library: the module that has its `make_dynamics(name, arguments)`, its
+# `make_visualizer(name, arguments, states)`, and, for classes and instances of the user's own,
+# `is_environment(thing)` and `adapt(name, thing, arguments)`.
 ADAPTERS = {"gymnax": "ppo_jax.envs.gymnax"}
 
+Arguments = Mapping[str, Argument] | Sequence[tuple[str, Argument]]
 
-def make_environment(name: str) -> Environment:
-    """Makes a batched environment from a name such as "CartPole-v1".
+
+def make_environment(name: str, arguments: Arguments = ()) -> Environment:
+    """Makes a batched environment from its name.
+
+    Args:
+        name: The name, such as "CartPole-v1" (see `envs.registry`).
+        arguments: Its `Config.env_args`.
 
     Raises:
-        UsageError: If it cannot be made, or a space is of a kind that is not implemented.
+        UsageError: If it cannot be made, an argument does not fit it, or a space is of a kind that is not
+            implemented.
     """
-    return make_batched(make_dynamics(name))
+    made = _make(name, dict(arguments))
+    return make_batched(made) if isinstance(made, Dynamics) else made
 
 
-def make_dynamics(name: str) -> Dynamics:
+def make_dynamics(name: str, arguments: Arguments = ()) -> Dynamics:
     """Makes one copy of an environment, which does not reset itself.
 
+    Args:
+        name: The name, such as "CartPole-v1" (see `envs.registry`).
+        arguments: Its `Config.env_args`.
+
     Raises:
-        UsageError: If it cannot be made, or a space is of a kind that is not implemented.
+        UsageError: As for `make_environment`; or if the environment exists as a batch only.
     """
-    return _adapter(name).make_dynamics(name)
+    made = _make(name, dict(arguments))
+    if isinstance(made, Dynamics):
+        return made
+    raise UsageError(
+        f"env = {name!r} is an Environment, a batch of copies that reset themselves, and this needs one copy "
+        "of it; give a Dynamics"
+    )
 
 
-def make_visualizer(name: str, states: Sequence[Any]) -> Any:
+def make_visualizer(name: str, arguments: Arguments, states: Sequence[Any]) -> Any:
     """Makes the visualizer of the library that implements an environment.
 
     Args:
         name: The name of an environment that its library can draw.
+        arguments: Its `Config.env_args`.
         states: The states of one copy, in order.
 
     Returns:
         An object whose `init()` and `update(index)` draw into its `fig`, a matplotlib figure.
     """
-    return _adapter(name).make_visualizer(name, states)
+    return _adapter(registry.info(name).library).make_visualizer(name, dict(arguments), states)
 
 
-def _adapter(name: str) -> Any:
+def _make(name: str, arguments: dict[str, Argument]) -> Dynamics | Environment:
+    own = registered.ENVIRONMENTS.get(name)
+    if own:
+        return _make_own(name, own.made_from, arguments)
+    if registry.is_reference(name):
+        raise UsageError(
+            f"env = {name!r} is code that has not been loaded; from Python, import it and give it as "
+            "environment=, or register it under a name with ppo_jax.register"
+        )
+    return _adapter(registry.info(name).library).make_dynamics(name, arguments)
+
+
+def _make_own(name: str, thing: Any, arguments: dict[str, Argument]) -> Dynamics | Environment:
+    """Makes an environment from whatever a user may have registered."""
+    if isinstance(thing, Dynamics | Environment):
+        bind(name, arguments, {})
+        return thing
+    for library, module in ADAPTERS.items():
+        # If a library has not been imported, nothing can be made with it.
+        if library in sys.modules and (adapter := importlib.import_module(module)).is_environment(thing):
+            return adapter.adapt(name, thing, arguments)
+    if not callable(thing):
+        raise UsageError(
+            f"env = {name!r} is a {type(thing).__name__}; give a Dynamics, an Environment, a gymnax class or "
+            "instance, or a function that returns one"
+        )
+    bound = bind(name, arguments, parameters_of(thing))
+    with jax.ensure_compile_time_eval():  # a caller's jit may be tracing
+        made = thing(**bound)
+    if callable(made):
+        raise UsageError(f"env = {name!r} returned a function or a class; return what that makes instead")
+    return _make_own(name, made, {})
+
+
+def _adapter(library: str) -> Any:
     # Imported here, so that a library is loaded only for the environments that it implements.
-    return importlib.import_module(ADAPTERS[registry.info(name).library])
+    return importlib.import_module(ADAPTERS[library])

@@ -1,13 +1,18 @@
-"""The known environments, without importing the libraries that implement them.
+"""The names of environments, without importing the libraries that implement them.
+
+A name is a row of the table, "library:name", a name that the user registered, or a reference to code of the
+user, "file.py:object" or "module:object", which is loaded and registered by `host.runs.code`.
 
 Importing gymnax takes seconds; answering a mistyped name should not. `tests/envs/test_registry.py` compares
 this table with gymnax itself.
 """
 
 import sys
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from ppo_jax.errors import closest
+from ppo_jax import registered
+from ppo_jax.errors import UsageError, closest
 
 
 class EnvironmentInfo(NamedTuple):
@@ -55,26 +60,68 @@ ENVIRONMENTS: dict[str, EnvironmentInfo] = {
 }
 
 
+LIBRARIES = frozenset(row.library for row in ENVIRONMENTS.values())
+
+
 def info(name: str) -> EnvironmentInfo:
     """Returns the row of an environment; an empty one for a name that the user registered with gymnax."""
+    library, _, _ = name.partition(":")
+    if library in LIBRARIES:
+        return EnvironmentInfo(library=library)
     return ENVIRONMENTS.get(name, EnvironmentInfo())
 
 
-def solved_return(name: str) -> float | None:
-    """Returns the mean return at which an environment counts as solved; None without such a mark."""
-    return info(name).solved_return
+def solved_return(name: str, arguments: Sequence = ()) -> float | None:
+    """Returns the mean return at which an environment counts as solved; None without such a mark.
+
+    Args:
+        name: The name of the environment.
+        arguments: Its `Config.env_args`. With any, it is another task, for which there is no mark.
+    """
+    if arguments:
+        return None
+    own = registered.ENVIRONMENTS.get(name)
+    return own.solved_return if own else info(name).solved_return
+
+
+def is_reference(name: object) -> bool:
+    """Whether a name refers to code of the user, as "file.py:object" and "module:object" do."""
+    first, colon, _ = str(name).rpartition(":")
+    return bool(colon) and first not in LIBRARIES
+
+
+def register(name: str, environment: Any, solved_return: float | None = None) -> None:
+    """Registers an environment of your own: `Config(env=name)` then works everywhere in this process.
+
+    Registering a name again replaces what it meant; programs that were compiled before are then forgotten.
+
+    Args:
+        name: A name that no environment of a library has.
+        environment: A `Dynamics`, an `Environment`, a gymnax class or instance, or a function that returns
+            one. The parameters of a class or function become those of `Config.env_args`.
+        solved_return: Mean return of 100 consecutive episodes at which the task counts as solved.
+
+    Raises:
+        UsageError: If the name belongs to an environment of a library, or is a reference to code.
+    """
+    if not isinstance(name, str) or not name or name in ENVIRONMENTS or ":" in name:
+        raise UsageError(
+            f"name = {name!r} cannot be registered: it is empty, has a colon, or is an environment of a "
+            "library; give another name"
+        )
+    registered.enter(name, environment, solved_return)
 
 
 def problems(name: object) -> list[str]:
-    """Explains why an environment cannot be trained on; an empty list if it can.
+    """Explains why a name is not that of an environment; an empty list if it is.
 
     Args:
-        name: The `env` of a `Config`. Names that the user registered with gymnax are accepted too.
+        name: The `env` of a `Config`. Whether a reference to code can be loaded is not looked at here.
     """
     # If gymnax has not been imported, nobody can have registered a name with it.
-    registered = getattr(sys.modules.get("gymnax"), "registered_envs", ())
-    known = (*ENVIRONMENTS, *registered)
-    if name in known:
+    with_gymnax = getattr(sys.modules.get("gymnax"), "registered_envs", ())
+    known = tuple(dict.fromkeys((*ENVIRONMENTS, *with_gymnax, *registered.ENVIRONMENTS)))
+    if name in known or (isinstance(name, str) and ":" in name):
         return []
 
-    return [f"env = {name!r} is not a known environment; {closest(str(name), known)}"]
+    return [f"env = {name!r} is neither a known environment nor FILE.py:OBJECT; {closest(str(name), known)}"]

@@ -9,7 +9,7 @@ from ppo_jax.algorithm.train import Metrics, TrainState, train
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Environment
 from ppo_jax.errors import UsageError
-from ppo_jax.networks.flax import make_network
+from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import MakeNetwork
 
 
@@ -27,8 +27,8 @@ def sweep(
         hyper: The traced part. Each field is a float, shared by all runs, or an array [H], one value per
             point; at least one field is an array.
         keys: The keys, one per seed, [S].
-        environment: The caller's own environment; by default the one that `config.env` names.
-        make_network: The caller's own function in place of `networks.flax.make_network`.
+        environment: The caller's own environment; by default the one that `config` names.
+        make_network: The caller's own function; by default the one that `config.network` names.
 
     Returns:
         States [H, S, ...] and metrics [H, S, U]. Run (h, s) draws the random numbers of `train` with

@@ -305,7 +305,7 @@ def test_a_caller_may_train_a_network_of_their_own():
 @pytest.mark.parametrize("entry", [make_ppo, lambda config: train(config, Hyperparams(), KEYS[0])])
 def test_a_bad_config_is_a_usage_error_before_anything_is_made_or_traced(entry, monkeypatch):
     module = sys.modules["ppo_jax.algorithm.train"]  # by attribute, the name is that of the function
-    monkeypatch.setattr(module, "make_environment", lambda name: pytest.fail("too late"))
+    monkeypatch.setattr(module, "make_environment", lambda *_: pytest.fail("too late"))
     with pytest.raises(UsageError) as error:
         entry(dataclasses.replace(CONFIG, num_epochs=0, num_minibatches=-1))
     assert len(error.value.problems) == 2

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
+from ppo_jax.envs import gymnax as adapter
 from ppo_jax.envs.gymnax import make_visualizer
 from ppo_jax.envs.make import make_dynamics, make_environment
 from ppo_jax.errors import UsageError
@@ -146,7 +147,7 @@ def test_a_single_copy_stays_in_its_last_state_instead_of_being_reset():
 def test_the_visualizer_of_gymnax_draws_one_state_after_the_other():
     env, params = gymnax.make("Catch-bsuite")
     _, state = env.reset_env(jax.random.key(0), params)
-    visualizer = make_visualizer("Catch-bsuite", [state, state.replace(ball_y=7)])
+    visualizer = make_visualizer("Catch-bsuite", {}, [state, state.replace(ball_y=7)])
     try:
         visualizer.init()
         _, ball = visualizer.im
@@ -157,13 +158,12 @@ def test_the_visualizer_of_gymnax_draws_one_state_after_the_other():
         pyplot.close(visualizer.fig)
 
 
-def test_a_space_of_another_kind_is_refused_by_name(monkeypatch):
+def test_a_space_of_another_kind_is_refused_by_name():
     env = type("Odd", (type(ENV),), {"action_space": lambda self, params: ENV.state_space(params)})()
-    monkeypatch.setattr(gymnax, "make", lambda name: (env, PARAMS))
     with pytest.raises(
         UsageError, match="actions are of kind Dict; give Discrete, Box or a Tuple of Discrete"
     ):
-        make_environment("Odd")
+        adapter.adapt("Odd", env, {})
 
 
 def test_data_that_cannot_be_downloaded_is_reported_as_one_clear_mistake(monkeypatch):

@@ -18,7 +18,7 @@ from ppo_jax.envs.environment import Environment, TimeStep
 from ppo_jax.envs.make import make_environment
 from ppo_jax.host.programs.chunks import compile_ahead
 from ppo_jax.networks.distributions import draw_noise, make_distribution, num_outputs
-from ppo_jax.networks.flax import make_network
+from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import Network, network_for
 
 
@@ -144,7 +144,7 @@ def make_update(config: Config) -> Part:
 
 def _start(config: Config) -> tuple[Environment, Network, Learner, Collector]:
     """Makes what the parts work with, and where they start."""
-    environment = make_environment(config.env)
+    environment = make_environment(config.env, config.env_args)
     network = network_for(config, environment, make_network)
     learner = init_learner(network, Hyperparams(), jax.random.key(0))
     return environment, network, learner, init_collector(config, environment, network, jax.random.key(0))

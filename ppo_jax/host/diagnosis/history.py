@@ -168,7 +168,7 @@ def _measure(columns: Columns, config: Config, recent: np.ndarray, before_decay:
 
 def _find_facts(columns: Columns, config: Config, recent: np.ndarray, numbers: Numbers) -> Facts:
     returns = _finite(columns["episode_return"])
-    mark = registry.solved_return(config.env)
+    mark = registry.solved_return(config.env, config.env_args)
     is_short = len(returns) < FEW
     is_solved = mark is not None and bool(columns["return_window"][-1] >= mark)
     is_flat = not is_short and not is_solved and _is_within_noise(returns)

@@ -121,7 +121,7 @@ def gif(episode: Episode) -> bytes:
     draw_states = _draw_with_gymnasium if is_motion else _draw_with_visualizer
     frames = [
         _frame(picture, f"{episode.env}: step {index}, return {_return(episode, index)}")
-        for index, picture in zip(shown, draw_states(episode.env, states), strict=True)
+        for index, picture in zip(shown, draw_states(episode, states), strict=True)
     ]
     durations = [FAST if is_motion else SLOW] * (len(frames) - 1) + [LAST]
     buffer = io.BytesIO()
@@ -149,22 +149,22 @@ def _frame(picture: np.ndarray, caption: str) -> Image.Image:
     return frame.quantize(COLORS, Image.Quantize.MAXCOVERAGE)
 
 
-def _draw_with_gymnasium(env: str, states: Sequence[Any]) -> Iterator[np.ndarray]:
+def _draw_with_gymnasium(episode: Episode, states: Sequence[Any]) -> Iterator[np.ndarray]:
     for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # pygame needs neither a screen nor a loudspeaker
         os.environ.setdefault(driver, "dummy")
-    with closing(gymnasium.make(env, render_mode="rgb_array").unwrapped) as simulator:
+    with closing(gymnasium.make(episode.env, render_mode="rgb_array").unwrapped) as simulator:
         for state in states:
-            vector = [getattr(state, field) for field in DRAWN_BY_GYMNASIUM[env]]
+            vector = [getattr(state, field) for field in DRAWN_BY_GYMNASIUM[episode.env]]
             # The attributes in which Gymnasium's classic control environments keep what they draw.
             vars(simulator).update(state=np.array(vector, float), last_u=getattr(state, "last_u", None))
             yield np.asarray(simulator.render())
 
 
-def _draw_with_visualizer(env: str, states: Sequence[Any]) -> Iterator[np.ndarray]:
+def _draw_with_visualizer(episode: Episode, states: Sequence[Any]) -> Iterator[np.ndarray]:
     backend = matplotlib.get_backend()
     matplotlib.use("agg")  # otherwise pyplot would open a window
     try:
-        visualizer = make_visualizer(env, states)
+        visualizer = make_visualizer(episode.env, episode.env_args, states)
         # Without this, MinAtar would take twice as long to draw.
         visualizer.env.observe = jax.jit(visualizer.env.observe)
         visualizer.init()

@@ -9,12 +9,12 @@ import numpy as np
 
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.evaluate import Play, begin_play, play_step
-from ppo_jax.config import Config
+from ppo_jax.config import Arguments, Config
 from ppo_jax.envs.environment import Drawn, Dynamics, Environment, TimeStep, make_batched
 from ppo_jax.envs.make import make_dynamics
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs.chunks import compile_ahead
-from ppo_jax.networks.flax import make_network
+from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import network_for
 
 MAX_STEPS = 3_000  # by default; no environment that can be drawn has a longer time limit
@@ -26,12 +26,14 @@ class Episode(NamedTuple):
 
     Attributes:
         env: The name of the environment.
+        env_args: Its arguments.
         states: A PyTree of [T + 1, ...], from the first state to the one that the last step led to.
         returns: [T + 1] float32, the undiscounted reward up to each state.
         finished: False if the episode was cut off.
     """
 
     env: str
+    env_args: Arguments
     states: Any
     returns: np.ndarray
     finished: bool
@@ -66,6 +68,7 @@ def play(config: Config, agent: Agent, seed: int, greedy: bool = True, max_steps
     steps = int(done.argmax()) + 1 if done.any() else max_steps
     return Episode(
         env=config.env,
+        env_args=config.env_args,
         states=jax.tree.map(lambda x: x[: steps + 1], states),
         returns=np.concatenate([[np.float32(0)], np.cumsum(reward[:steps], dtype=np.float32)]),
         finished=bool(done.any()),
@@ -76,7 +79,7 @@ def _play(
     config: Config, greedy: bool, max_steps: int, key: jax.Array, agent: Agent
 ) -> tuple[Any, jax.Array, jax.Array]:
     """Returns the states [max_steps + 1], and the rewards and ends of the steps [max_steps]."""
-    environment = _without_reset(make_dynamics(config.env))
+    environment = _without_reset(make_dynamics(config.env, config.env_args))
     network = network_for(config, environment, make_network)
 
     def step(play: Play, _: None) -> tuple[Play, tuple[Any, jax.Array, jax.Array]]:

@@ -51,7 +51,7 @@ class Request(NamedTuple):
     @property
     def solved_return(self) -> float | None:
         """Mean return over 100 episodes at which the task counts as solved; None without such a mark."""
-        return registry.solved_return(self.config.env)
+        return registry.solved_return(self.config.env, self.config.env_args)
 
     @property
     def fields(self) -> dict[str, Any]:

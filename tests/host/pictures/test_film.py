@@ -90,7 +90,7 @@ def test_a_long_episode_is_shown_by_evenly_spaced_states_and_the_last(catch, mon
 
 def test_there_are_never_more_than_the_maximum_of_frames():
     for steps in (1, 499, 500, 501, 999, 1000, 1001, LONGEST):
-        shown = film._shown(Episode("Pong-misc", None, np.zeros(steps + 1), True))
+        shown = film._shown(Episode("Pong-misc", (), None, np.zeros(steps + 1), True))
         assert len(shown) <= film.MAX_FRAMES
         assert (shown[0], shown[-1]) == (0, steps)
         assert len(set(shown)) == len(shown)
@@ -109,7 +109,7 @@ def reset_states(env):
 
 @pytest.mark.parametrize("env", DRAWN_BY_GYMNAX)
 def test_gymnax_draws_more_than_empty_axes(env):
-    episode = Episode(env, reset_states(env), np.zeros(2, np.float32), True)
+    episode = Episode(env, (), reset_states(env), np.zeros(2, np.float32), True)
     first, _ = frames(film.gif(episode))
     inside = first[100:500, 160:440].reshape(-1, 3)  # of the axes
     assert len(np.unique(inside, axis=0)) > 1
@@ -117,7 +117,7 @@ def test_gymnax_draws_more_than_empty_axes(env):
 
 def test_the_player_of_minatar_stands_out_from_black():
     """gymnax's own color for it is almost black."""
-    episode = Episode("Seaquest-MinAtar", reset_states("Seaquest-MinAtar"), np.zeros(2, np.float32), True)
+    episode = Episode("Seaquest-MinAtar", (), reset_states("Seaquest-MinAtar"), np.zeros(2, np.float32), True)
     first, _ = frames(film.gif(episode))
     blue = np.abs(first - (31, 119, 180)).max(axis=-1) < 4
     assert blue.sum() > 30 * 30
@@ -125,7 +125,7 @@ def test_the_player_of_minatar_stands_out_from_black():
 
 def test_environments_that_gymnax_has_no_picture_of_are_refused():
     for env in registry.ENVIRONMENTS.keys() - {*DRAWN_BY_GYMNASIUM, *DRAWN_BY_GYMNAX, "MNISTBandit-bsuite"}:
-        visualizer = make_visualizer(env, [])
+        visualizer = make_visualizer(env, (), [])
         visualizer.init()  # draws nothing: with something to draw it would fail, as there is no state
         pyplot.close(visualizer.fig)
         assert not hasattr(visualizer, "im")
@@ -133,9 +133,9 @@ def test_environments_that_gymnax_has_no_picture_of_are_refused():
 
 
 def test_pyplot_opens_no_window_and_keeps_its_backend_and_figures(catch, monkeypatch):
-    def make(env, states):
+    def make(env, arguments, states):
         assert matplotlib.get_backend() == "agg"
-        return make_visualizer(env, states)
+        return make_visualizer(env, arguments, states)
 
     monkeypatch.setattr(film, "make_visualizer", make)
     matplotlib.use("svg")
@@ -161,7 +161,7 @@ def test_gymnasium_draws_the_same_as_through_gymnax(env):
     if env == "Pendulum-v1":
         states = states.replace(last_u=np.array([-1.5, 0.5]))
     ones = [jax.tree.map(lambda leaf, index=index: leaf[index], states) for index in range(2)]
-    pictures = list(film._draw_with_gymnasium(env, ones))
+    pictures = list(film._draw_with_gymnasium(Episode(env, (), None, np.zeros(2), True), ones))
     for picture, state in zip(pictures, ones, strict=True):
         np.testing.assert_array_equal(picture, render_gym_frame(env, state, params))
     assert (pictures[0] != pictures[1]).any()

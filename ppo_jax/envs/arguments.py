@@ -1,0 +1,88 @@
+"""Compares the arguments that were given for an environment with the parameters that it takes."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ppo_jax.errors import UsageError, closest
+
+Argument = bool | int | float | str
+KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+class Parameter(NamedTuple):
+    """A parameter of an environment.
+
+    Attributes:
+        kinds: The types that its value may have, out of KINDS; none if it takes only what is no `Argument`.
+        default: Its default; `inspect.Parameter.empty` if it has none and has to be given.
+    """
+
+    kinds: tuple[type, ...]
+    default: Any
+
+    @property
+    def words(self) -> str:
+        """What may be given, in words."""
+        words = " or ".join(KINDS[kind] for kind in self.kinds)
+        return words if self.default is inspect.Parameter.empty else f"{words} (default: {self.default})"
+
+
+def parameter(annotation: Any, default: Any) -> Parameter:
+    """Describes a parameter by its annotation and its default; both may be `inspect.Parameter.empty`."""
+    if type(default) in KINDS:
+        return Parameter((type(default),), default)
+    if annotation is inspect.Parameter.empty:
+        return Parameter(tuple(KINDS), default)
+    words = getattr(annotation, "__name__", str(annotation)).replace("|", " ").split()
+    return Parameter(tuple(kind for kind in KINDS if kind.__name__ in words), default)
+
+
+def parameters_of(function: Callable) -> dict[str, Parameter] | None:
+    """Returns the parameters of a class or function by name; None if it takes arguments of any name."""
+    found = inspect.signature(function).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD for one in found):
+        return None
+    named = [one for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    return {one.name: parameter(one.annotation, one.default) for one in named}
+
+
+def bind(
+    env: str, given: Mapping[str, Argument], parameters: Mapping[str, Parameter] | None
+) -> dict[str, Argument]:
+    """Returns the arguments as the environment takes them: whole numbers become floats where it takes floats.
+
+    Args:
+        env: The name of the environment.
+        given: The arguments by name.
+        parameters: The parameters that it takes; None if it takes arguments of any name.
+
+    Raises:
+        UsageError: With every argument that it does not take, and every one that is missing.
+    """
+    if parameters is None:
+        return dict(given)
+    problems = [_problem(env, name, value, parameters) for name, value in given.items()]
+    required = [name for name, one in parameters.items() if one.default is inspect.Parameter.empty]
+    if missing := [name for name in required if name not in given]:
+        problems.append(f"env = {env!r} needs {', '.join(missing)}; give env_args {missing[0]}=VALUE")
+    if found := [problem for problem in problems if problem]:
+        raise UsageError(found)
+    return {
+        name: float(value) if parameters[name].kinds == (float,) else value for name, value in given.items()
+    }
+
+
+def _problem(env: str, name: str, value: Argument, parameters: Mapping[str, Parameter]) -> str | None:
+    """Returns what is wrong with one argument; None if nothing is."""
+    simple = [other for other, one in parameters.items() if one.kinds]
+    if name not in simple:
+        why = "takes something that is no number, bool or text" if name in parameters else "is unknown"
+        choice = closest(name, simple) if simple else "it takes none; leave env_args out"
+        return f"env_args {name} = {value!r} {why} for env = {env!r}; {choice}"
+    kinds = parameters[name].kinds
+    fits = type(value) in kinds or (type(value) is int and float in kinds)
+    if not fits or (isinstance(value, float) and math.isnan(value)):
+        return f"env_args {name} = {value!r} does not fit env = {env!r}; give {parameters[name].words}"
+    return None

@@ -1,0 +1,79 @@
+"""The user's own environments and networks, by the names under which they were registered in this process."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from ppo_jax.errors import UsageError
+
+Function = TypeVar("Function", bound=Callable)
+
+MARK = "__ppo_jax__"  # the attribute of functions that their author marked
+
+
+class Registered(NamedTuple):
+    """An environment that the user registered.
+
+    Attributes:
+        made_from: A `Dynamics`, an `Environment`, a gymnax class or instance, or a function that returns one.
+        solved_return: Mean return of 100 consecutive episodes at which the task counts as solved, or None.
+    """
+
+    made_from: Any
+    solved_return: float | None = None
+
+
+ENVIRONMENTS: dict[str, Registered] = {}
+NETWORKS: dict[str, Callable] = {}
+
+
+def enter(name: str, made_from: Any, solved_return: float | None = None) -> None:
+    """Enters an environment into the table (see `envs.registry.register`)."""
+    _enter(ENVIRONMENTS, name, Registered(made_from, solved_return))
+
+
+def register_network(name: str, make_network: Callable) -> None:
+    """Registers a network of your own: `Config(network=name)` then works everywhere in this process.
+
+    Args:
+        name: The name.
+        make_network: A function like `ppo_jax.networks.flax.make_network`, called with the configuration
+            and the spaces; it returns a `Network`.
+
+    Raises:
+        UsageError: If it is not a function.
+    """
+    if not callable(make_network):
+        raise UsageError(
+            f"make_network = {make_network!r} cannot be called; give a function that returns a Network"
+        )
+    _enter(NETWORKS, name, make_network)
+
+
+def environment(function: Function) -> Function:
+    """Marks a function that returns an environment, so that a run directory may name it.
+
+    A run directory can come from anywhere, so `ppo-jax evaluate` and the like call no function that its
+    author has not marked.
+    """
+    setattr(function, MARK, "environment")
+    return function
+
+
+def network(function: Function) -> Function:
+    """Marks a function that makes a network, so that a run directory may name it (see `environment`)."""
+    setattr(function, MARK, "network")
+    return function
+
+
+def is_marked(function: Any, kind: str) -> bool:
+    """Whether the author of a function marked it as one that returns an "environment" or a "network"."""
+    return getattr(function, MARK, None) == kind
+
+
+def _enter(table: dict, name: str, entry: Any) -> None:
+    is_replaced = table.get(name, entry) != entry
+    table[name] = entry
+    if is_replaced and "jax" in sys.modules:
+        # Compiled programs are found by the name alone, so they would go on using what it meant before.
+        sys.modules["jax"].clear_caches()
