@@ -22,8 +22,18 @@ if TYPE_CHECKING:
     from ppo_jax.algorithm.train import train as train
     from ppo_jax.config import Config as Config
     from ppo_jax.config import Hyperparams as Hyperparams
+    from ppo_jax.envs.registry import register as register
+    from ppo_jax.errors import RunError as RunError
     from ppo_jax.errors import UsageError as UsageError
+    from ppo_jax.host.python import Run as Run
+    from ppo_jax.host.python import Training as Training
+    from ppo_jax.host.python import open_run as open_run
+    from ppo_jax.host.python import run as run
+    from ppo_jax.host.python import start_run as start_run
     from ppo_jax.presets import preset as preset
+    from ppo_jax.registered import environment as environment
+    from ppo_jax.registered import network as network
+    from ppo_jax.registered import register_network as register_network
     from ppo_jax.scale.sweep import sweep as sweep
     from ppo_jax.validation import validate as validate
 
@@ -32,17 +42,27 @@ _HOMES = {
     "Config": "config",
     "Hyperparams": "config",
     "Metrics": "algorithm.metrics",
+    "Run": "host.python",
+    "RunError": "errors",
     "TrainState": "algorithm.train",
+    "Training": "host.python",
     "UsageError": "errors",
     "act": "algorithm.agent",
     "agent_of": "algorithm.train",
     "clipped_surrogate": "algorithm.loss",
+    "environment": "registered",
     "evaluate": "algorithm.evaluate",
     "gae": "algorithm.gae",
     "make_ppo": "algorithm.train",
+    "network": "registered",
+    "open_run": "host.python",
     "ppo_loss": "algorithm.loss",
     "preset": "presets",
     "probability_ratio": "algorithm.loss",
+    "register": "envs.registry",
+    "register_network": "registered",
+    "run": "host.python",
+    "start_run": "host.python",
     "sweep": "scale.sweep",
     "train": "algorithm.train",
     "validate": "validation",

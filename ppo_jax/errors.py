@@ -1,7 +1,9 @@
-"""`UsageError`, the exception for mistakes that the user can fix."""
+"""The exceptions of this package, and how errors in the user's own code are told."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class UsageError(ValueError):
@@ -16,6 +18,10 @@ class UsageError(ValueError):
     def __init__(self, problems: str | Iterable[str]):
         self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class RunError(RuntimeError):
+    """A run in Python failed; the message says why, and its run directory holds what was saved."""
 
 
 def closest(name: str, known: Sequence[str]) -> str:
@@ -34,3 +40,33 @@ def closest(name: str, known: Sequence[str]) -> str:
         names = [repr(lowered[match]) for match in matches]
         return f"did you mean {' or '.join(names)}?"
     return f"choose one of: {', '.join(known)}"
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turns errors that the user's code raises inside the `with` block into a UsageError of one line.
+
+    Args:
+        what: The name of the code, which begins the line.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{what} failed: {explain(error)}") from error
+
+
+def explain(error: BaseException) -> str:
+    """Returns an error in one line, with the place in the user's code where it was raised."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    package = __file__.rpartition("/")[0]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((package, "<")) and "site-packages" not in frame.filename
+    ]
+    text = str(error).strip().split("\n")[0]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{f': {text}' if text else ''}{where}"

@@ -66,6 +66,11 @@ def network(function: Function) -> Function:
     return function
 
 
+def is_own(name: str | None) -> bool:
+    """Whether a name is that of an environment or a network of the user's own."""
+    return name in ENVIRONMENTS or name in NETWORKS
+
+
 def is_marked(function: Any, kind: str) -> bool:
     """Whether the author of a function marked it as one that returns an "environment" or a "network"."""
     return getattr(function, MARK, None) == kind

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from ppo_jax.cli.command import Command, RunPath
+from ppo_jax.cli.command import Command, RunPath, TrustCode
 from ppo_jax.config import Config
 from ppo_jax.errors import UsageError
 
@@ -31,6 +31,7 @@ class Evaluate(Command):
     best: Best = False
     seed: int = 0
     """Seed of all random numbers. The same seed gives the same episodes."""
+    trust_code: TrustCode = False
 
     def run(self) -> int:
         """Evaluates the agent, and returns the exit status."""
@@ -43,7 +44,7 @@ class Evaluate(Command):
             )
         if problems:
             raise UsageError(problems)
-        config, agent = _load(self.run_dir, self.best)
+        config, agent = _load(self.run_dir, self.best, self.trust_code)
         from ppo_jax.host.programs import evaluation
 
         result = evaluation.run(config, agent, self.episodes, not self.sampled, self.seed)
@@ -64,6 +65,7 @@ class Render(Command):
     """Seed of all random numbers. With the same seed, `evaluate --episodes 1` plays the same episode."""
     max_steps: Annotated[int, arg(metavar="STEPS")] = 3000
     """Cut the episode off after this many steps."""
+    trust_code: TrustCode = False
 
     def run(self) -> int:
         """Draws the episode, and returns the exit status."""
@@ -71,7 +73,7 @@ class Render(Command):
 
         if problems := request.seed_problems(self.seed):
             raise UsageError(problems)
-        config, agent = _load(self.run_dir, self.best)
+        config, agent = _load(self.run_dir, self.best, self.trust_code)
         from ppo_jax.host.pictures import film
         from ppo_jax.host.programs import episode
 
@@ -82,17 +84,18 @@ class Render(Command):
         return 0
 
 
-def _load(path: Path, best: bool) -> tuple[Config, Any]:
-    """Loads the agent of a run. A missing policy or checkpoint is reported before JAX is imported."""
+def _load(path: Path, best: bool, trust_code: bool) -> tuple[Config, Any]:
+    """Loads the agent of a run. Anything that is missing is reported before JAX is imported."""
     from ppo_jax.host.runs import directory, policy, request
     from ppo_jax.host.runs.checkpoints import directories
 
     run = directory.open_existing(path)
     if best:
-        request.read(run)
+        config = request.read(run).config
         directories.find_best(run.checkpoints)
     else:
-        policy.load(run)
+        config, _ = policy.load(run)
+    request.find_code(run, config, trust_code)
     from ppo_jax.host.runs import agents
 
-    return agents.load(run, best)
+    return agents.load(run, best, trust_code)

@@ -1,18 +1,30 @@
 """The command `envs`: the list of presets and environments."""
 
 import dataclasses
+from typing import Annotated
+
+from tyro.conf import Positional, arg
 
 from ppo_jax import presets
 from ppo_jax.cli.command import Command
+from ppo_jax.envs import registry
+from ppo_jax.envs.arguments import KINDS
 from ppo_jax.envs.registry import ENVIRONMENTS
+from ppo_jax.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
 class Envs(Command):
-    """List the environments, and the presets with their recorded results."""
+    """List all environments and presets, or the parameters of one environment."""
+
+    name: Annotated[str | None, Positional, arg(metavar="[NAME]")] = None
+    """Environment whose parameters to list, which --env-args takes. Without it, all environments are listed."""
 
     def run(self) -> int:
-        """Prints both lists, and returns the exit status."""
+        """Prints the lists, and returns the exit status."""
+        if self.name is not None:
+            _print_parameters(self.name)
+            return 0
         from rich.console import Console
         from rich.markup import escape
         from rich.table import Table
@@ -41,3 +53,23 @@ class Envs(Command):
             table.add_row(name, mark, info.needs)
         console.print(table)
         return 0
+
+
+def _print_parameters(name: str) -> None:
+    if problems := registry.problems(name):
+        raise UsageError(problems)
+    if registry.is_reference(name):
+        raise UsageError(f"NAME = {name!r} is your own code, whose parameters are not listed; give a name")
+    from rich.console import Console
+    from rich.table import Table
+
+    from ppo_jax.envs.make import parameters
+
+    title = f"Parameters of {name}: ppo-jax train --env {name} --env-args KEY=VALUE ..."
+    table = Table(title=title, title_justify="left")
+    for heading in ("parameter", "value", "default"):
+        table.add_column(heading)
+    for key, parameter in parameters(name).items():
+        if parameter.kinds:
+            table.add_row(key, " or ".join(KINDS[kind] for kind in parameter.kinds), str(parameter.default))
+    Console().print(table)

@@ -17,6 +17,13 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 REGISTRY = ConstructorRegistry()  # where tyro looks up how to make a command
 
 RunPath = Annotated[Path, Positional, arg(metavar="RUN", help="A run directory that `ppo-jax train` wrote.")]
+TrustCode = Annotated[
+    bool,
+    arg(
+        help="Use code of your own that the run names although it has changed or moved since the run was "
+        "started, or was not marked (see docs/custom_environment.md). Never give it for a run of a stranger."
+    ),
+]
 PathFlag = Annotated[Path | None, arg(metavar="PATH")]
 
 

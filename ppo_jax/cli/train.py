@@ -6,21 +6,50 @@ from collections.abc import Sequence
 from typing import Annotated, ClassVar, Self
 
 from tyro.conf import arg
+from tyro.constructors import PrimitiveConstructorSpec
 from tyro.extras import literal_type_from_choices
 
 from ppo_jax import presets
-from ppo_jax.cli.command import Command, Group, PathFlag, RunPath
-from ppo_jax.config import Config, Hyperparams
+from ppo_jax.cli.command import Command, Group, PathFlag, RunPath, TrustCode
+from ppo_jax.config import Arguments, Config, Hyperparams
 from ppo_jax.host.monitor.sinks import SINKS
 from ppo_jax.host.runs.options import OnNonfinite, RunOptions
 
+
+def _parse_arguments(words: list[str]) -> Arguments:
+    """Makes arguments from words such as "length=1.0"."""
+    from ppo_jax.host.runs.request import parse_argument
+
+    pairs = [word.partition("=") for word in words]
+    if wrong := [name for name, equals, _ in pairs if not (name and equals)]:
+        raise ValueError(f"{wrong[0]!r} is not KEY=VALUE, such as length=1.0")
+    names = [name for name, _, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]!r} is given twice")
+    return tuple(sorted((name, parse_argument(text)) for name, _, text in pairs))
+
+
+EnvironmentArguments = Annotated[
+    Arguments,
+    PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="KEY=VALUE ...",
+        instance_from_str=_parse_arguments,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [f"{name}={argument}" for name, argument in value],
+    ),
+]
 DEFAULT_PRESET = "CartPole-v1"
 GROUPS = (
-    Group("environment", "What to train on, and which settings to start from.", ("env", "preset")),
+    Group(
+        "environment",
+        "What to train on, and which settings to start from.",
+        ("env", "env_args", "preset"),
+    ),
     Group(
         "run",
         "How long to train, and where the results go.",
-        ("total_timesteps", "seed", "run_dir", "resume", "quiet", "cache_dir"),
+        ("total_timesteps", "seed", "run_dir", "resume", "quiet", "cache_dir", "trust_code"),
     ),
     Group(
         "checkpoint and monitoring",
@@ -35,7 +64,7 @@ GROUPS = (
     Group(
         "network",
         "The layers of the policy (the actor) and of the value function (the critic).",
-        ("hidden_sizes", "activation", "shared_torso", "encoder", "memory_size", "precision"),
+        ("network", "hidden_sizes", "activation", "shared_torso", "encoder", "memory_size", "precision"),
     ),
     Group(
         "optimizer",
@@ -60,6 +89,7 @@ GROUPS = (
 )
 METAVARS = {
     "env": "NAME",
+    "network": "FILE.py:FUNCTION",
     "preset": "NAME",
     "total_timesteps": "STEPS",
     "hidden_sizes": "INT ...",
@@ -94,10 +124,14 @@ class Train(Command):
     cache_dir: PathFlag = None
     """Directory in which to keep compiled programs, so that later runs with the same sizes start sooner. By
     default none are kept."""
+    trust_code: TrustCode = False
 
     groups: ClassVar = GROUPS
     metavars: ClassVar = METAVARS
-    types: ClassVar = {"log_to": tuple[literal_type_from_choices(SINKS), ...]}
+    types: ClassVar = {
+        "log_to": tuple[literal_type_from_choices(SINKS), ...],
+        "env_args": EnvironmentArguments,
+    }
 
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> Self:
@@ -124,7 +158,7 @@ class Train(Command):
             seed=self.seed,
             options=self.options,
         )
-        return start.run(asked, self.run_dir, self.resume, self.cache_dir, self.quiet)
+        return start.run(asked, self.run_dir, self.resume, self.cache_dir, self.quiet, self.trust_code)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +176,7 @@ class Resume(Command):
     """Print nothing but errors."""
     cache_dir: PathFlag = None
     """Directory in which to keep compiled programs. By default none are kept."""
+    trust_code: TrustCode = False
 
     def run(self) -> int:
         """Continues the run, and returns the exit status."""
@@ -155,4 +190,4 @@ class Resume(Command):
         if self.on_nonfinite is not None:
             options = dataclasses.replace(options, on_nonfinite=self.on_nonfinite)
         asked = asked._replace(config=config, options=options)
-        return start.run(asked, self.run_dir, True, self.cache_dir, self.quiet)
+        return start.run(asked, self.run_dir, True, self.cache_dir, self.quiet, self.trust_code)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppo_jax import spaces
-from ppo_jax.envs.arguments import Argument, bind, parameter, parameters_of
+from ppo_jax.envs.arguments import Argument, Parameter, bind, parameter, parameters_of
 from ppo_jax.envs.deferred import deferred
 from ppo_jax.envs.environment import Dynamics, Environment, Transition, make_batched
 from ppo_jax.errors import UsageError, closest
@@ -51,6 +51,12 @@ def make_dynamics(name: str, arguments: Mapping[str, Argument]) -> Dynamics:
             implemented.
     """
     return _adapt(*_make(name, arguments))
+
+
+def parameters(name: str) -> dict[str, Parameter]:
+    """Returns the parameters of a gymnax environment by name, those of its constructor first."""
+    env, defaults = _make(name, {})
+    return {**(parameters_of(type(env)) or {}), **_parameters_of_record(defaults)}
 
 
 def is_environment(thing: Any) -> bool:
@@ -145,14 +151,17 @@ def _configure(
     with _explained(name, arguments), jax.ensure_compile_time_eval():
         env = make(**first)
         defaults = env.default_params
-    fields = {field.name: field.type for field in dataclasses.fields(defaults)}
-    of_params = {key: parameter(kind, getattr(defaults, key)) for key, kind in fields.items()}
-    bound = bind(name, arguments, {**of_params, **of_constructor})
+    bound = bind(name, arguments, {**_parameters_of_record(defaults), **of_constructor})
     with _explained(name, arguments):
         params = _replace(env, defaults, {key: bound[key] for key in bound if key not in of_constructor})
         if arguments:
             _try(_adapt(env, params))
     return env, params
+
+
+def _parameters_of_record(defaults: Any) -> dict[str, Parameter]:
+    kinds = {field.name: field.type for field in dataclasses.fields(defaults)}
+    return {name: parameter(kind, getattr(defaults, name)) for name, kind in kinds.items()}
 
 
 @contextmanager

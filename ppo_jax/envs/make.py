@@ -9,11 +9,11 @@ import jax
 
 from ppo_jax import registered
 from ppo_jax.envs import registry
-from ppo_jax.envs.arguments import Argument, bind, parameters_of
+from ppo_jax.envs.arguments import Argument, Parameter, bind, parameters_of
 from ppo_jax.envs.environment import Dynamics, Environment, make_batched
-from ppo_jax.errors import UsageError
+from ppo_jax.errors import UsageError, explained
 
-# One row per library: the module that has its `make_dynamics(name, arguments)`, its
+# One row per library: the module that has its `make_dynamics(name, arguments)`, `parameters(name)` and
 # `make_visualizer(name, arguments, states)`, and, for classes and instances of the user's own,
 # `is_environment(thing)` and `adapt(name, thing, arguments)`.
 ADAPTERS = {"gymnax": "ppo_jax.envs.gymnax"}
@@ -55,6 +55,15 @@ def make_dynamics(name: str, arguments: Arguments = ()) -> Dynamics:
     )
 
 
+def parameters(name: str) -> dict[str, Parameter]:
+    """Returns the parameters of an environment of a library, by name: what its `Config.env_args` may hold.
+
+    Raises:
+        UsageError: If it cannot be made.
+    """
+    return _adapter(registry.info(name).library).parameters(name)
+
+
 def make_visualizer(name: str, arguments: Arguments, states: Sequence[Any]) -> Any:
     """Makes the visualizer of the library that implements an environment.
 
@@ -81,26 +90,39 @@ def _make(name: str, arguments: dict[str, Argument]) -> Dynamics | Environment:
     return _adapter(registry.info(name).library).make_dynamics(name, arguments)
 
 
+def is_environment(thing: Any) -> bool:
+    """Whether something is a `Dynamics`, an `Environment`, or a class or instance of a library's."""
+    return isinstance(thing, Dynamics | Environment) or _adapter_of(thing) is not None
+
+
 def _make_own(name: str, thing: Any, arguments: dict[str, Argument]) -> Dynamics | Environment:
     """Makes an environment from whatever a user may have registered."""
     if isinstance(thing, Dynamics | Environment):
         bind(name, arguments, {})
         return thing
-    for library, module in ADAPTERS.items():
-        # If a library has not been imported, nothing can be made with it.
-        if library in sys.modules and (adapter := importlib.import_module(module)).is_environment(thing):
-            return adapter.adapt(name, thing, arguments)
+    if adapter := _adapter_of(thing):
+        return adapter.adapt(name, thing, arguments)
     if not callable(thing):
         raise UsageError(
             f"env = {name!r} is a {type(thing).__name__}; give a Dynamics, an Environment, a gymnax class or "
             "instance, or a function that returns one"
         )
     bound = bind(name, arguments, parameters_of(thing))
-    with jax.ensure_compile_time_eval():  # a caller's jit may be tracing
+    with explained(f"env = {name!r}"), jax.ensure_compile_time_eval():  # a caller's jit may be tracing
         made = thing(**bound)
-    if callable(made):
-        raise UsageError(f"env = {name!r} returned a function or a class; return what that makes instead")
+    if not is_environment(made) or isinstance(made, type):
+        raise UsageError(
+            f"env = {name!r} returned a {type(made).__name__}; return a Dynamics, an Environment or an "
+            "instance of a gymnax class"
+        )
     return _make_own(name, made, {})
+
+
+def _adapter_of(thing: Any) -> Any:
+    """Returns the adapter of the library that a class or instance belongs to, if any."""
+    # If a library has not been imported, nothing can be made with it.
+    imported = [importlib.import_module(module) for name, module in ADAPTERS.items() if name in sys.modules]
+    return next((adapter for adapter in imported if adapter.is_environment(thing)), None)
 
 
 def _adapter(library: str) -> Any:

@@ -2,7 +2,7 @@
 
 from ppo_jax import registered
 from ppo_jax.config import Config
-from ppo_jax.errors import UsageError, closest
+from ppo_jax.errors import UsageError, closest, explained
 from ppo_jax.networks import flax
 from ppo_jax.networks.network import Network
 from ppo_jax.spaces import Space
@@ -28,7 +28,8 @@ def make_network(
 
     if name not in registered.NETWORKS:
         raise UsageError(_unknown(name))
-    network = registered.NETWORKS[name](config, observation_space, action_space, privileged_space)
+    with explained(f"network = {name!r}"):
+        network = registered.NETWORKS[name](config, observation_space, action_space, privileged_space)
     if not isinstance(network, Network):
         raise UsageError(
             f"network = {name!r} returned a {type(network).__name__}; return a Network, which "

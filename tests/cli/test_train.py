@@ -40,7 +40,11 @@ def test_every_field_is_a_flag_with_a_help_and_the_value_of_the_preset(monkeypat
     flags = re.findall(r"^  --([a-z-]+)(.*?)(?=^ {,2}\S|\Z)", shown, flags=re.MULTILINE | re.DOTALL)
     helps = {name.replace("-", "_"): " ".join(text.split()) for name, text in flags}
     config, hyper = ppo_jax.preset("CartPole-v1-paper")
-    for name, value in {**dataclasses.asdict(config), **hyper._asdict()}.items():
+    values = {**dataclasses.asdict(config), **hyper._asdict()}
+    for name in ("env_args", "network"):
+        assert not values.pop(name)
+        assert "By default" in helps[name]
+    for name, value in values.items():
         expected = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         assert re.fullmatch(r".* [A-Z].*\. \(default: (.*?)\)", helps[name]).group(1) == expected
     for name, value in dataclasses.asdict(RunOptions()).items():
@@ -115,7 +119,7 @@ def test_train_hands_its_flags_to_the_run(started, tmp_path):
     assert parse(["train", *words]).run() == 0
     config, hyper = ppo_jax.preset("CartPole-v1")
     asked = Request("CartPole-v1", config, hyper, seed=3, options=RunOptions(keep=2))
-    assert started == [(asked, tmp_path, True, Path("c"), True)]
+    assert started == [(asked, tmp_path, True, Path("c"), True, False)]
 
 
 def test_resume_repeats_the_request_of_the_run_except_for_its_flags(started, tmp_path):
@@ -129,4 +133,7 @@ def test_resume_repeats_the_request_of_the_run_except_for_its_flags(started, tmp
         config=dataclasses.replace(config, total_timesteps=1_000_000),
         options=dataclasses.replace(old.options, on_nonfinite="rewind"),
     )
-    assert started == [(old, tmp_path, True, None, False), (new, tmp_path, True, Path("c"), True)]
+    assert started == [
+        (old, tmp_path, True, None, False, False),
+        (new, tmp_path, True, Path("c"), True, False),
+    ]

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from html import escape
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -34,7 +36,10 @@ def make_screen(quiet: bool, total_steps: int, solved_return: float | None) -> "
     """
     if quiet or sys.stdout is None:
         return QuietScreen(total_steps, solved_return)
-    can_be_redrawn = sys.stdout.isatty() and not Console().is_dumb_terminal
+    console = Console()
+    if console.is_jupyter:
+        return NotebookScreen(total_steps, solved_return)
+    can_be_redrawn = sys.stdout.isatty() and not console.is_dumb_terminal
     if can_be_redrawn:
         return LiveScreen(total_steps, solved_return)
     return Screen(total_steps, solved_return)
@@ -187,6 +192,40 @@ class LiveScreen(Screen):
         for row in self.rows(records):
             table.add_row(*row)
         self._live.update(Group(self._progress, table))
+
+
+class NotebookScreen(Screen):
+    """In a notebook: lines that stay, and a panel below them, which is redrawn in place."""
+
+    def __init__(self, total_steps: int, solved_return: float | None):
+        super().__init__(total_steps, solved_return)
+        # Plain text: a notebook would frame each line as a picture of its own.
+        self.console = PatientConsole(highlight=False, soft_wrap=True, force_jupyter=False)
+        self._panel: Any = None
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Says what takes a while."""
+        self.say(f"{what} ...")
+        yield
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Puts the panel below the lines so far."""
+        from IPython.display import display  # a notebook has it
+
+        self._panel = display({"text/plain": "training ..."}, raw=True, display_id=True)
+        yield
+
+    def update(self, records: list[Record], steps_per_second: float) -> None:
+        """Redraws the panel."""
+        done, rows = records[-1]["env_steps"], self.rows(records)
+        head = f"{done:,} of {self.total_steps:,} steps, {steps_per_second:,.0f} steps/s"
+        lines = [head, *(f"{name} {value}  {remark}" for name, value, remark in rows)]
+        cells = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in rows)
+        bar = f"<progress value='{done}' max='{self.total_steps}'></progress> {escape(head)}"
+        content = {"text/plain": "\n".join(lines), "text/html": f"{bar}<table>{cells}</table>"}
+        self._panel.update(content, raw=True)
 
 
 class QuietScreen(Screen):

@@ -38,7 +38,8 @@ def record(run: RunDirectory) -> bytes | None:
     """Films one episode of the policy of a run.
 
     Returns:
-        A GIF; None if no policy was saved, or nothing can draw its environment.
+        A GIF; None if no policy was saved, nothing can draw its environment, or its network is the user's
+        own and not as it was: a report runs no code that is not trusted.
 
     Raises:
         UsageError: If the policy cannot be read.
@@ -46,12 +47,15 @@ def record(run: RunDirectory) -> bytes | None:
     # Imported here, because a report without a recording needs neither JAX nor Gymnasium.
     from ppo_jax.host.pictures import film
     from ppo_jax.host.programs import episode
-    from ppo_jax.host.runs import agents
+    from ppo_jax.host.runs import agents, code
 
     asked = request.read(run)
     if not run.policy.exists() or not film.can_draw(asked.config.env):
         return None
-    config, agent = agents.load(run)
+    try:
+        config, agent = agents.load(run)
+    except code.CodeError:
+        return None
     return film.gif(episode.play(config, agent, asked.seed))
 
 

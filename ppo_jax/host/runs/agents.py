@@ -10,7 +10,7 @@ from ppo_jax.algorithm.train import agent_of, make_ppo
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs.leaves import by_path
-from ppo_jax.host.runs import policy, request
+from ppo_jax.host.runs import code, policy, request
 from ppo_jax.host.runs.checkpoints import directories, store
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
 from ppo_jax.host.runs.checkpoints.store import Store
@@ -22,13 +22,14 @@ def save(run: RunDirectory, config: Config, agent: Agent) -> None:
     policy.save(run, config, jax.device_get(by_path(agent)))
 
 
-def load(run: RunDirectory, best: bool = False) -> tuple[Config, Agent]:
-    """Loads the agent of a run.
+def load(run: RunDirectory, best: bool = False, trust_code: bool = False) -> tuple[Config, Agent]:
+    """Loads the agent of a run, and before it the user's own code that the run uses.
 
     Args:
         run: The run directory.
         best: Whether to take the checkpoint with the best return, rather than the agent as it was at
             the end.
+        trust_code: Whether to use code that is not as it was when the run was started (see `code`).
 
     Returns:
         The configuration of the run, and the agent.
@@ -39,8 +40,10 @@ def load(run: RunDirectory, best: bool = False) -> tuple[Config, Agent]:
     """
     if not best:
         config, arrays = policy.load(run)
+        code.load(config, request.find_code(run, config, trust_code), trust_code)
         return config, restore(config, arrays)
     asked = request.read(run)
+    code.load(asked.config, request.find_code(run, asked.config, trust_code), trust_code)
     checkpoint = directories.find_best(run.checkpoints)
     template = jax.eval_shape(make_ppo(asked.config).init, asked.hyper, jax.random.key(0))
     place = Store(run.checkpoints, request.digest(asked), keep=1)

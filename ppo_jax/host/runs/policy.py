@@ -1,13 +1,12 @@
 """A trained policy on disk: the tensors as safetensors, their meaning as JSON. No pickle."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from ppo_jax.config import Config, config_from
+from ppo_jax.config import Config, as_fields, config_from
 from ppo_jax.errors import UsageError
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.files import read_json, whole, write_json
@@ -30,7 +29,7 @@ def save(run: RunDirectory, config: Config, tensors: dict[str, np.ndarray]) -> N
     description = {
         "format": FORMAT,
         "version": VERSION,
-        "config": dataclasses.asdict(config),
+        "config": as_fields(config),
         "tensors": {name: _describe(tensor) for name, tensor in tensors.items()},
     }
     write_json(run.policy, description)
@@ -50,7 +49,7 @@ def load(run: RunDirectory) -> tuple[Config, dict[str, np.ndarray]]:
         raise UsageError(f"'{run.policy}' does not describe a {FORMAT} of version {VERSION}")
     try:
         config = config_from(description["config"])
-        validate(config)
+        validate(config, environment=config.env)  # looked for when it is needed
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise UsageError(f"'{run.policy}' is damaged: its config is not valid ({error})") from error
     try:

@@ -69,11 +69,16 @@ def read(run: RunDirectory) -> dict[str, np.ndarray]:
     records = load(run.metrics)
     if not records:
         raise UsageError(f"'{run.metrics}' is empty: the run stopped before its first update")
-    names = records[0].keys()
     try:
-        return {name: np.array([record[name] for record in records], dtype=float) for name in names}
+        return as_columns(records)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"'{run.metrics}' is damaged: its lines do not agree ({error})") from error
+
+
+def as_columns(records: list[Record]) -> dict[str, np.ndarray]:
+    """Turns records into columns: one array [U] for each field of the first, NaN where there is no value."""
+    names = records[0].keys() if records else ()
+    return {name: np.array([record[name] for record in records], dtype=float) for name in names}
 
 
 def load(path: Path) -> list[Record]:

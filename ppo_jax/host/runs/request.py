@@ -9,16 +9,19 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ppo_jax import presets
-from ppo_jax.config import Config, Hyperparams, config_from
+from ppo_jax.config import Config, Hyperparams, as_fields, config_from
 from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError
+from ppo_jax.host.runs import code
 from ppo_jax.host.runs import options as run_options
+from ppo_jax.host.runs.code import Source
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.files import read_json, write_json
 from ppo_jax.host.runs.options import RunOptions
 from ppo_jax.validation import validate
 
 MAX_SEED = 2**32 - 1
+ADDED = ("env_args", "network")  # fields that runs of version 0.1.0 do not have
 
 
 class Request(NamedTuple):
@@ -30,6 +33,7 @@ class Request(NamedTuple):
         hyper: The traced part, as floats.
         seed: The source of all randomness, from 0 to 2**32 - 1.
         options: The options that do not change what is learned.
+        sources: The user's own code as it was when the run was started.
     """
 
     preset: str | None
@@ -37,11 +41,12 @@ class Request(NamedTuple):
     hyper: Hyperparams
     seed: int
     options: RunOptions = RunOptions()
+    sources: tuple[Source, ...] = ()
 
     @property
     def label(self) -> str:
-        """The name of the preset, or else of the environment."""
-        return self.preset or self.config.env
+        """The name of the preset, or else of the environment; of the user's own, without its file."""
+        return self.preset or self.config.env.rpartition(":")[2]
 
     @property
     def total_steps(self) -> int:
@@ -55,8 +60,9 @@ class Request(NamedTuple):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Every field of `config` and `hyper` by its name."""
-        return {**dataclasses.asdict(self.config), **self.hyper._asdict()}
+        """Every field of `config` and `hyper` by its name; arguments of the environment as one text."""
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.config.env_args)
+        return {**dataclasses.asdict(self.config), "env_args": arguments, **self.hyper._asdict()}
 
     @property
     def origin(self) -> "Request":
@@ -76,15 +82,19 @@ class Request(NamedTuple):
         return {name: value for name, value in self.fields.items() if value != base[name]}
 
 
-def check(request: Request) -> None:
+def check(request: Request, environment: object = None) -> None:
     """Finds every mistake in a request, before JAX is imported.
+
+    Args:
+        request: The request.
+        environment: Anything but None if the name of the environment need not be known (see `validate`).
 
     Raises:
         UsageError: With all mistakes.
     """
     problems = [*seed_problems(request.seed), *run_options.problems(request.options)]
     try:
-        validate(request.config, request.hyper)
+        validate(request.config, request.hyper, environment)
     except UsageError as error:
         problems.extend(error.problems)
     if problems:
@@ -132,6 +142,9 @@ def _decisive_fields(request: Request) -> dict[str, Any]:
         **{name: plain(value) for name, value in request.fields.items()},
     }
     del fields["total_timesteps"]
+    for name in ADDED:
+        if not fields[name]:
+            del fields[name]  # so that runs from before there was such a field keep their digest
     return fields
 
 
@@ -163,13 +176,31 @@ def command(request: Request) -> str:
     usual = dataclasses.asdict(RunOptions())
     options = {k: v for k, v in dataclasses.asdict(request.options).items() if v != usual[k]}
     words = ["ppo-jax", "train"] + (["--preset", preset] if preset else [])
-    for name, value in {**request._replace(preset=preset).changes, **options}.items():
+    changes = request._replace(preset=preset).changes
+    if "env_args" in changes:
+        changes["env_args"] = tuple(f"{name}={_word(value)}" for name, value in request.config.env_args)
+    for name, value in {**changes, **options}.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else [value])]
     return shlex.join([*words, "--seed", str(request.seed)])
+
+
+def _word(value: Any) -> str:
+    """Returns an argument of an environment as it is typed on the command line."""
+    is_plain = isinstance(value, str) and parse_argument(value) == value
+    return value if is_plain else json.dumps(value)
+
+
+def parse_argument(text: str) -> Any:
+    """Returns the value of an argument: a number, true or false, or a text, which may stand in quotes."""
+    try:
+        value = json.loads(text.lower() if text in ("True", "False") else text)
+    except ValueError:
+        return text
+    return value if isinstance(value, bool | int | float | str) else text
 
 
 def write(run: RunDirectory, request: Request) -> None:
@@ -186,14 +217,30 @@ def read(run: RunDirectory) -> Request:
     return from_json(read_json(run.config))
 
 
+def find_code(run: RunDirectory, config: Config, trust_code: bool) -> tuple[Source, ...]:
+    """Finds the user's own code that a run uses, without running any of it (see `code.check`).
+
+    Args:
+        run: The run directory.
+        config: The configuration of the run or of its policy.
+        trust_code: Whether to use code that is not as it was when the run was started.
+
+    Raises:
+        CodeError: With everything that is not as it was, or that cannot be found.
+    """
+    recorded = read(run).sources if code.references(config) else ()
+    return code.check(config, recorded, trust_code)
+
+
 def to_json(request: Request) -> dict[str, Any]:
     """Returns the content of `config.json`."""
     return {
         "preset": request.preset,
         "seed": request.seed,
-        "config": dataclasses.asdict(request.config),
+        "config": as_fields(request.config),
         "hyper": {name: plain(value) for name, value in request.hyper._asdict().items()},
         "options": dataclasses.asdict(request.options),
+        "sources": [source._asdict() for source in request.sources],
     }
 
 
@@ -212,10 +259,19 @@ def from_json(content: Mapping[str, Any]) -> Request:
             hyper=Hyperparams(**hyper),
             seed=content["seed"],
             options=RunOptions(**{**options, "log_to": tuple(options.get("log_to", ()))}),
+            sources=tuple(_source(row) for row in content.get("sources", ())),
         )
-        check(request)
+        # The environment may be one that another program registered: it is looked for when it is needed.
+        check(request, environment=request.config.env)
         if request.preset:
             presets.read(request.preset)  # it has to exist
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"config.json does not say what to train: {error}; it is damaged") from error
     return request
+
+
+def _source(row: Mapping[str, Any]) -> Source:
+    source = Source(**row)
+    if not all(isinstance(value, str) for value in source):
+        raise TypeError(f"{source} does not consist of texts")
+    return source

@@ -2,6 +2,8 @@
 
 import dataclasses
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
 
@@ -35,6 +37,7 @@ class Loop:
         saved_update: Updates done in the newest checkpoint; None while there is none.
         evaluated_update: Updates done at the newest evaluation; None while there is none.
         rewinds: The number of times the run has gone back to the last good state.
+        is_drawn: False if its picture could not be written.
     """
 
     asked: Request
@@ -45,27 +48,58 @@ class Loop:
     saved_update: int | None = None
     evaluated_update: int | None = None
     rewinds: int = 0
+    is_drawn: bool = True
 
     def __post_init__(self):
         self._saved_at = time.perf_counter()
+        self._is_between_chunks = True
 
     @property
     def is_done(self) -> bool:
         """Whether all updates that were asked for are done."""
         return self.training.update >= self.asked.config.num_updates
 
-    def run(self) -> None:
-        """Trains to the end, to a failure, or until asked to stop; then saves the last good state, if any."""
-        if self.journal.failure:
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to train: all is done, or the run has failed or was asked to stop."""
+        return self.is_done or self.stop.requested or self.journal.failure is not None
+
+    def chunks(self) -> Iterator[list[Record]]:
+        """Trains to the end, to a failure, or until asked to stop; yields the records of each chunk."""
+        while not self.is_over:
+            yield self.advance()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Shows the run while the `with` block advances it; afterwards saves the last good state, if any.
+
+        If the block raises an error between two chunks, the state is saved as well.
+        """
+        if self.journal.failure:  # the first state is not finite
+            yield
             return
         self._evaluate_if_due()
-        with self.journal.screen.training():
-            while not (self.is_done or self.stop.requested or self.journal.failure):
-                self.advance()
+        try:
+            with self.journal.screen.training():
+                yield
+        except Exception:
+            if self._is_between_chunks:
+                self._save()
+            raise
         self._save()
 
-    def advance(self) -> None:
-        """Trains for one chunk, then evaluates and saves if that is due."""
+    def advance(self) -> list[Record]:
+        """Trains for one chunk, then evaluates and saves if that is due.
+
+        Returns:
+            The records of the chunk; none if it is not kept, because a number in it was not finite.
+        """
+        self._is_between_chunks = False
+        new = self._advance()
+        self._is_between_chunks = True
+        return new
+
+    def _advance(self) -> list[Record]:
         before, update = self.training.state, self.training.update
         chunk = self.training.advance(self._next_halt())
         clock = Clock(chunk.first_update, chunk.start, chunk.end)
@@ -74,16 +108,17 @@ class Loop:
         if problem is not None:
             self.training.state, self.training.update = before, update
             self._rewind_or_fail(new, problem)
-            return
+            return []
         steps = chunk.num_updates * self.asked.config.batch_size
         self.journal.take(new, steps_per_second=steps / (chunk.end - chunk.start))
         if self.stop.requested and not self.is_done:
-            return  # `run` saves the state at once; an evaluation that is due waits until the run is resumed
+            return new  # `running` saves the state; an evaluation that is due waits until the run is resumed
         self._evaluate_if_due()
         by_time = self.asked.options.checkpoint_every is None
         is_time = by_time and time.perf_counter() > self._saved_at + CHECKPOINT_SECONDS
         if is_time or self._is_halt(self.asked.options.checkpoint_every):
             self._save()
+        return new
 
     def _next_halt(self) -> int:
         """Returns the last update that the next chunk may include."""

@@ -1,13 +1,16 @@
 """The part of a run that needs JAX: compiles, trains from the start or a checkpoint, evaluates and draws."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import jax
 
+from ppo_jax import registered
 from ppo_jax.algorithm.train import agent_of, make_ppo
-from ppo_jax.errors import UsageError
+from ppo_jax.envs import registry
+from ppo_jax.errors import UsageError, explain
 from ppo_jax.host.monitor import sinks
 from ppo_jax.host.monitor.screen import Screen
 from ppo_jax.host.pictures import plots
@@ -46,6 +49,14 @@ class Session(NamedTuple):
     stop: Stop
     git: dict[str, Any] | None = None
 
+    @property
+    def continuation(self) -> str:
+        """The command that continues the run; in Python, if only this process knows its environment."""
+        names = (self.asked.config.env, self.asked.config.network)
+        if any(registered.is_own(name) and not registry.is_reference(name) for name in names):
+            return f"ppo_jax.run(config, hyper, run_dir='{self.run.path}', resume=True)"
+        return f"ppo-jax resume {self.run.path}"
+
 
 def train(session: Session) -> int:
     """Trains, from the newest checkpoint if there is one, and fills the run directory.
@@ -60,8 +71,7 @@ def train(session: Session) -> int:
     """
     asked, run, screen = session.asked, session.run, session.screen
     try:
-        status = _train(session._replace(git=system.git_commit(Path.cwd())))
-        return status if status == FAILED else session.stop.status(otherwise=status)
+        return _train(session)
     except (OSError, SaveError) as error:
         screen.fail(f"cannot write to '{run.path}': {error}; what was saved before is intact")
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
@@ -70,20 +80,53 @@ def train(session: Session) -> int:
         template = jax.eval_shape(make_ppo(asked.config).init, asked.hyper, jax.random.key(0))
         shares = footprint.estimate(asked.config, template)
         screen.fail(f"out of memory: {footprint.describe(shares)}")
-    screen.say(f"to continue: ppo-jax resume {run.path}")
+    screen.say(f"to continue: {session.continuation}")
     return FAILED
 
 
 def _train(session: Session) -> int:
+    with looping(session) as loop:
+        for _ in loop.chunks():
+            pass
+    is_sound = loop.journal.failure is None and loop.is_drawn
+    return session.stop.status(otherwise=DONE) if is_sound else FAILED
+
+
+@contextmanager
+def looping(session: Session) -> Iterator[Loop]:
+    """Compiles a run, and prepares its loop for the `with` block to advance.
+
+    Afterwards the state and the policy are saved, the policy is evaluated if the run is done, the run is
+    summed up, and its pictures are drawn.
+
+    Raises:
+        UsageError: If the environment cannot be made or does not fit the configuration.
+        DamageError: If there are checkpoints, but none can be loaded.
+    """
+    session = session._replace(git=system.git_commit(Path.cwd()))
     asked, screen = session.asked, session.screen
-    with screen.waiting("compiling"):
+    with screen.waiting("compiling"), _own_code_explained(asked):
         program = chunks.compile_program(asked.config, asked.hyper)
     screen.say(f"compiled in {program.seconds:.1f} s")
     with session.run.metrics.open("a") as file:
         loop = prepare(session, program, file)
-        with closing(loop.journal.sinks):
-            loop.run()
-    return _finish(session, loop)
+        with closing(loop.journal.sinks), loop.running():
+            yield loop
+    _finish(session, loop)
+
+
+@contextmanager
+def _own_code_explained(asked: Request) -> Iterator[None]:
+    """Turns errors in the user's own environment or network into a UsageError of one line."""
+    try:
+        yield
+    except (UsageError, MemoryError, jax.errors.JaxRuntimeError):
+        raise
+    except Exception as error:
+        own = [str(name) for name in (asked.config.env, asked.config.network) if registered.is_own(name)]
+        if not own:
+            raise
+        raise UsageError(f"{' or '.join(own)} failed: {explain(error)}") from error
 
 
 def prepare(session: Session, program: Program, file: IO[str]) -> Loop:
@@ -131,7 +174,7 @@ def prepare(session: Session, program: Program, file: IO[str]) -> Loop:
     )
 
 
-def _finish(session: Session, loop: Loop) -> int:
+def _finish(session: Session, loop: Loop) -> None:
     """Saves the policy unless the run failed, evaluates it if the run is done, sums up, and draws."""
     asked, run, screen, journal = session.asked, session.run, session.screen, loop.journal
     agent = agent_of(loop.training.state)
@@ -144,15 +187,13 @@ def _finish(session: Session, loop: Loop) -> int:
         screen.say(evaluation.describe(result))
     summary = _sum_up(session, loop, result)
     write_json(run.summary, summary)
-    status = DONE if journal.failure is None else FAILED
     try:
         if journal.last is not None:
             plots.draw([run])
     except UsageError as error:
         screen.fail(str(error))
-        status = FAILED
+        loop.is_drawn = False
     _say_goodbye(session, loop, summary)
-    return status
 
 
 def _sum_up(session: Session, loop: Loop, result: evaluation.Result | None) -> dict[str, Any]:
@@ -197,7 +238,7 @@ def _say_goodbye(session: Session, loop: Loop, summary: dict[str, Any]) -> None:
             )
     elif not loop.is_done:
         screen.say(f"stopped at update {summary['updates']:,}; its state and its policy were saved")
-        screen.say(f"to continue: ppo-jax resume {run.path}")
+        screen.say(f"to continue: {session.continuation}")
     elif loop.journal.solved is None and screen.solved_return is not None:
         screen.say(f"not solved: no 100 consecutive episodes reached a mean of {screen.solved_return:g}")
     screen.say(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -14,10 +15,13 @@ class Stop:
 
     Attributes:
         signal: The number of the first signal; None while there is none.
+        is_guest: Whether the process is the user's own, such as a notebook: it is then never ended, and a
+            second SIGINT raises KeyboardInterrupt.
     """
 
-    def __init__(self):
+    def __init__(self, is_guest: bool = False):
         self.signal: int | None = None
+        self.is_guest = is_guest
 
     @property
     def requested(self) -> bool:
@@ -30,7 +34,13 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handles SIGINT and SIGTERM inside the `with` block; afterwards, Python handles them as before."""
+        """Handles SIGINT and SIGTERM inside the `with` block; afterwards, Python handles them as before.
+
+        Python delivers signals to the main thread, so in another one there is nothing to listen to.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         former = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -46,7 +56,10 @@ class Stop:
         """
         if self.signal is None:
             self.signal = number
-            _write("stopping: saving first; press Ctrl-C again to stop at once")
+            how = "interrupt" if self.is_guest else "press Ctrl-C"
+            _write(f"stopping: saving first; {how} again to stop at once")
+        elif number == signal.SIGINT and self.is_guest:
+            raise KeyboardInterrupt
         elif number == signal.SIGINT:
             _write(f"stopped at once{SHOW_CURSOR if os.isatty(2) else ''}")
             os._exit(128 + number)

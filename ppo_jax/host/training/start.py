@@ -3,17 +3,22 @@
 JAX is imported only after the request has been checked, so that a mistake is reported immediately.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from ppo_jax.errors import UsageError
 from ppo_jax.host.monitor import sinks
 from ppo_jax.host.monitor.screen import Screen, make_screen
-from ppo_jax.host.runs import directory, request
+from ppo_jax.host.runs import code, directory, request
 from ppo_jax.host.runs.checkpoints import directories
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.request import Request
 from ppo_jax.host.training.signals import Stop
+
+if TYPE_CHECKING:
+    from ppo_jax.host.training.session import Session
 
 
 def run(
@@ -22,6 +27,7 @@ def run(
     resume: bool = False,
     cache_dir: Path | None = None,
     quiet: bool = False,
+    trust_code: bool = False,
 ) -> int:
     """Carries out a request: trains, from a checkpoint if there is one, and fills the run directory.
 
@@ -31,6 +37,7 @@ def run(
         resume: Whether to continue the run in `path`, if there is one.
         cache_dir: The directory that keeps compiled programs for later runs; by default none are kept.
         quiet: Whether to show nothing but errors.
+        trust_code: Whether to use code of the user that has changed since the run was started.
 
     Returns:
         The exit status: 0 if the run is done, 1 if it failed, 130 or 143 if it was stopped by SIGINT or
@@ -40,37 +47,111 @@ def run(
         UsageError: With every mistake in the request, or if the directory cannot be used.
         DamageError: If the run was started before, but has no good checkpoint to continue from.
     """
-    request.check(asked)
+    with opened(asked, path, resume, trust_code, quiet, Stop()) as session:
+        if session is None:
+            return 0
+        if cache_dir is not None:
+            from ppo_jax.host.programs import chunks
+
+            chunks.keep_compiled(cache_dir)
+        from ppo_jax.host.training.session import train
+
+        return train(session)
+
+
+@contextmanager
+def opened(
+    asked: Request, path: Path | None, resume: bool, trust_code: bool, quiet: bool, stop: Stop
+) -> Iterator["Session | None"]:
+    """Opens a run: claims and locks its directory, and loads JAX and the user's own code.
+
+    Inside the `with` block, signals ask the run to stop. If the block raises an error before anything was
+    saved, a new directory is removed again.
+
+    Args:
+        asked: The request.
+        path: The run directory; by default a new one under `runs/`.
+        resume: Whether to continue the run in `path`, if there is one.
+        trust_code: Whether to use code of the user that has changed since the run was started.
+        quiet: Whether to show nothing but errors.
+        stop: The signals that ask the run to end early.
+
+    Yields:
+        Everything that the run works with; None if the run is complete already.
+
+    Raises:
+        UsageError: With every mistake in the request, or if the directory cannot be used.
+        DamageError: If the run was started before, but has no good checkpoint to continue from.
+    """
+    claim = _claim(asked, path, resume, trust_code)
+    screen = make_screen(quiet, asked.total_steps, asked.solved_return)
+    with _released_after_a_mistake(claim), stop.listening(), directory.locked(claim.run):
+        yield _prepare(claim, screen, stop)
+
+
+class _Claim(NamedTuple):
+    """A run directory that belongs to a request.
+
+    Attributes:
+        asked: The request, which says where the user's code is.
+        run: The directory.
+        is_new: Whether it was made just now.
+        trust_code: Whether functions of the user may be used that are not marked.
+    """
+
+    asked: Request
+    run: RunDirectory
+    is_new: bool
+    trust_code: bool
+
+
+def _claim(asked: Request, path: Path | None, resume: bool, trust_code: bool) -> _Claim:
     sinks.check(asked.options.log_to)
     if resume and path is None:
         raise UsageError("resume = True, but nothing says which run; give its --run-dir")
-    screen = make_screen(quiet, asked.total_steps, asked.solved_return)
     if resume and path is not None and not directory.is_free(path):
-        opened = directory.open_existing(path)
-        request.check_continuation(request.read(opened), asked)
-        return _train(asked, opened, screen, cache_dir)
-    opened = directory.create(path, f"{asked.label}-seed{asked.seed}", request.to_json(asked))
+        request.check(asked, environment=asked.config.env)
+        run = directory.open_existing(path)
+        before = request.read(run)
+        request.check_continuation(before, asked)
+        is_typed = not asked.sources  # rather than read from the directory
+        sources = code.check(asked.config, before.sources, trust_code)
+        return _Claim(asked._replace(sources=sources), run, is_new=False, trust_code=trust_code or is_typed)
+    request.check(asked)
+    asked = asked._replace(sources=code.locate(asked.config))
+    run = directory.create(path, f"{asked.label}-seed{asked.seed}", request.to_json(asked))
+    return _Claim(asked, run, is_new=True, trust_code=True)
+
+
+@contextmanager
+def _released_after_a_mistake(claim: _Claim) -> Iterator[None]:
+    """Frees a new directory again if anything goes wrong before something is saved in it."""
     try:
-        return _train(asked, opened, screen, cache_dir)
-    except UsageError:  # the environment itself found a mistake
-        with suppress(UsageError), directory.locked(opened):  # unless another process is training there
-            directory.release(opened)
+        yield
+    except BaseException:
+        if claim.is_new:
+            _release(claim.run)
         raise
 
 
-def _train(asked: Request, opened: RunDirectory, screen: Screen, cache_dir: Path | None) -> int:
-    stop = Stop()
-    with stop.listening(), directory.locked(opened):
-        if directory.is_complete(opened, asked.config.num_updates):
-            screen.say(f"{opened.path} is complete; to continue training, give more --total-timesteps")
-            return 0
-        directories.check_one_is_good(opened, request.digest(asked))
-        request.write(opened, asked)
-        screen.say(request.describe(asked))
-        screen.say(f"run directory {opened.path}")
-        with screen.waiting("loading JAX"):
-            from ppo_jax.host.programs import chunks
-            from ppo_jax.host.training import session
-        if cache_dir is not None:
-            chunks.keep_compiled(cache_dir)
-        return session.train(session.Session(asked, opened, screen, stop))
+def _release(run: RunDirectory) -> None:
+    with suppress(UsageError), directory.locked(run):  # unless another process is training there by now
+        directory.release(run)
+
+
+def _prepare(claim: _Claim, screen: Screen, stop: Stop) -> "Session | None":
+    asked, run = claim.asked, claim.run
+    if directory.is_complete(run, asked.config.num_updates):
+        screen.say(f"{run.path} is complete; to continue training, give more --total-timesteps")
+        return None
+    directories.check_one_is_good(run, request.digest(asked))
+    request.write(run, asked)
+    screen.say(request.describe(asked))
+    screen.say(f"run directory {run.path}")
+    with screen.waiting("loading JAX"):
+        from ppo_jax.host.training import session
+
+        unmarked = code.load(asked.config, asked.sources, claim.trust_code)
+    for remark in unmarked:
+        screen.say(remark)
+    return session.Session(asked, run, screen, stop)

@@ -88,7 +88,7 @@ def test_the_command_asks_for_the_same_run(preset, fields, numbers, options):
     program, *words = shlex.split(request.command(asked))
     train = parse(words)
     assert program == "ppo-jax"
-    assert (train.config, train.hyper, train.seed, train.options) == asked[1:]
+    assert (train.config, train.hyper, train.seed, train.options) == asked[1:5]
 
 
 def test_the_words_of_the_command_are_quoted():

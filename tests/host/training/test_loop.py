@@ -28,6 +28,13 @@ from tests.host.conftest import EVERYTHING, changed
 UPDATES = EVERYTHING.config.num_updates  # 20
 
 
+def run(made):
+    """Trains to the end, to a failure, or until asked to stop."""
+    with made.running():
+        for _ in made.chunks():
+            pass
+
+
 class Place(NamedTuple):
     """Where a training takes place: its session, and its program."""
 
@@ -44,7 +51,7 @@ class Place(NamedTuple):
     def train(self):
         with self.run.metrics.open("a") as file:
             made = self.prepare(file)
-            made.run()
+            run(made)
         return made
 
     def lines(self):
@@ -348,10 +355,10 @@ def train_until(place, update, change):
         if update:
             config = dataclasses.replace(asked.config, total_timesteps=16 * update)
             made.asked = asked._replace(config=config)
-            made.run()
+            run(made)
         made.asked = asked
         made.training.state = change(made.training.state)
-        made.run()
+        run(made)
     return made
 
 
