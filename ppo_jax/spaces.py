@@ -49,6 +49,17 @@ def clip(space: Space, action: jax.Array) -> jax.Array:
     return jnp.clip(action, *bounds(space, action.ndim)) if isinstance(space, Box) else action
 
 
+def zeros(space: Space) -> jax.Array:
+    """Returns an action of zeros, as long as it is only traced: 0 need not be within the bounds of a Box."""
+    match space:
+        case Discrete():
+            return jnp.zeros((), jnp.int32)
+        case MultiDiscrete(nums):
+            return jnp.zeros(len(nums), jnp.int32)
+        case Box(shape):
+            return jnp.zeros(shape)
+
+
 def bounds(space: Box, ndim: int) -> tuple[jax.Array, jax.Array]:
     """Returns the lower and the upper bounds of a Box, [1, ..., *shape] with `ndim` axes."""
     size, batch_axes = math.prod(space.shape), (1,) * (ndim - len(space.shape))

@@ -1,9 +1,13 @@
 """Exact statistics of finished episodes, with fixed shapes: masked sums instead of boolean indexing."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from ppo_jax.algorithm import own_metrics
+from ppo_jax.algorithm.own_metrics import Own
+from ppo_jax.envs.environment import NO_METRICS
 
 WINDOW = 100  # episodes; classic control defines "solved" over as many
 
@@ -14,12 +18,16 @@ class EpisodeState(NamedTuple):
     Attributes:
         running_return: [N] float32, the undiscounted return so far of the episode that each copy is in.
         running_length: [N] int32, the steps so far of that episode.
+        running_metrics: [N] float32 by name, the sums so far of the environment's own metrics.
+        ended_metrics: [] float32 by name, these sums over the episodes that have ended in this update.
         window: [WINDOW] float32, a ring buffer of the returns of the last finished episodes.
         finished: [] int32, episodes finished since training began.
     """
 
     running_return: jax.Array
     running_length: jax.Array
+    running_metrics: Own
+    ended_metrics: Own
     window: jax.Array
     finished: jax.Array
 
@@ -46,26 +54,35 @@ class EpisodeSummary(NamedTuple):
         mean_return: [] float32, their mean return; NaN if none ended.
         mean_length: [] float32, their mean length in steps; NaN if none ended.
         window_return: [] float32, mean of the last WINDOW returns; NaN before there are as many.
+        metrics: [] float32 by name, the means of the environment's own metrics; NaN if none ended.
     """
 
     num_ended: jax.Array
     mean_return: jax.Array
     mean_length: jax.Array
     window_return: jax.Array
+    metrics: Own
 
 
-def init_episodes(num_envs: int) -> EpisodeState:
-    """Returns the state before the first step of N copies."""
+def init_episodes(num_envs: int, names: tuple[str, ...] = ()) -> EpisodeState:
+    """Returns the state before the first step of N copies.
+
+    Args:
+        num_envs: The number of copies, N.
+        names: The names of the environment's own metrics.
+    """
     return EpisodeState(
         running_return=jnp.zeros(num_envs, jnp.float32),
         running_length=jnp.zeros(num_envs, jnp.int32),
+        running_metrics=own_metrics.zeros(names, num_envs),
+        ended_metrics={name: jnp.zeros((), jnp.float32) for name in names},
         window=jnp.zeros(WINDOW, jnp.float32),
         finished=jnp.zeros((), jnp.int32),
     )
 
 
 def record_step(
-    state: EpisodeState, reward: jax.Array, done: jax.Array
+    state: EpisodeState, reward: jax.Array, done: jax.Array, metrics: dict[str, Any] = NO_METRICS
 ) -> tuple[EpisodeState, EndedEpisodes]:
     """Adds one step to the running episodes, and starts a new one where an episode ended.
 
@@ -73,10 +90,15 @@ def record_step(
         state: The statistics before the step.
         reward: [N] float32.
         done: [N] bool.
+        metrics: The environment's own metrics of the step, [N] by name.
 
     Returns:
         The state after the step, and the episodes as of this step.
+
+    Raises:
+        UsageError: If the step has other metrics than the one before.
     """
+    totals = own_metrics.add(state.running_metrics, metrics)
     ended = EndedEpisodes(
         episode_return=state.running_return + reward,
         episode_length=state.running_length + 1,
@@ -85,6 +107,12 @@ def record_step(
     state = state._replace(
         running_return=jnp.where(done, 0.0, ended.episode_return),
         running_length=jnp.where(done, 0, ended.episode_length),
+        running_metrics={name: jnp.where(done, 0.0, total) for name, total in totals.items()},
+        # Summed up at once, so that nothing is kept for each step.
+        ended_metrics={
+            name: state.ended_metrics[name] + jnp.where(done, total, 0.0).sum()
+            for name, total in totals.items()
+        },
     )
     return state, ended
 
@@ -108,8 +136,10 @@ def summarize(state: EpisodeState, ended: EndedEpisodes) -> tuple[EpisodeState, 
         mean_return=_masked_mean(ended.episode_return, ended.done),
         mean_length=_masked_mean(ended.episode_length, ended.done),
         window_return=jnp.where(finished >= WINDOW, window.mean(), jnp.nan),
+        metrics={name: total / num_ended for name, total in state.ended_metrics.items()},  # 0 / 0 is NaN
     )
-    return state._replace(window=window, finished=finished), summary
+    nothing = jax.tree.map(jnp.zeros_like, state.ended_metrics)
+    return state._replace(window=window, finished=finished, ended_metrics=nothing), summary
 
 
 def _push(window: jax.Array, finished: jax.Array, ended: EndedEpisodes) -> jax.Array:

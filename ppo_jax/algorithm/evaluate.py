@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from ppo_jax import spaces
+from ppo_jax.algorithm import own_metrics
 from ppo_jax.algorithm.agent import Agent, act
+from ppo_jax.algorithm.own_metrics import Own, extend
 from ppo_jax.config import Config
 from ppo_jax.envs.environment import Environment, TimeStep
 from ppo_jax.envs.make import make_environment
@@ -20,6 +22,8 @@ MAX_STEPS = 100_000  # bounds the loop in case an environment never ends an epis
 
 class Episodes(NamedTuple):
     """E evaluated episodes.
+
+    If the environment has metrics of its own, their sums over an episode are further fields, [E] float32.
 
     Attributes:
         episode_return: The undiscounted returns, [E] float32.
@@ -76,19 +80,23 @@ def evaluate(
     environment = environment or make_environment(config.env, config.env_args)
     network, agent = network_for(config, environment, make_network), Agent(params, statistics)
 
-    def is_any_unfinished(carry: tuple[Play, Episodes]) -> jax.Array:
-        _, episodes = carry
+    names = own_metrics.names_of(environment)
+
+    def is_any_unfinished(carry: tuple[Play, Episodes, Own]) -> jax.Array:
+        _, episodes, _ = carry
         return jnp.any(~episodes.finished & (episodes.episode_length < MAX_STEPS))
 
-    def step(carry: tuple[Play, Episodes]) -> tuple[Play, Episodes]:
-        play, episodes = carry
+    def step(carry: tuple[Play, Episodes, Own]) -> tuple[Play, Episodes, Own]:
+        play, episodes, own = carry
         play, time_step = play_step(environment, network, agent, greedy, play)
         running = ~episodes.finished
-        return play, Episodes(
+        after = own_metrics.add(own, time_step.metrics)
+        episodes = Episodes(
             episode_return=episodes.episode_return + jnp.where(running, time_step.reward, 0.0),
             episode_length=episodes.episode_length + running,
             finished=episodes.finished | time_step.done,
         )
+        return play, episodes, {name: jnp.where(running, after[name], own[name]) for name in names}
 
     episodes = Episodes(
         episode_return=jnp.zeros(num_episodes, jnp.float32),
@@ -96,8 +104,9 @@ def evaluate(
         finished=jnp.zeros(num_episodes, bool),
     )
     play = begin_play(environment, network, num_episodes, key)
-    _, episodes = jax.lax.while_loop(is_any_unfinished, step, (play, episodes))
-    return episodes
+    carry = play, episodes, own_metrics.zeros(names, num_episodes)
+    _, episodes, own = jax.lax.while_loop(is_any_unfinished, step, carry)
+    return extend(Episodes, names)(*episodes, **own)
 
 
 class Play(NamedTuple):

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from ppo_jax.algorithm.episodes import EpisodeSummary
-from ppo_jax.algorithm.rollout import Trajectory
+from ppo_jax.algorithm.own_metrics import REPEATED, extend
+from ppo_jax.algorithm.rollout import Collector, Trajectory
 from ppo_jax.algorithm.update import UpdateInfo
 from ppo_jax.config import Hyperparams
 from ppo_jax.envs.environment import legal_actions
@@ -18,6 +19,9 @@ class Metrics(NamedTuple):
     """The report of one update: scalars, float32 unless a line says int32.
 
     Losses, entropy, KL, fractions and the gradient norm are means over all gradient steps of the update.
+    If the environment has metrics of its own (see `environment.Transition`), each is a further field: its
+    sum over an episode, as a mean over the episodes that ended; NaN if there were none. With a pool of first
+    states there is a last field, `repeated_starts`, int32: the episodes that began in a used state of it.
 
     Attributes:
         env_steps: int32, environment steps since training began.
@@ -68,7 +72,7 @@ class Metrics(NamedTuple):
 
 
 ALARMS = ("dead_ends", "nonfinite_observations", "nonfinite_rewards")  # 0 in a healthy run
-COUNTS = ("env_steps", "episodes", "num_epochs", *ALARMS)  # the metrics that are int32
+COUNTS = ("env_steps", "episodes", "num_epochs", REPEATED, *ALARMS)  # the metrics that are int32
 
 
 def make_metrics(
@@ -79,6 +83,7 @@ def make_metrics(
     episodes: EpisodeSummary,
     info: UpdateInfo,
     explained_variance: jax.Array,
+    repeated_starts: jax.Array | None,
 ) -> Metrics:
     """Assembles the metrics of one update.
 
@@ -90,11 +95,15 @@ def make_metrics(
         episodes: The episodes that ended.
         info: Means over the gradient steps.
         explained_variance: The share of the targets' variance that the old values explain, [].
+        repeated_starts: Episodes that began in a used state of the pool, [] int32; None without a pool.
     """
+    own = dict(episodes.metrics)
+    if repeated_starts is not None:
+        own[REPEATED] = repeated_starts
     observations = (trajectory.observation, trajectory.final_observation)
     legal = legal_actions(trajectory.observation)
     no_dead_ends = jnp.zeros((), jnp.int32)
-    return Metrics(
+    return extend(Metrics, tuple(own))(
         env_steps=env_steps,
         episodes=episodes.num_ended,
         episode_return=episodes.mean_return,
@@ -116,18 +125,29 @@ def make_metrics(
         clip_epsilon=jnp.asarray(hyper.clip_epsilon),
         entropy_coefficient=jnp.asarray(hyper.entropy_coefficient),
         kl_coefficient=jnp.asarray(hyper.kl_coefficient),
+        **own,
     )
 
 
-def make_room(capacity: int) -> Metrics:
-    """Makes room for the metrics of several updates: [capacity] zeros for each."""
+def make_room(capacity: int, collector: Collector) -> Metrics:
+    """Makes room for the metrics of several updates: [capacity] zeros for each.
+
+    Args:
+        capacity: The number of updates.
+        collector: The collector, which knows the names of the environment's own metrics.
+
+    Raises:
+        UsageError: If the name of one of them is taken.
+    """
+    own = (*collector.episodes.running_metrics, *([] if collector.repeated_starts is None else [REPEATED]))
+    record = extend(Metrics, own)
     # The types are known in advance, so no step has to be traced to find them out.
     columns = {}
-    for name in Metrics._fields:
+    for name in record._fields:
         is_count = name in COUNTS
         columns[name] = jnp.zeros(capacity, jnp.int32 if is_count else jnp.float32)
 
-    return Metrics(**columns)
+    return record(**columns)
 
 
 def _count_nonfinite(tree: Any) -> jax.Array:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ppo_jax import spaces
+from ppo_jax.algorithm import own_metrics
 from ppo_jax.algorithm.agent import Agent, act
 from ppo_jax.algorithm.episodes import (
     EndedEpisodes,
@@ -43,6 +44,8 @@ class Collector(NamedTuple):
         episodes: Statistics of the running and the finished episodes.
         statistics: Statistics of all observations acted on; None if they are not normalized.
         reward_scaler: The state of reward scaling; None if rewards are not scaled.
+        repeated_starts: [] int32, episodes of the last rollout that began in a used state of the pool (see
+            `environment.Pool`); None if the environment has no pool.
     """
 
     environment: Any
@@ -52,6 +55,7 @@ class Collector(NamedTuple):
     episodes: EpisodeState
     statistics: Any
     reward_scaler: RewardScaler | None
+    repeated_starts: jax.Array | None = None
 
 
 class Trajectory(NamedTuple):
@@ -128,7 +132,7 @@ def collect(
         action = prediction.policy.from_noise(noise)
         clipped = spaces.clip(environment.action_space, action)
         state, time_step = environment.step(of_environment, collector.environment, clipped)
-        episodes, ended = record_step(collector.episodes, time_step.reward, time_step.done)
+        episodes, ended = record_step(collector.episodes, time_step.reward, time_step.done, time_step.metrics)
         experience = Trajectory(
             observation=observation,
             action=action,
@@ -150,13 +154,25 @@ def collect(
         )
         return collector, (experience, ended)
 
+    key, collector = _refill_pool(environment, key, collector)
     collector, (trajectory, ended) = scan_drawn(
         draw, step, collector, key, config.num_steps, unroll=steps_per_turn(config)
     )
     episodes, summary = summarize(collector.episodes, ended)
     scaler, reward = scale_rewards(collector.reward_scaler, trajectory.reward, trajectory.done, hyper.gamma)
-    collector = collector._replace(episodes=episodes, reward_scaler=scaler)
+    repeated = environment.pool and environment.pool.repeated(collector.environment)
+    collector = collector._replace(episodes=episodes, reward_scaler=scaler, repeated_starts=repeated)
     return collector, trajectory._replace(reward=reward), summary
+
+
+def _refill_pool(
+    environment: Environment, key: jax.Array, collector: Collector
+) -> tuple[jax.Array, Collector]:
+    """Draws a new pool of first states if the environment has one; returns the key for everything else."""
+    if environment.pool is None:
+        return key, collector
+    pool_key, key = jax.random.split(key)
+    return key, collector._replace(environment=environment.pool.refill(pool_key, collector.environment))
 
 
 def steps_per_turn(config: Config) -> int:
@@ -180,7 +196,8 @@ def init_collector(config: Config, environment: Environment, network: Network, k
         observation=observation,
         start=jnp.ones(num_envs, bool),
         memory=network.init_memory(num_envs),
-        episodes=init_episodes(num_envs),
+        episodes=init_episodes(num_envs, own_metrics.names_of(environment)),
         statistics=init_observation_statistics(observation) if config.normalize_observations else None,
         reward_scaler=init_reward_scaler(num_envs) if config.normalize_rewards else None,
+        repeated_starts=None if environment.pool is None else jnp.zeros((), jnp.int32),
     )

@@ -71,7 +71,16 @@ def iterate(
 
     num_updates = state.num_updates + 1
     env_steps = num_updates * config.batch_size
-    metrics = make_metrics(environment.action_space, hyper, env_steps, trajectory, episodes, info, explained)
+    metrics = make_metrics(
+        environment.action_space,
+        hyper,
+        env_steps,
+        trajectory,
+        episodes,
+        info,
+        explained,
+        collector.repeated_starts,
+    )
     state = TrainState(
         learner=learner, collector=collector, key=key, num_updates=num_updates, horizon=state.horizon
     )
@@ -219,7 +228,7 @@ def advance(
         return state, history
 
     num_updates = capacity if num_updates is None else num_updates
-    return jax.lax.fori_loop(0, num_updates, body, (state, make_room(capacity)))
+    return jax.lax.fori_loop(0, num_updates, body, (state, make_room(capacity, state.collector)))
 
 
 def agent_of(state: TrainState) -> Agent:

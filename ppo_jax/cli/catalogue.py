@@ -18,7 +18,7 @@ class Envs(Command):
     """List all environments and presets, or the parameters of one environment."""
 
     name: Annotated[str | None, Positional, arg(metavar="[NAME]")] = None
-    """Environment whose parameters to list, which --env-args takes. Without it, all environments are listed."""
+    """Environment whose parameters to list (see `ppo-jax train --env-args`). Without it, all are listed."""
 
     def run(self) -> int:
         """Prints the lists, and returns the exit status."""

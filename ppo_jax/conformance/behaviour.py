@@ -74,6 +74,7 @@ def behaviour_problems(environment: Environment) -> Iterator[str]:
     yield from _value_problems(*record)
     yield from _reset_problems(*record)
     yield from _chance_problems(*record)
+    yield from _pool_problems(environment, record[0])
 
 
 def _value_problems(first: _First, findings: _Findings) -> Iterator[str]:
@@ -116,6 +117,18 @@ def _chance_problems(first: _First, findings: _Findings) -> Iterator[str]:
     in_first_step = jax.tree.map(lambda x: x[:, 0], findings.sample)
     if findings.is_alike[:, 0].all() and differs_by_key(in_first_step):
         yield "all copies meet the same chance in a step; give each copy a key of its own"
+
+
+def _pool_problems(environment: Environment, first: _First) -> Iterator[str]:
+    """Finds a pool that is filled with the same first states again, although first states vary."""
+    if environment.pool is None:
+        return
+    one_key, other_key = jax.random.split(jax.random.key(0))
+    state, _ = environment.reset(NUM_ENVS, one_key)
+    one, other = (environment.pool.refill(key, state) for key in (one_key, other_key))
+    is_same = jax.tree.map(lambda x, y: bool((x == y).all()), one, other)
+    if first.is_alike.mean() < 0.5 and all(jax.tree.leaves(is_same)):
+        yield "pool.refill draws the same first states for another key; draw them with the key"
 
 
 # What is compiled; `_equals` and `_rows` work on arrays of NumPy too
@@ -170,10 +183,17 @@ def _play(environment: Environment, keys: jax.Array) -> tuple[_First, _Findings]
         return (state, observation), findings
 
     def play(key: jax.Array) -> _Findings:
-        _, findings = jax.lax.scan(step, begin, (jnp.arange(NUM_STEPS), jax.random.split(key, NUM_STEPS)))
+        inputs = jnp.arange(NUM_STEPS), jax.random.split(key, NUM_STEPS)
+        _, findings = jax.lax.scan(step, _refill(environment, key, begin), inputs)
         return findings
 
     return jax.vmap(judge)(observations), jax.vmap(play)(keys)
+
+
+def _refill(environment: Environment, key: jax.Array, begin: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Fills the pool of an environment that has one, as at the start of a rollout."""
+    state, observation = begin
+    return begin if environment.pool is None else (environment.pool.refill(key, state), observation)
 
 
 def _random_action(space: Space, time: jax.Array, observation: Any) -> jax.Array:

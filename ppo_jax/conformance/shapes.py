@@ -56,9 +56,14 @@ def shape_problems(environment: Environment, num_envs: int) -> Iterator[str]:
         yield from _observation_problems(environment, f"step, {name}", num_envs, getattr(time_step, name))
     for name, dtype in (("reward", jnp.float32), ("terminated", bool), ("truncated", bool)):
         yield from _array_problems(f"step, {name}", getattr(time_step, name), (num_envs,), dtype)
-    yield from _layout_problems("state", state, next_state)
-    yield from _layout_problems("observation", observation, time_step.observation)
-    yield from _layout_problems("observation", observation, time_step.final_observation)
+    yield from _layout_problems("state from step", state, next_state)
+    yield from _layout_problems("observation from step", observation, time_step.observation)
+    yield from _layout_problems("observation from step", observation, time_step.final_observation)
+    if environment.pool is not None:
+        refilled = _shapes_of("pool.refill", environment.pool.refill, key, state)
+        yield from _layout_problems("state from pool.refill", state, refilled)
+        repeated = _shapes_of("pool.repeated", environment.pool.repeated, state)
+        yield from _array_problems("pool.repeated", repeated, (), jnp.int32)
 
 
 def _shapes_of(name: str, function: Callable, *arguments: Any) -> Any:
@@ -158,11 +163,11 @@ def _array_problems(name: str, array: Any, shape: tuple[int, ...], dtype: Any) -
         yield f"{name} is {array.dtype}{list(array.shape)}, not {np.dtype(dtype)}{list(shape)}"
 
 
-def _layout_problems(name: str, from_reset: Any, from_step: Any) -> Iterator[str]:
-    before, after = _layout(from_reset), _layout(from_step)
+def _layout_problems(name: str, from_reset: Any, other: Any) -> Iterator[str]:
+    before, after = _layout(from_reset), _layout(other)
     if before != after:
         yield (
-            f"the {name} from step has another structure, other shapes or other dtypes than that from "
+            f"the {name} has another structure, other shapes or other dtypes than that from "
             f"reset: {after}, not {before}"
         )
 

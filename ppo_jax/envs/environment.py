@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ppo_jax.errors import UsageError
 from ppo_jax.spaces import Space
+
+NO_METRICS: dict[str, Any] = {}
 
 
 class Observation(NamedTuple):
@@ -58,12 +61,15 @@ class Transition(NamedTuple):
         reward: [] float32.
         terminated: [] bool, the task ended here: there is no future to value.
         truncated: [] bool, a time limit cut the episode short: the task could have continued.
+        metrics: More numbers to report, scalars by name, such as whether the goal was reached. Like the
+            reward, each is summed over the steps of an episode. Every step gives the same names.
     """
 
     observation: Any
     reward: jax.Array
     terminated: jax.Array
     truncated: jax.Array
+    metrics: dict[str, Any] = NO_METRICS
 
 
 class Dynamics(NamedTuple):
@@ -75,6 +81,8 @@ class Dynamics(NamedTuple):
         observation_space: The space of one observation, or of its `features`.
         action_space: The space of one action.
         privileged_space: The space of `privileged`; None if there is nothing that only the critic sees.
+        reset_pool: The number of first states that are drawn for a rollout, if resets are expensive; None
+            to draw one for every step of every copy, which costs less if they are cheap.
     """
 
     reset: Callable[[jax.Array], tuple[Any, Any]]
@@ -82,6 +90,7 @@ class Dynamics(NamedTuple):
     observation_space: Space
     action_space: Space
     privileged_space: Space | None = None
+    reset_pool: int | None = None
 
 
 class TimeStep(NamedTuple):
@@ -95,6 +104,7 @@ class TimeStep(NamedTuple):
         reward: [N] float32.
         terminated: [N] bool.
         truncated: [N] bool.
+        metrics: More numbers to report, [N] by name (see `Transition`).
     """
 
     observation: Any
@@ -102,6 +112,7 @@ class TimeStep(NamedTuple):
     reward: jax.Array
     terminated: jax.Array
     truncated: jax.Array
+    metrics: dict[str, Any] = NO_METRICS
 
     @property
     def legal_actions(self) -> jax.Array | None:
@@ -119,6 +130,19 @@ def draw_keys(num_steps: int, num_envs: int, key: jax.Array) -> jax.Array:
     return jax.random.split(key, num_steps)
 
 
+class Pool(NamedTuple):
+    """The functions of an environment that draws a pool of first states for each rollout.
+
+    Attributes:
+        refill: `refill(key, state) -> state`, called before each rollout: draws a new pool.
+        repeated: `repeated(state) -> [] int32`, the episodes since then that began in a state of the pool
+            which another episode had begun in: those for which the pool was too small.
+    """
+
+    refill: Callable[[jax.Array, Any], Any]
+    repeated: Callable[[Any], jax.Array]
+
+
 class Environment(NamedTuple):
     """N copies of an environment that reset themselves, as pure functions.
 
@@ -131,6 +155,7 @@ class Environment(NamedTuple):
         privileged_space: The space of `privileged`; None if there is nothing that only the critic sees.
         draw: `draw(num_steps, num_envs, key) -> drawn [num_steps, ...]`, the random numbers of many steps,
             drawn at once before any state is known; both counts are static. By default one key per step.
+        pool: The functions of its pool of first states; None if it has none.
     """
 
     reset: Callable[[int, jax.Array], tuple[Any, Any]]
@@ -139,6 +164,7 @@ class Environment(NamedTuple):
     action_space: Space
     privileged_space: Space | None = None
     draw: Callable[[int, int, jax.Array], Any] = draw_keys
+    pool: Pool | None = None
 
     def draw_one(self, num_envs: int, key: jax.Array) -> Any:
         """Draws the random numbers of a single step of N copies, in the form that `step` takes."""
@@ -167,7 +193,12 @@ def make_batched(dynamics: Dynamics) -> Environment:
 
     Returns:
         The batched environment. Each copy has its own key for each step and each reset.
+
+    Raises:
+        UsageError: If the size of the pool is not an int of at least 1.
     """
+    if dynamics.reset_pool is not None:
+        return _make_pooled(dynamics, dynamics.reset_pool)
 
     def reset(num_envs: int, key: jax.Array) -> tuple[Any, Any]:
         return jax.vmap(dynamics.reset)(jax.random.split(key, num_envs))
@@ -184,15 +215,7 @@ def make_batched(dynamics: Dynamics) -> Environment:
 
     def step(drawn: Drawn, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
         state, transition = jax.vmap(dynamics.step)(drawn.keys, state, action)
-        done = transition.terminated | transition.truncated
-        time_step = TimeStep(
-            observation=choose(done, drawn.observation, transition.observation),
-            final_observation=transition.observation,
-            reward=transition.reward,
-            terminated=transition.terminated,
-            truncated=transition.truncated,
-        )
-        return choose(done, drawn.state, state), time_step
+        return _reset_the_done(state, transition, drawn.state, drawn.observation)
 
     return Environment(
         reset=reset,
@@ -202,6 +225,69 @@ def make_batched(dynamics: Dynamics) -> Environment:
         privileged_space=dynamics.privileged_space,
         draw=draw,
     )
+
+
+def _reset_the_done(state: Any, transition: Transition, first: Any, observation: Any) -> tuple[Any, TimeStep]:
+    """Puts the copies whose episode has ended into first states, [N, ...]; the other copies go on."""
+    done = transition.terminated | transition.truncated
+    time_step = TimeStep(
+        observation=choose(done, observation, transition.observation),
+        final_observation=transition.observation,
+        reward=transition.reward,
+        terminated=transition.terminated,
+        truncated=transition.truncated,
+        metrics=transition.metrics,
+    )
+    return choose(done, first, state), time_step
+
+
+class Pooled(NamedTuple):
+    """The state of N copies that share a pool of P first states.
+
+    Attributes:
+        copies: The states of the copies, [N, ...].
+        state: The first states in the pool, [P, ...].
+        observation: The observations of these states, [P, ...].
+        used: The episodes that have begun from the pool, [] int32.
+    """
+
+    copies: Any
+    state: Any
+    observation: Any
+    used: jax.Array
+
+
+def _make_pooled(dynamics: Dynamics, size: int) -> Environment:
+    """Makes a batch of copies that begin new episodes with the next states of a pool, in order."""
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise UsageError(f"reset_pool = {size!r} is not an int of at least 1; give one such as 256, or None")
+    fresh = make_batched(dynamics._replace(reset_pool=None))
+
+    def reset(num_envs: int, key: jax.Array) -> tuple[Pooled, Any]:
+        reset_key, pool_key = jax.random.split(key)
+        copies, observation = fresh.reset(num_envs, reset_key)
+        return refill(pool_key, Pooled(copies, None, None, jnp.int32(0))), observation
+
+    def refill(key: jax.Array, state: Pooled) -> Pooled:
+        first, observation = fresh.reset(size, key)
+        return Pooled(copies=state.copies, state=first, observation=observation, used=jnp.int32(0))
+
+    def repeated(state: Pooled) -> jax.Array:
+        return jnp.maximum(state.used - size, 0)
+
+    def draw(num_steps: int, num_envs: int, key: jax.Array) -> jax.Array:
+        return jax.random.split(key, (num_steps, num_envs))
+
+    def step(keys: jax.Array, state: Pooled, action: jax.Array) -> tuple[Pooled, TimeStep]:
+        copies, transition = jax.vmap(dynamics.step)(keys, state.copies, action)
+        # The k-th copy whose episode ends takes the k-th of the states that are left.
+        rank = jnp.cumsum(transition.terminated | transition.truncated, dtype=jnp.int32)  # [N], from 1
+        place = (state.used + rank - 1) % size
+        first, observation = jax.tree.map(lambda x: x[place], (state.state, state.observation))  # [N, ...]
+        copies, time_step = _reset_the_done(copies, transition, first, observation)
+        return state._replace(copies=copies, used=state.used + rank[-1]), time_step
+
+    return fresh._replace(reset=reset, step=step, draw=draw, pool=Pool(refill=refill, repeated=repeated))
 
 
 def choose(mask: jax.Array, if_true: Any, if_false: Any) -> Any:

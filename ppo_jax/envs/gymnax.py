@@ -189,14 +189,7 @@ def _try(dynamics: Dynamics) -> None:
     """Traces a first step: raises whatever is wrong with the arguments that made the environment."""
     key = jax.random.key(0)
     state, _ = jax.eval_shape(dynamics.reset, key)
-    match dynamics.action_space:
-        case spaces.Discrete():
-            action = jax.ShapeDtypeStruct((), jnp.int32)
-        case spaces.MultiDiscrete(nums):
-            action = jax.ShapeDtypeStruct((len(nums),), jnp.int32)
-        case spaces.Box(shape):
-            action = jax.ShapeDtypeStruct(shape, jnp.float32)
-    jax.eval_shape(dynamics.step, key, state, action)
+    jax.eval_shape(dynamics.step, key, state, spaces.zeros(dynamics.action_space))
 
 
 def _adapt(env: Any, params: Any) -> Dynamics:
@@ -211,12 +204,13 @@ def _adapt(env: Any, params: Any) -> Dynamics:
     def step(key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Transition]:
         action = _as_gymnax_action(action_space, action)
         with jax.numpy_rank_promotion("allow"):
-            observation, state, reward, terminated, _ = env.step_env(key, state, action, params)
+            observation, state, reward, terminated, info = env.step_env(key, state, action, params)
         return state, Transition(
             observation=_as_floats(observation_space, observation),
             reward=jnp.asarray(reward, jnp.float32),
             terminated=jnp.asarray(terminated, bool),
             truncated=jnp.asarray(env.is_truncated(state, params), bool),
+            metrics=info.get("metrics", {}),
         )
 
     with jax.ensure_compile_time_eval():  # a caller's jit may be tracing; sizes and bounds have to be known

@@ -85,7 +85,7 @@ def test_shapes_and_dtypes_are_those_of_the_contract(played):
     state, observation, _, stepped, time_step = played
     chex.assert_shape([observation, time_step.observation, time_step.final_observation], (N, 2))
     chex.assert_shape([time_step.reward, time_step.terminated, time_step.truncated, time_step.done], (N,))
-    chex.assert_type([observation, *time_step], [jnp.float32] * 4 + [bool] * 2)
+    chex.assert_type([observation, *time_step[:5]], [jnp.float32] * 4 + [bool] * 2)
     chex.assert_trees_all_equal_shapes_and_dtypes(stepped, state)
 
 

@@ -273,7 +273,7 @@ def step_by_hand(params, copy, actions):
         state, transition = WALK.step(step_key, state, action)
         next_value, _ = tower_by_hand(params["critic"], critic_memory, transition.observation)
         log_prob = oracles.log_softmax(logits)[action]
-        rows.append(ByHand(observation, start, before, log_prob, value[0], next_value[0], *transition[1:]))
+        rows.append(ByHand(observation, start, before, log_prob, value[0], next_value[0], *transition[1:4]))
         start, observation = bool(transition.terminated | transition.truncated), transition.observation
         if start:
             state, observation = WALK.reset(reset_key)

@@ -10,6 +10,7 @@ import numpy as np
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.evaluate import MAX_STEPS, Episodes, evaluate
 from ppo_jax.config import Config
+from ppo_jax.envs.environment import NO_METRICS
 from ppo_jax.host.programs.chunks import compiler_options
 
 EPISODES = 100  # of an evaluation during or after training
@@ -29,6 +30,7 @@ class Result(NamedTuple):
         max: The largest return.
         mean_length: The mean length in steps.
         unfinished: Episodes cut off because they did not end within MAX_STEPS.
+        metrics: The means of the environment's own metrics by name, each of its sum over an episode.
     """
 
     episodes: int
@@ -41,6 +43,7 @@ class Result(NamedTuple):
     max: float
     mean_length: float
     unfinished: int
+    metrics: dict[str, float] = NO_METRICS
 
 
 def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int) -> Result:
@@ -57,6 +60,7 @@ def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int
     key = jax.random.fold_in(jax.random.key(seed), 1)
     episodes = jax.device_get(_make_program(config, num_episodes, greedy)(key, agent))
     returns = episodes.episode_return.astype(float)
+    own = episodes._fields[len(Episodes._fields) :]
     return Result(
         episodes=num_episodes,
         greedy=greedy,
@@ -68,6 +72,7 @@ def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int
         max=float(returns.max()),
         mean_length=float(episodes.episode_length.mean()),
         unfinished=int((~episodes.finished).sum()),
+        metrics={name: float(getattr(episodes, name).mean(dtype=float)) for name in own},
     )
 
 
@@ -85,15 +90,22 @@ def _make_program(config: Config, num_episodes: int, greedy: bool) -> Any:
 
 def as_json(result: Result) -> dict[str, Any]:
     """Returns a result as JSON can hold it: None where a number is NaN or infinite."""
-    return {name: value if math.isfinite(value) else None for name, value in result._asdict().items()}
+
+    def plain(numbers: dict[str, Any]) -> dict[str, Any]:
+        return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+
+    numbers = result._asdict()
+    own = plain(numbers.pop("metrics"))
+    return {**plain(numbers), "metrics": own}
 
 
 def describe(result: Result) -> str:
     """Describes a result in one line."""
     kind = "greedy" if result.greedy else "sampled"
     cut = f"; {result.unfinished} cut off after {MAX_STEPS:,} steps" if result.unfinished else ""
+    own = "".join(f", {name} {value:.4g}" for name, value in result.metrics.items())
     return (
         f"{result.episodes} {kind} episodes: mean return {result.mean:.2f}, "
         f"standard deviation {result.std:.2f}, median {result.median:.2f}, "
-        f"min {result.min:.2f}, max {result.max:.2f}{cut}"
+        f"min {result.min:.2f}, max {result.max:.2f}{own}{cut}"
     )

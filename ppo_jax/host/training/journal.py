@@ -97,7 +97,7 @@ class Journal:
         for kind, result in results.items():
             self.screen.say(f"update {now['update']:,}: {describe(result)}")
             shown = {name: getattr(result, name) for name in ("mean", "median", "min", "max", "mean_length")}
-            self.sinks.write({**now, **shown}, f"evaluate/{kind}")
+            self.sinks.write({**now, **shown, **result.metrics}, f"evaluate/{kind}")
 
     def sync(self) -> None:
         """Waits until everything that has been written would survive a loss of power."""
