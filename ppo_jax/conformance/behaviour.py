@@ -140,8 +140,7 @@ def _play(environment: Environment, keys: jax.Array) -> tuple[_First, _Findings]
     def reset(key: jax.Array) -> tuple[Any, Any]:
         return environment.reset(NUM_FIRST, key)
 
-    # Behind the barrier XLA does not see first observations that are constant: it would take seconds to
-    # compute at compile time what follows from them.
+    # Behind the barrier XLA sees no constants in first observations, with which it would compute for seconds.
     states, observations = jax.lax.optimization_barrier(jax.vmap(reset)(keys))  # [2, NUM_FIRST, ...]
     limits = _limits(jax.tree.map(lambda x: x[0], observations))
     if all(leaf.shape[1:2] == (NUM_FIRST,) for leaf in jax.tree.leaves(states)):
@@ -183,8 +182,8 @@ def _play(environment: Environment, keys: jax.Array) -> tuple[_First, _Findings]
         return (state, observation), findings
 
     def play(key: jax.Array) -> _Findings:
-        inputs = jnp.arange(NUM_STEPS), jax.random.split(key, NUM_STEPS)
-        _, findings = jax.lax.scan(step, _refill(environment, key, begin), inputs)
+        times_and_keys = jnp.arange(NUM_STEPS), jax.random.split(key, NUM_STEPS)
+        _, findings = jax.lax.scan(step, _refill(environment, key, begin), times_and_keys)
         return findings
 
     return jax.vmap(judge)(observations), jax.vmap(play)(keys)

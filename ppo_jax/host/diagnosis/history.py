@@ -46,6 +46,7 @@ class Numbers(NamedTuple):
         nonfinite_observations: The total of the run.
         nonfinite_rewards: The total of the run.
         not_finite: The number of values of the metrics in ALWAYS_FINITE that are NaN or infinite.
+        repeated_starts: The share of the episodes that began in a used state of the pool.
     """
 
     recent_return: float
@@ -64,6 +65,7 @@ class Numbers(NamedTuple):
     nonfinite_observations: float
     nonfinite_rewards: float
     not_finite: float
+    repeated_starts: float
 
 
 class Facts(NamedTuple):
@@ -163,6 +165,7 @@ def _measure(columns: Columns, config: Config, recent: np.ndarray, before_decay:
         nonfinite_observations=statistic(np.sum, "nonfinite_observations"),
         nonfinite_rewards=statistic(np.sum, "nonfinite_rewards"),
         not_finite=float(sum(np.sum(~np.isfinite(columns[name])) for name in ALWAYS_FINITE)),
+        repeated_starts=statistic(np.sum, "repeated_starts") / max(statistic(np.sum, "episodes"), 1),
     )
 
 

@@ -58,6 +58,7 @@ _EPOCHS = Measure("epochs_done", "{value:.0%} of the epochs were done over {rece
 _DEAD_ENDS = Measure("dead_ends", "{value:.0f} states")
 _BAD_OBSERVATIONS = Measure("nonfinite_observations", "{value:.0f} numbers")
 _BAD_REWARDS = Measure("nonfinite_rewards", "{value:.0f} numbers")
+_REPEATED = Measure("repeated_starts", "{value:.1%} of the episodes")
 _NOT_FINITE = Measure("not_finite", "{value:.0f} numbers that are not finite")
 _NOT_JUDGED = Measure("not_finite", "not judged")
 
@@ -317,6 +318,16 @@ RULES: dict[str, tuple[Rule, ...]] = {
             BAD,
             "the environment returned observations that are NaN or infinite",
             "correcting the environment",
+        ),
+    ),
+    "repeated_starts": (
+        Rule(_REPEATED, 0, HEALTHY, "the pool of first states was always large enough"),
+        Rule(
+            _REPEATED,
+            INF,
+            LOOK,
+            "these episodes began in a first state that another one of the same rollout had begun in",
+            "a larger reset_pool of the environment",
         ),
     ),
     "nonfinite_rewards": (

@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 from ppo_jax.host.diagnosis.health import CLIP_FRACTION
-from ppo_jax.host.runs.records import Record
+from ppo_jax.host.runs.records import Record, own
 
 
 def make_screen(quiet: bool, total_steps: int, solved_return: float | None) -> "Screen":
@@ -62,6 +62,7 @@ class Screen:
         self.solved_return = solved_return
         self._last_line = -self.LINE_SECONDS
         self._last_return: float | None = None
+        self._last_own: dict[str, float | None] = {}
 
     def say(self, text: str) -> None:
         """Prints a line that stays. If it cannot be written, the run continues without it."""
@@ -135,6 +136,8 @@ class Screen:
         returns = [record["episode_return"] for record in records if record["episodes"]]
         self._last_return = returns[-1] if returns else self._last_return
         record = records[-1]
+        for row in records:
+            self._last_own |= {name: row[name] for name in own(row) if row[name] is not None}
         clip_fraction = record["clip_fraction"]
         verdict = "-" if clip_fraction is None else CLIP_FRACTION.verdict(clip_fraction)
         band = f"healthy: {CLIP_FRACTION.low:.2f} to {CLIP_FRACTION.high:.2f}"
@@ -145,6 +148,7 @@ class Screen:
             ("entropy", show(record["entropy"], ".3f"), "nats"),
             ("KL", show(record["approx_kl"], ".4f"), "nats, mean over gradient steps"),
             ("clip", show(clip_fraction, ".2f"), f"{verdict} ({band})"),
+            *((name, show(value, ".4g"), "of the environment") for name, value in self._last_own.items()),
         ]
 
 

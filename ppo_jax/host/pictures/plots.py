@@ -1,7 +1,8 @@
 """Draws the diagnostics of one run, or of several runs or groups of seeds on top of each other."""
 
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -32,6 +33,7 @@ PANELS = {
     "value_loss": "Value loss",
 }
 COLUMNS = ("env_steps", "episode_return", *PANELS)
+MAX_OWN = 99  # panels for the environment's own metrics
 
 
 def draw(runs: Sequence[RunDirectory], output: Path | None = None) -> Path:
@@ -83,13 +85,18 @@ def diagnostics(histories: Mapping[str, Columns], solved_return: float | None = 
         solved_return: The mean return at which the task counts as solved; None without such a mark.
 
     Returns:
-        One panel per diagnostic: raw and smoothed for a single run, smoothed for several.
+        One panel per diagnostic, and per metric of the environment's own that all histories have: raw and
+        smoothed for a single run, smoothed for several.
     """
-    figure = Figure(figsize=(12, 6.4), layout="constrained")
-    axes = dict(zip(PANELS, figure.subplots(2, 3).flat, strict=True))
+    titles = {**PANELS, **{name: name for name in _own(histories.values())}}
+    rows = math.ceil(len(titles) / 3)
+    figure = Figure(figsize=(12, 3.2 * rows), layout="constrained")
+    axes = dict(zip(titles, figure.subplots(rows, 3).flat, strict=False))
     for metric, ax in axes.items():
-        ax.set_title(PANELS[metric], fontsize="medium", loc="left")
+        ax.set_title(titles[metric], fontsize="medium", loc="left", parse_math=False)
         panel(ax, metric, histories, solved_return)
+    for ax in figure.axes[len(titles) :]:
+        ax.remove()
     has_band = any(np.ndim(columns["env_steps"]) == 2 for columns in histories.values())
     title = next(iter(histories))
     if len(histories) > 1:
@@ -113,7 +120,7 @@ def panel(
 
     Args:
         ax: The axes to draw in.
-        metric: One of PANELS.
+        metric: One of PANELS, or a metric of the environment's own.
         histories: The metrics by the name of the run (see `diagnostics`).
         solved_return: The mean return at which the task counts as solved; None without such a mark.
         colors: The colors of the histories, in order.
@@ -139,8 +146,15 @@ def _join(label: str, seeds: list[dict[str, np.ndarray]]) -> tuple[str, Columns]
         return label, seeds[0]
     lengths = {len(columns["env_steps"]) for columns in seeds}
     # [S, U] of each metric, with U the length of the shortest.
-    stacked = {name: np.stack([columns[name][: min(lengths)] for columns in seeds]) for name in COLUMNS}
+    names = (*COLUMNS, *_own(seeds))
+    stacked = {name: np.stack([columns[name][: min(lengths)] for columns in seeds]) for name in names}
     return label if len(lengths) == 1 else f"{label}, to the end of the shortest", stacked
+
+
+def _own(histories: Iterable[Columns]) -> list[str]:
+    """Returns the environment's own metrics that all histories have."""
+    first, *others = histories
+    return [name for name in records.own(first) if all(name in other for other in others)][:MAX_OWN]
 
 
 def _draw_run(ax: Axes, metric: str, columns: Columns, color: str, name: str, is_alone: bool) -> None:
@@ -153,13 +167,13 @@ def _draw_run(ax: Axes, metric: str, columns: Columns, color: str, name: str, is
         return
     if is_alone:
         ax.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
-    smooth = _smooth(values)
+    smooth = _smooth(metric, values)
     ax.plot(steps[-len(smooth) :], smooth, color=color)
 
 
 def _draw_band(ax: Axes, metric: str, columns: Columns, color: str, name: str) -> None:
     """Draws the interquartile mean of seeds and its interval, where all of them have a value."""
-    values = columns[metric] if metric == "return_window" else _smooth(columns[metric])  # [S, U]
+    values = columns[metric] if metric == "return_window" else _smooth(metric, columns[metric])  # [S, U]
     steps = columns["env_steps"][0][-values.shape[1] :]
     known = np.flatnonzero(np.isfinite(values).all(axis=0))
     evenly = np.linspace(0, len(known) - 1, BAND_POINTS).astype(int)
@@ -169,11 +183,15 @@ def _draw_band(ax: Axes, metric: str, columns: Columns, color: str, name: str) -
     ax.fill_between(steps[shown], band.low, band.high, color=color, alpha=0.2, linewidth=0)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
-    """Returns the rolling median along the last axis, [..., U'], starting with the first whole window."""
+def _smooth(metric: str, values: np.ndarray) -> np.ndarray:
+    """Returns the rolling median along the last axis, [..., U'], starting with the first whole window.
+
+    Of the environment's own metrics it is the mean, as the median of a rate of success says little.
+    """
+    statistic = np.nanmedian if metric in PANELS else np.nanmean
     width = min(SMOOTHING, values.shape[-1])
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # a window of NaN is NaN
-        return np.nanmedian(sliding_window_view(values, width, axis=-1), axis=-1)
+        return statistic(sliding_window_view(values, width, axis=-1), axis=-1)
 
 
 def _explain(ax: Axes, metric: str, solved_return: float | None) -> None:

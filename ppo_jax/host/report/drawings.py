@@ -19,7 +19,7 @@ def draw_panel(found: Found, metric: str) -> dict[str, bytes] | None:
 
     Args:
         found: The run.
-        metric: One of `plots.PANELS`.
+        metric: One of `plots.PANELS`, or a metric of the environment's own.
 
     Returns:
         PNG files by the name of their scheme; None if there are no values to draw.

@@ -79,6 +79,7 @@ def to_html(found: Found, recording: bytes | None = None) -> str:
         "main",
         sections.header(found, title),
         sections.diagnostics(found),
+        sections.own_metrics(found),
         sections.evaluation(found),
         sections.film(found, recording) if recording else "",
         sections.configuration(found.asked),

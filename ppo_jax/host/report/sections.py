@@ -9,12 +9,14 @@ import math
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
 from ppo_jax.host.diagnosis.verdicts import BAD, HEALTHY, LOOK, UNKNOWN
 from ppo_jax.host.pictures import plots
 from ppo_jax.host.report.drawings import draw_curves, draw_panel
 from ppo_jax.host.report.found import Found
 from ppo_jax.host.report.markup import Markup, data, element, join, picture, table
-from ppo_jax.host.runs import request
+from ppo_jax.host.runs import records, request
 from ppo_jax.host.runs.files import DRAFT
 from ppo_jax.host.runs.request import Request
 
@@ -92,6 +94,31 @@ def diagnostics(found: Found) -> Markup:
         element("div", *(_card(found, metric) for metric in plots.PANELS), class_="cards"),
         element("div", *(_card(found, metric) for metric in others), class_="cards"),
     )
+
+
+def own_metrics(found: Found) -> Markup | str:
+    """Shows the environment's own metrics, each with its picture and its newest value; "" without any."""
+    names = records.own(found.columns)[: plots.MAX_OWN]
+    if not names:
+        return ""
+    about = "Sums over an episode, as means over the episodes that ended in an update."
+    cards = [_own_card(found, name) for name in names]
+    return element(
+        "section",
+        element("h2", "Metrics of the environment"),
+        element("p", about),
+        element("div", *cards, class_="cards"),
+    )
+
+
+def _own_card(found: Found, name: str) -> Markup:
+    values = found.columns[name][np.isfinite(found.columns[name])]
+    newest = _number(float(values[-1]), ",.4g") if len(values) else "no episode has ended"
+    parts = [element("h3", name)]
+    if pictures := draw_panel(found, name):
+        alt = f"{name} over environment steps: {newest}."
+        parts.append(element("figure", picture(**pictures, alt=alt)))
+    return element("article", *parts, element("p", element("strong", newest), " at the end"), class_="card")
 
 
 def _card(found: Found, metric: str) -> Markup:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -14,6 +14,17 @@ from ppo_jax.errors import UsageError
 from ppo_jax.host.runs.directory import RunDirectory
 
 Record = dict[str, Any]  # the fields of Metrics, `update` and `seconds`; None where one is not finite
+
+
+# The fields of a record that every run has, in their order; all others are the environment's own metrics.
+STANDARD = (
+    *("update", "seconds", "env_steps", "episodes", "episode_return", "episode_length", "return_window"),
+    *("dead_ends", "nonfinite_observations", "nonfinite_rewards"),
+    *("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "clamp_fraction"),
+    *("explained_variance", "grad_norm", "num_epochs"),
+    *("learning_rate", "clip_epsilon", "entropy_coefficient", "kl_coefficient"),
+)
+REPEATED = "repeated_starts"  # in addition, if the environment has a pool of first states
 
 
 class Clock(NamedTuple):
@@ -79,6 +90,11 @@ def as_columns(records: list[Record]) -> dict[str, np.ndarray]:
     """Turns records into columns: one array [U] for each field of the first, NaN where there is no value."""
     names = records[0].keys() if records else ()
     return {name: np.array([record[name] for record in records], dtype=float) for name in names}
+
+
+def own(columns: Iterable[str]) -> list[str]:
+    """Returns the names of the environment's own metrics among those of columns."""
+    return [name for name in columns if name not in (*STANDARD, REPEATED)]
 
 
 def load(path: Path) -> list[Record]:

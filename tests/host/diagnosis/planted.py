@@ -80,6 +80,8 @@ PLANTED = [
     ("num_epochs", LOOK, {"num_epochs": np.full(U, 1.0)}, {}),
     ("dead_ends", HEALTHY, {}, {}),
     ("dead_ends", BAD, {"dead_ends": np.arange(U) == 7}, {}),
+    ("repeated_starts", HEALTHY, {"repeated_starts": np.zeros(U)}, {}),
+    ("repeated_starts", LOOK, {"repeated_starts": np.arange(U) == 7}, {}),
     ("nonfinite_observations", HEALTHY, {}, {}),
     ("nonfinite_observations", BAD, {"nonfinite_observations": np.arange(U) == 7}, {}),
     ("nonfinite_rewards", HEALTHY, {}, {}),

@@ -81,3 +81,8 @@ def test_a_line_that_is_still_being_written_is_left_out(tmp_path):
     run = RunDirectory(tmp_path)
     run.metrics.write_bytes(b"".join(LINES) + b'{"update": 4, "a": 12')
     np.testing.assert_array_equal(records.read(run)["update"], [1, 2, 3])
+
+
+def test_the_standard_fields_are_those_of_the_metrics_and_all_others_are_the_environments_own():
+    assert ("update", "seconds", *ppo_jax.Metrics._fields) == records.STANDARD
+    assert records.own([*records.STANDARD, "success", "repeated_starts", "energy"]) == ["success", "energy"]

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ppo_jax.errors import UsageError
 from ppo_jax.host.runs.checkpoints import arrays, directories, manifest
 from ppo_jax.host.runs.checkpoints.arrays import SaveError
 from ppo_jax.host.runs.checkpoints.directories import Checkpoint
@@ -111,8 +112,26 @@ def load(store: Store, checkpoint: Checkpoint, template: Any) -> Any:
 
     Raises:
         DamageError: If anything in it has changed since it was written, or it belongs to another run.
+        UsageError: If the state of the run is now made of other arrays.
     """
-    if checkpoint.manifest.leaves != arrays.expected(template):
-        raise DamageError("its arrays are not those of this run")
     directories.check(checkpoint, store.run_digest)
+    _check_state(checkpoint, arrays.expected(template))
     return arrays.read(checkpoint.path / directories.ARRAYS, template)
+
+
+def _check_state(checkpoint: Checkpoint, expected: dict[str, dict[str, Any]]) -> None:
+    """Makes sure that a good checkpoint holds the arrays that the environment and the network ask for now."""
+    found = checkpoint.manifest.leaves
+    changes = dict.fromkeys(expected.keys() - found.keys(), "is new")
+    changes |= dict.fromkeys(found.keys() - expected.keys(), "is gone")
+    for name in expected.keys() & found.keys():
+        if found[name] != expected[name]:
+            was, now = (f"{row['dtype']}{row['shape']}" for row in (found[name], expected[name]))
+            changes[name] = f"was {was} and is {now}"
+    if changes:
+        shown = [f"{name} {change}" for name, change in sorted(changes.items())]
+        raise UsageError(
+            f"checkpoint {checkpoint.path.name} is good, but the environment, the network or a setting of "
+            f"JAX has changed since: {', '.join(shown[:5])}{', ...' if len(shown) > 5 else ''}; "
+            "go on with what the run was started with, or start another run"
+        )

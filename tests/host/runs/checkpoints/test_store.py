@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import ppo_jax
+from ppo_jax.errors import UsageError
 from ppo_jax.host.runs.checkpoints import arrays, directories, manifest, store
 from ppo_jax.host.runs.checkpoints.arrays import SaveError
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
@@ -184,8 +185,10 @@ def test_where_no_checkpoint_is_good_nothing_is_changed(filled):
 def test_checkpoints_of_another_request_or_network_are_refused(filled):
     with pytest.raises(DamageError, match="none"):
         load(filled._replace(run_digest="another"))
-    with pytest.raises(DamageError, match="none"):
+    before = sorted(filled.path.rglob("*"))
+    with pytest.raises(UsageError, match=r"is good, but the environment, .* has changed since: more is new"):
         store.load_newest(filled, {**TEMPLATE, "more": TEMPLATE["count"]}, print)
+    assert sorted(filled.path.rglob("*")) == before
 
 
 STAGES = {
@@ -228,7 +231,7 @@ def test_a_claim_of_a_terabyte_is_refused_before_anything_is_read(filled, monkey
     leaves = {**content.leaves, "params": {"shape": [10**12], "dtype": "float32"}}
     (checkpoint / manifest.NAME).write_bytes(manifest._encode(content._replace(leaves=leaves)._asdict()))
     monkeypatch.setattr(arrays, "read", lambda *_: 1 / 0)
-    with pytest.raises(DamageError, match="arrays are not those"):
+    with pytest.raises(UsageError, match=r"params was float32\[1000000000000\] and is float32"):
         store.load(filled, directories.read(checkpoint), TEMPLATE)
 
 
