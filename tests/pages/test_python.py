@@ -1,0 +1,27 @@
+"""The programs of the page on runs from Python run as they stand."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=["a run", "between chunks"])
+def test_a_program_runs_from_an_empty_directory(program, tmp_path):
+    command = [sys.executable, "-W", "error", "-c", program]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    last = result.stdout.splitlines()[-1]
+    assert "report.html" in last or last.startswith("interrupted ")
+
+
+def test_every_public_name_of_the_page_exists():
+    import ppo_jax
+
+    for name in set(re.findall(r"ppo_jax\.([a-z_]+)\(?", PAGE)) - {"host"}:
+        assert hasattr(ppo_jax, name)
