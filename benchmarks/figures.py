@@ -217,6 +217,26 @@ def host_loop() -> str:
     )
 
 
+def expensive_reset() -> str:
+    """Says what expensive resets cost, drawn for every step and from a pool."""
+    record = _speeds("expensive-reset")
+    options = record["options"]
+
+    def ratio(part: str, kind: str) -> str:
+        row = record[part][kind]
+        return _ratio(row["ratio"], row["least"], row["most"])
+
+    rows = [
+        [words, *(ratio(part, kind) for part in ("training", "rollout"))]
+        for kind, words in (
+            ("every step", "a first state for every step of every copy"),
+            ("pool", f"a pool of {options['pool']} first states for each rollout"),
+        )
+    ]
+    head = f"expensive reset, {options['num_envs']} x {options['num_steps']}"
+    return _table([head, "training, times as long", "rollout alone, times as long"], rows)
+
+
 def fast_forms() -> str:
     """Returns the fast forms beside the plain ones."""
     rows = [

@@ -647,4 +647,98 @@ BUGS = (
             "tests/networks/test_distributions.py::test_a_standard_deviation_outside_its_bounds_can_still_learn",
         ),
     ),
+    Bug(
+        "the pool hands out its first states again in every step",
+        "ppo_jax/envs/environment.py",
+        "place = (state.used + rank - 1) % size",
+        "place = (rank - 1) % size",
+        ("tests/envs/test_pool.py::test_first_states_are_handed_out_in_order_and_then_again_from_the_first",),
+    ),
+    Bug(
+        "a pool that is too small is not noticed",
+        "ppo_jax/envs/environment.py",
+        "jnp.maximum(state.used - size, 0)",
+        "jnp.zeros_like(state.used)",
+        ("tests/envs/test_pool.py::test_the_count_of_repeated_starts_is_reported_for_each_update",),
+    ),
+    Bug(
+        "the pool is filled once and for all",
+        "ppo_jax/algorithm/rollout.py",
+        "environment=environment.pool.refill(pool_key, collector.environment)",
+        "environment=collector.environment",
+        ("tests/envs/test_pool.py::test_as_long_as_it_lasts_no_first_state_is_seen_twice_in_any_rollout",),
+    ),
+    Bug(
+        "a metric of the environment is summed over episodes",
+        "ppo_jax/algorithm/episodes.py",
+        "running_metrics={name: jnp.where(done, 0.0, total) for name, total in totals.items()}",
+        "running_metrics=totals",
+        (
+            "tests/algorithm/test_own_metrics.py::test_each_is_the_mean_of_its_sums_exactly_as_counted_by_hand",
+        ),
+    ),
+    Bug(
+        "a metric of the environment is summed over updates",
+        "ppo_jax/algorithm/episodes.py",
+        "finished=finished, ended_metrics=nothing)",
+        "finished=finished)",
+        (
+            "tests/algorithm/test_own_metrics.py::test_each_is_the_mean_of_its_sums_exactly_as_counted_by_hand",
+        ),
+    ),
+    Bug(
+        "code that has changed is run",
+        "ppo_jax/host/runs/code.py",
+        "if found.sha256 != recorded.sha256:",
+        "if False:",
+        (
+            "tests/host/runs/test_code.py::test_a_file_that_has_changed_is_refused_before_a_checkpoint_is_read",
+        ),
+    ),
+    Bug(
+        "code in a run directory is run",
+        "ppo_jax/host/runs/code.py",
+        'file = directory / "config.json"',
+        'file = directory / "other.json"',
+        ("tests/host/runs/test_code.py::test_nothing_in_a_run_directory_is_ever_run",),
+    ),
+    Bug(
+        "any function is called for a run directory",
+        "ppo_jax/host/runs/code.py",
+        "if problem and not trust:",
+        "if False:",
+        ("tests/host/runs/test_code.py::test_a_function_of_the_standard_library_is_never_called",),
+    ),
+    Bug(
+        "code may change the settings of JAX",
+        "ppo_jax/host/runs/code.py",
+        "jax.config.update(name, config[name])",
+        "pass",
+        ("tests/host/runs/test_code.py::test_code_that_cannot_be_used_is_explained_in_one_line",),
+    ),
+    Bug(
+        "arguments of the environment do not enter the digest",
+        "ppo_jax/host/runs/request.py",
+        "if not fields[name]:",
+        "if True:",
+        (
+            "tests/envs/test_arguments.py::test_they_decide_the_digest_of_a_run_and_without_them_it_is_what_it_always_was",
+        ),
+    ),
+    Bug(
+        "half of CartPole has another pole",
+        "ppo_jax/envs/gymnax.py",
+        "lambda params: params.masspole * params.length",
+        "lambda params: params.polemass_length",
+        ("tests/envs/test_arguments.py::test_what_follows_from_a_changed_parameter_changes_with_it",),
+    ),
+    Bug(
+        "compiled programs go on with what a name meant before",
+        "ppo_jax/registered.py",
+        'if is_replaced and "jax" in sys.modules:',
+        "if False:",
+        (
+            "tests/test_registered.py::test_a_name_that_is_registered_again_means_the_new_one_also_to_compiled_programs",
+        ),
+    ),
 )

@@ -56,6 +56,6 @@ def test_it_is_small_enough_to_be_read_on_a_code_host():
 
 def test_it_calls_the_package_and_defines_no_part_of_ppo(notebook):
     source = "\n".join(cell.source for cell in code_cells(notebook))
-    for name in ("gae", "clipped_surrogate", "probability_ratio", "ppo_loss", "train", "evaluate", "sweep"):
+    for name in ("gae", "clipped_surrogate", "probability_ratio", "ppo_loss", "train", "run", "sweep"):
         assert f"ppo_jax.{name}" in source
         assert f"def {name}(" not in source
