@@ -10,7 +10,7 @@ from ppo_jax.algorithm import own_metrics
 from ppo_jax.algorithm.agent import Agent, act
 from ppo_jax.algorithm.own_metrics import Own, extend
 from ppo_jax.config import Config
-from ppo_jax.envs.environment import Environment, TimeStep
+from ppo_jax.envs.environment import Environment, TimeStep, checked
 from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
 from ppo_jax.networks.make import make_network
@@ -77,7 +77,8 @@ def evaluate(
             "normalize_observations = True needs the statistics of the train state; "
             "give statistics=state.collector.statistics"
         )
-    environment = environment or make_environment(config.env, config.env_args)
+    made = make_environment(config.env, config.env_args) if environment is None else environment
+    environment = checked(made)
     network, agent = network_for(config, environment, make_network), Agent(params, statistics)
 
     names = own_metrics.names_of(environment)

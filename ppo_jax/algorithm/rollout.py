@@ -25,7 +25,8 @@ from ppo_jax.algorithm.normalization import (
     scale_rewards,
 )
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.envs.environment import Environment
+from ppo_jax.envs.environment import Environment, actor_features, critic_features
+from ppo_jax.errors import UsageError
 from ppo_jax.fast.loops import scan_drawn
 from ppo_jax.networks.distributions import Distribution, draw_noise
 from ppo_jax.networks.network import Memory, Network, Params
@@ -191,6 +192,7 @@ def init_collector(config: Config, environment: Environment, network: Network, k
     """
     num_envs = config.num_envs
     state, observation = environment.reset(num_envs, key)
+    _check_shapes(environment, num_envs, observation)
     return Collector(
         environment=state,
         observation=observation,
@@ -201,3 +203,20 @@ def init_collector(config: Config, environment: Environment, network: Network, k
         reward_scaler=init_reward_scaler(num_envs) if config.normalize_rewards else None,
         repeated_starts=None if environment.pool is None else jnp.zeros((), jnp.int32),
     )
+
+
+def _check_shapes(environment: Environment, num_envs: int, observation: Any) -> None:
+    """Makes sure that observations have the shapes that the spaces of the environment promise.
+
+    Raises:
+        UsageError: If they have others.
+    """
+    spaces_seen = {"observation_space": (environment.observation_space, actor_features(observation))}
+    if environment.privileged_space is not None:
+        spaces_seen["privileged_space"] = environment.privileged_space, critic_features(observation)
+    for name, (space, array) in spaces_seen.items():
+        if isinstance(space, spaces.Box) and array.shape != (num_envs, *space.shape):
+            raise UsageError(
+                f"the environment's observations have the shape {list(array.shape[1:])}, but its {name} is "
+                f"{space}; make them agree"
+            )

@@ -15,7 +15,7 @@ from ppo_jax.algorithm.rollout import Collector, Trajectory, collect, init_colle
 from ppo_jax.algorithm.schedules import at_update
 from ppo_jax.algorithm.update import Learner, UpdateInfo, improve, init_learner
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.envs.environment import Environment
+from ppo_jax.envs.environment import Environment, checked
 from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
 from ppo_jax.networks.make import make_network
@@ -144,7 +144,8 @@ def make_ppo(
         UsageError: With every mistake in the configuration.
     """
     validate(config, environment=environment)
-    environment = environment or make_environment(config.env, config.env_args)
+    made = make_environment(config.env, config.env_args) if environment is None else environment
+    environment = checked(made)
     network = network_for(config, environment, make_network)
     problems = division_problems(config, network.remembers)
     if problems:

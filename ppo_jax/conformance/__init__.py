@@ -7,7 +7,7 @@ with random legal actions, in one compiled program.
 from ppo_jax.conformance.behaviour import behaviour_problems
 from ppo_jax.conformance.shapes import shape_problems
 from ppo_jax.conformance.spaces import space_problems
-from ppo_jax.envs.environment import Environment
+from ppo_jax.envs.environment import Environment, checked
 from ppo_jax.errors import UsageError
 
 SHAPE_BATCHES = (1, 3)  # numbers of copies for which shapes are checked
@@ -25,6 +25,7 @@ def check(environment: Environment) -> None:
     Raises:
         UsageError: With every rule that is broken.
     """
+    checked(environment)  # it has to be an Environment at all
     stages = [
         space_problems(environment),
         *(shape_problems(environment, num_envs) for num_envs in SHAPE_BATCHES),

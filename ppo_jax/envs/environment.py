@@ -171,6 +171,48 @@ class Environment(NamedTuple):
         return jax.tree.map(lambda x: x[0], self.draw(1, num_envs, key))
 
 
+def checked(environment: Any) -> Environment:
+    """Returns an environment whose numbers are float32 and whose flags are bool, whatever it gave before.
+
+    Raises:
+        UsageError: If it is something else than an `Environment`.
+    """
+    if not isinstance(environment, Environment):
+        kind = type(environment).__name__
+        fix = (
+            "ppo_jax.envs.environment.make_batched of it"
+            if isinstance(environment, Dynamics)
+            else ("for one of gymnax ppo_jax.envs.gymnax.wrap(env, params), or register it and give its name")
+        )
+        raise UsageError(f"environment is a {kind}, not an Environment; give {fix}")
+
+    def reset(num_envs: int, key: jax.Array) -> tuple[Any, Any]:
+        state, observation = environment.reset(num_envs, key)
+        return state, _as_floats(observation)
+
+    def step(drawn: Any, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
+        state, time_step = environment.step(drawn, state, action)
+        return state, time_step._replace(
+            observation=_as_floats(time_step.observation),
+            final_observation=_as_floats(time_step.final_observation),
+            reward=jnp.asarray(time_step.reward, jnp.float32),
+            terminated=jnp.asarray(time_step.terminated, bool),
+            truncated=jnp.asarray(time_step.truncated, bool),
+        )
+
+    return environment._replace(reset=reset, step=step)
+
+
+def _as_floats(observation: Any) -> Any:
+    if not isinstance(observation, Observation):
+        return jnp.asarray(observation, jnp.float32)
+    privileged = observation.privileged
+    return observation._replace(
+        features=jnp.asarray(observation.features, jnp.float32),
+        privileged=None if privileged is None else jnp.asarray(privileged, jnp.float32),
+    )
+
+
 class Drawn(NamedTuple):
     """The random numbers of one step of N copies; those of several steps have one more axis in front.
 

@@ -3,11 +3,15 @@
 It uses `step_env` rather than `step`, because `step` resets by itself and hides the successor. `step_env`
 knows nothing of time limits (its `done` means terminated), so the adapter asks `is_truncated` for the
 limit: otherwise CartPole would lose its 500-step limit.
+
+A wrapper of gymnax overrides `step` and `reset`, so its own `step` is used. To keep it from resetting, the
+environment inside is replaced by a copy whose `step` does not.
 """
 
+import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,9 +64,10 @@ def parameters(name: str) -> dict[str, Parameter]:
 
 
 def is_environment(thing: Any) -> bool:
-    """Whether something is a gymnax class, or an instance of one."""
-    kind = thing if isinstance(thing, type) else type(thing)
-    return issubclass(kind, gymnax_environment.Environment)
+    """Whether something is a gymnax class, an instance of one, or a wrapper around an instance."""
+    if isinstance(thing, type):
+        return issubclass(thing, gymnax_environment.Environment)
+    return isinstance(_innermost(thing), gymnax_environment.Environment)
 
 
 def adapt(name: str, thing: Any, arguments: Mapping[str, Argument]) -> Dynamics:
@@ -86,8 +91,8 @@ def wrap(env: Any, params: Any) -> Environment:
     """Makes a batched environment from an instance of a gymnax class.
 
     Observations become float32 arrays. An array keeps its shape; a number out of n becomes a one-hot vector
-    of n numbers; a PyTree becomes one axis, its leaves in the order of `jax.tree.leaves` (keys of
-    dictionaries are sorted), each turned into numbers in the same way and flattened in row-major order.
+    of n numbers, or NaN if it is not one of them; of a Dict or a Tuple, the parts are turned into numbers in
+    the same way, flattened in row-major order and joined: those of a Dict by their names, sorted.
 
     Args:
         env: The instance.
@@ -193,23 +198,36 @@ def _try(dynamics: Dynamics) -> None:
 
 
 def _adapt(env: Any, params: Any) -> Dynamics:
+    inner = _innermost(env)
+    if not isinstance(inner, gymnax_environment.Environment):
+        raise UsageError(
+            f"{type(env).__name__} is neither an environment of gymnax nor a wrapper that keeps one as _env; "
+            "give one, or write the environment as Dynamics"
+        )
+    for name in ("step", "reset"):
+        overrides = getattr(type(inner), name) is not getattr(gymnax_environment.Environment, name)
+        if overrides and not type(inner).__module__.startswith("gymnax."):
+            raise UsageError(
+                f"{type(inner).__name__} overrides {name}, which is not used; override {name}_env instead"
+            )
     with jax.ensure_compile_time_eval():
         observation_space, action_space = env.observation_space(params), env.action_space(params)
+    reset_one, step_one = _functions(env, inner)
 
     def reset(key: jax.Array) -> tuple[Any, jax.Array]:
         with jax.numpy_rank_promotion("allow"):  # some environments rely on it
-            observation, state = env.reset_env(key, params)
+            observation, state = reset_one(key, params)
         return state, _as_floats(observation_space, observation)
 
     def step(key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Transition]:
         action = _as_gymnax_action(action_space, action)
         with jax.numpy_rank_promotion("allow"):
-            observation, state, reward, terminated, info = env.step_env(key, state, action, params)
+            observation, state, reward, terminated, truncated, info = step_one(key, state, action, params)
         return state, Transition(
             observation=_as_floats(observation_space, observation),
             reward=jnp.asarray(reward, jnp.float32),
             terminated=jnp.asarray(terminated, bool),
-            truncated=jnp.asarray(env.is_truncated(state, params), bool),
+            truncated=jnp.asarray(truncated, bool),
             metrics=info.get("metrics", {}),
         )
 
@@ -222,40 +240,107 @@ def _adapt(env: Any, params: Any) -> Dynamics:
         )
 
 
+def _innermost(env: Any) -> Any:
+    """Returns the environment inside of all wrappers."""
+    while not isinstance(env, gymnax_environment.Environment) and "_env" in getattr(env, "__dict__", {}):
+        env = env._env
+    return env
+
+
+def _functions(env: Any, inner: Any) -> tuple[Callable, Callable]:
+    """Returns functions `reset(key, params)` and `step(key, state, action, params)`, which never resets."""
+
+    def step_once(key: jax.Array, state: Any, action: Any, params: Any) -> tuple[Any, ...]:
+        observation, state, reward, terminated, info = inner.step_env(key, state, action, params)
+        try:
+            truncated = inner.is_truncated(state, params)
+        except AttributeError as error:
+            raise UsageError(
+                f"{type(inner).__name__} has no time limit that can be read ({error}); keep `time` in its "
+                "state and max_steps_in_episode in its parameters, or override is_truncated"
+            ) from error
+        return observation, state, reward, terminated, truncated, info
+
+    if env is inner:
+        return inner.reset_env, step_once
+
+    def step_inside(key: jax.Array, state: Any, action: Any, params: Any = None) -> tuple[Any, ...]:
+        observation, state, reward, terminated, truncated, info = step_once(key, state, action, params)
+        # The wrapper takes these from the environment, and changes the final observation as well.
+        info = {**info, "terminated": terminated, "truncated": truncated, "final_observation": observation}
+        return observation, state, reward, terminated, truncated, info
+
+    copied = copy.copy(inner)
+    copied.step = step_inside
+    wrapper = _rewrap(env, copied)
+    return wrapper.reset, wrapper.step
+
+
+def _rewrap(env: Any, inner: Any) -> Any:
+    """Copies wrappers around another environment."""
+    if isinstance(env, gymnax_environment.Environment):
+        return inner
+    wrapper = object.__new__(type(env))  # `copy` asks the copy for attributes before it has an environment
+    wrapper.__dict__.update(env.__dict__, _env=_rewrap(env._env, inner))
+    return wrapper
+
+
 def _convert_observation_space(space: Any) -> spaces.Box:
     """Returns the space of the observations that `_as_floats` returns."""
-    leaves = _leaves(space)
-    if leaves is not None:
-        sizes = [math.prod(_convert_observation_space(leaf).shape) for leaf in leaves]
+    parts = _parts(space)
+    if parts is not None:
+        sizes = [math.prod(_convert_observation_space(part).shape) for part in parts.values()]
         return spaces.Box((sum(sizes),))
     match space:
         case gymnax_spaces.Discrete():
             return spaces.Box((_at_least_1("observations", space, space.n),), 0.0, 1.0)
         case gymnax_spaces.Box():
-            return spaces.Box(tuple(_at_least_1("observations", space, size) for size in space.shape))
+            return spaces.Box(_shape("observations", space))
     raise UsageError(f"observations are of kind {type(space).__name__}; give Box, Discrete, Dict or Tuple")
 
 
 def _as_floats(space: Any, observation: Any) -> jax.Array:
-    leaves = _leaves(space)
-    if leaves is not None:
-        pairs = zip(leaves, jax.tree.leaves(observation), strict=True)
-        return jnp.concatenate([_as_floats(leaf, part).reshape(-1) for leaf, part in pairs])
+    parts = _parts(space)
+    if parts is not None:
+        values = _values(space, observation)
+        if values.keys() != parts.keys():
+            raise UsageError(
+                f"an observation has the parts {', '.join(map(str, values))}, but its space has "
+                f"{', '.join(map(str, parts))}; make them agree"
+            )
+        return jnp.concatenate([_as_floats(part, values[name]).reshape(-1) for name, part in parts.items()])
     if isinstance(space, gymnax_spaces.Discrete):
-        return jax.nn.one_hot(observation, space.n)
+        number = jnp.asarray(observation)
+        vector = jax.nn.one_hot(number, space.n)
+        # A number that is not in the space would become zeros; NaN is noticed, and stops the run.
+        return jnp.where((number >= 0) & (number < space.n), vector, jnp.nan)
     return jnp.asarray(observation, jnp.float32)
 
 
-def _leaves(space: Any) -> list[Any] | None:
-    """Returns the spaces inside a Dict or Tuple, in the order of `jax.tree.leaves`; None for other spaces."""
+def _parts(space: Any) -> dict[Any, Any] | None:
+    """Returns the spaces inside a Dict (by name, sorted) or a Tuple (by position); None for other spaces."""
     match space:
         case gymnax_spaces.Dict():
-            parts = [space.spaces[name] for name in sorted(space.spaces)]
+            return {name: space.spaces[name] for name in sorted(space.spaces)}
         case gymnax_spaces.Tuple():
-            parts = list(space.spaces)
-        case _:
-            return None
-    return [leaf for part in parts for leaf in _leaves(part) or [part]]
+            return dict(enumerate(space.spaces))
+    return None
+
+
+def _values(space: Any, observation: Any) -> dict[Any, Any]:
+    """Returns the parts of an observation by the names or positions of the spaces that they belong to."""
+    if isinstance(space, gymnax_spaces.Tuple):
+        return dict(enumerate(observation))
+    if isinstance(observation, Mapping):
+        return dict(observation)
+    if dataclasses.is_dataclass(observation):
+        return {field.name: getattr(observation, field.name) for field in dataclasses.fields(observation)}
+    if hasattr(observation, "_asdict"):  # a NamedTuple
+        return observation._asdict()
+    raise UsageError(
+        f"an observation of a Dict space is a {type(observation).__name__}; give a dictionary, a NamedTuple "
+        "or a dataclass with the names of the space"
+    )
 
 
 def _convert_action_space(space: Any) -> spaces.Space:
@@ -266,10 +351,16 @@ def _convert_action_space(space: Any) -> spaces.Space:
             nums = tuple(_at_least_1("actions", part, part.n) for part in space.spaces)  # pyright: ignore
             return spaces.MultiDiscrete(nums)
         case gymnax_spaces.Box():
-            shape = tuple(_at_least_1("actions", space, size) for size in space.shape)
+            shape = _shape("actions", space)
             low, high = (np.broadcast_to(np.asarray(x, float), shape) for x in (space.low, space.high))
             return spaces.Box((math.prod(shape),), tuple(low.ravel().tolist()), tuple(high.ravel().tolist()))
     raise UsageError(f"actions are of kind {type(space).__name__}; give Discrete, Box or a Tuple of Discrete")
+
+
+def _shape(what: str, space: Any) -> tuple[int, ...]:
+    """Returns the shape of a Box, which may be given as a number."""
+    sizes = space.shape if isinstance(space.shape, Iterable) else (space.shape,)
+    return tuple(_at_least_1(what, space, size) for size in sizes)
 
 
 def _at_least_1(what: str, space: Any, size: Any) -> int:
@@ -282,7 +373,9 @@ def _as_gymnax_action(space: Any, action: jax.Array) -> Any:
     """Undoes what `_convert_action_space` did to the shape of an action."""
     match space:
         case gymnax_spaces.Box():
-            return action.reshape(space.shape)
+            shaped = action.reshape(_shape("actions", space))
+            is_whole = np.issubdtype(space.dtype, np.integer)
+            return jnp.round(shaped).astype(space.dtype) if is_whole else shaped
         case gymnax_spaces.Tuple():
             return tuple(action)
     return action

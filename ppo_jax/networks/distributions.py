@@ -1,6 +1,7 @@
 """Probability distributions over actions: sample, log_prob, entropy, mode, kl."""
 
 import math
+import warnings
 from functools import reduce
 from itertools import accumulate
 from typing import NamedTuple
@@ -18,6 +19,7 @@ ILLEGAL = -1e30
 # Range of the logarithm of a Gaussian's standard deviation, in units of the action's scale: from 0.7 % of
 # half the width between the bounds (less would let single steps change ratios by e^20) to 7 times that half.
 MIN_LOG_STD, MAX_LOG_STD = -5.0, 2.0
+WIDEST = 1e6  # bounds of a Box that are farther apart count as missing: nobody means to explore all of that
 FEW_ACTIONS = 16  # up to this many, treating them one by one is cheaper than a reduction over their axis
 
 
@@ -174,6 +176,13 @@ def num_outputs(action_space: Space) -> int:
         case MultiDiscrete(nums):
             return sum(nums)
         case Box((size,), low, high) if np.all(np.less(low, high)):
+            width = np.subtract(high, low)
+            if np.any((width > WIDEST) & np.isfinite(width)):
+                warnings.warn(
+                    f"bounds of actions {action_space} are more than {WIDEST:g} apart and count as missing: "
+                    "the policy begins around 0 with a standard deviation of 1; give the bounds that matter",
+                    stacklevel=2,
+                )
             return size
         case Box():
             raise UsageError(
@@ -213,8 +222,8 @@ def make_distribution(
     Args:
         action_space: The space of the actions. Outputs are logits for Discrete and MultiDiscrete, and a
             mean for a Box. The Gaussian of a bounded Box is scaled to it: output 0 is its middle, and
-            outputs of +-1 are its bounds. Where a bound is missing, output 0 is the possible action
-            nearest to 0, and outputs are in units of the action.
+            outputs of +-1 are its bounds. Where a bound is missing, or bounds are more than WIDEST apart,
+            output 0 is the possible action nearest to 0, and outputs are in units of the action.
         outputs: The outputs of the network, [..., num_outputs(action_space)].
         log_std: The logarithm of the standard deviation for a Box, [A], the same in all states; clipped
             to MIN_LOG_STD and MAX_LOG_STD.
@@ -263,7 +272,7 @@ def _gaussian(
     if legal is not None or log_std is None:
         raise UsageError(f"actions {action_space} need a log_std and cannot be masked; clip them instead")
     low, high = bounds(action_space, outputs.ndim)
-    bounded = jnp.isfinite(low) & jnp.isfinite(high)
+    bounded = high / 2 - low / 2 <= WIDEST / 2  # false for infinities
     middle = jnp.where(bounded, low / 2 + high / 2, jnp.clip(0.0, low, high))
     scale = jnp.where(bounded, high / 2 - low / 2, 1.0)
     # Clipped, but gradients pass: a standard deviation that has left the range can learn to come back.

@@ -6,12 +6,14 @@ towers with `separate` or `shared`; or a network without Flax with `memoryless`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen
+from flax.errors import FlaxError
 
 from ppo_jax.config import Config, Precision
 from ppo_jax.errors import UsageError
@@ -155,15 +157,20 @@ def plain(module: linen.Module, observation_space: Box) -> Tower:
     """Makes a tower from a Flax module without memory.
 
     Args:
-        module: A module that is called with features [..., *D] and returns outputs [..., O].
+        module: A module that is called with features [..., *D] and returns outputs [..., O]. Its variables
+            other than parameters, such as the averages of a frozen BatchNorm, stay as they were made.
         observation_space: The space of the features.
     """
-    return Tower(
-        init=lambda key: module.init(key, jnp.zeros(observation_space.shape)),
-        init_memory=lambda num_envs: (),
-        apply=lambda params, memory, features: (jnp.asarray(module.apply(params, features)), ()),
-        remembers=False,
-    )
+
+    def init(key: jax.Array) -> Any:
+        with _refused(module):
+            return module.init(key, jnp.zeros(observation_space.shape))
+
+    def apply(params: Any, memory: Memory, features: jax.Array) -> tuple[jax.Array, Memory]:
+        with _refused(module):
+            return jnp.asarray(module.apply(_only_params_train(params), features)), ()
+
+    return Tower(init=init, init_memory=lambda num_envs: (), apply=apply, remembers=False)
 
 
 def recurrent(module: linen.Module, observation_space: Box, memory_size: int) -> Tower:
@@ -176,13 +183,40 @@ def recurrent(module: linen.Module, observation_space: Box, memory_size: int) ->
         memory_size: H, the units of the memory.
     """
 
+    def init(key: jax.Array) -> Any:
+        with _refused(module):
+            return module.init(key, jnp.zeros(observation_space.shape), jnp.zeros(memory_size))
+
     def apply(params: Any, memory: Memory, features: jax.Array) -> tuple[jax.Array, Memory]:
-        outputs, memory = module.apply(params, features, memory)
+        with _refused(module):
+            outputs, memory = module.apply(_only_params_train(params), features, memory)
         return jnp.asarray(outputs), memory
 
     return Tower(
-        init=lambda key: module.init(key, jnp.zeros(observation_space.shape), jnp.zeros(memory_size)),
+        init=init,
         init_memory=lambda num_envs: jnp.zeros((num_envs, memory_size)),
         apply=apply,
         remembers=True,
     )
+
+
+def _only_params_train(variables: Any) -> Any:
+    """Stops the gradients of all variables but parameters, so that the optimizer leaves them alone."""
+    return {kind: x if kind == "params" else jax.lax.stop_gradient(x) for kind, x in variables.items()}
+
+
+@contextmanager
+def _refused(module: linen.Module) -> Iterator[None]:
+    """Explains why a module cannot be used.
+
+    Raises:
+        UsageError: If it changes variables or draws random numbers while it is applied.
+    """
+    try:
+        yield
+    except FlaxError as error:
+        raise UsageError(
+            f"{type(module).__name__} cannot be used: {str(error).splitlines()[0]} Layers that change "
+            "variables or draw random numbers when they are applied are not supported: leave out Dropout (or "
+            "make it deterministic), and take LayerNorm in place of BatchNorm (or use_running_average=True)"
+        ) from error

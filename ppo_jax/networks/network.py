@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from ppo_jax.config import Config
 from ppo_jax.envs.environment import Environment, actor_features, critic_features, legal_actions
+from ppo_jax.errors import UsageError
 from ppo_jax.networks.distributions import Distribution, make_distribution, num_outputs
 from ppo_jax.spaces import Box, Space
 
@@ -100,6 +101,10 @@ def separate(actor: Tower, critic: Tower, action_space: Space) -> Network:
     def outputs_of(params: Params, memory: Memory, observation: Any) -> tuple[jax.Array, jax.Array, Memory]:
         outputs, actor_memory = actor.apply(params["actor"], memory["actor"], actor_features(observation))
         value, critic_memory = critic.apply(params["critic"], memory["critic"], critic_features(observation))
+        _check_width(
+            "the actor", outputs, num_outputs(action_space), f"the logits or means of {action_space}"
+        )
+        _check_width("the critic", value, 1, "the value")
         return outputs, value[..., 0], {"actor": actor_memory, "critic": critic_memory}
 
     return _assemble({"actor": actor, "critic": critic}, outputs_of, action_space)
@@ -115,6 +120,8 @@ def shared(tower: Tower, action_space: Space) -> Network:
 
     def outputs_of(params: Params, memory: Memory, observation: Any) -> tuple[jax.Array, jax.Array, Memory]:
         outputs, after = tower.apply(params["shared"], memory["shared"], actor_features(observation))
+        width, what = num_outputs(action_space) + 1, f"the logits or means of {action_space}, and the value"
+        _check_width("the shared tower", outputs, width, what)
         policy, value = outputs[..., :-1], outputs[..., -1]
         return policy, value, {"shared": after}
 
@@ -135,13 +142,33 @@ def memoryless(
     """
 
     def apply(params: Params, memory: Memory, observation: Any, start: Any) -> Prediction:
-        return Prediction(
-            policy=policy(params, observation),
-            value=value(params, observation),
-            memory=(),
-        )
+        distribution, values = policy(params, observation), value(params, observation)
+        if not hasattr(distribution, "log_prob"):
+            raise UsageError(
+                f"policy returned a {type(distribution).__name__}; return a distribution, as "
+                "ppo_jax.networks.distributions.make_distribution makes them"
+            )
+        batch = jax.tree.leaves(distribution)[0].shape[:-1]
+        if values.shape != batch:
+            raise UsageError(
+                f"value returned the shape {list(values.shape)} where policy returned distributions "
+                f"{list(batch)}; return one value for each observation"
+            )
+        return Prediction(policy=distribution, value=values, memory=())
 
     return Network(init=init, init_memory=lambda num_envs: (), apply=apply, unroll=apply, remembers=False)
+
+
+def _check_width(tower: str, outputs: jax.Array, width: int, what: str) -> None:
+    """Makes sure that a tower has as many outputs as are used.
+
+    Raises:
+        UsageError: If it has more or fewer.
+    """
+    if outputs.shape[-1:] != (width,):
+        raise UsageError(
+            f"{tower} returns outputs of shape {list(outputs.shape)}, whose last axis is not {width}: {what}"
+        )
 
 
 def _assemble(towers: dict[str, Tower], outputs_of: Callable, action_space: Space) -> Network:
