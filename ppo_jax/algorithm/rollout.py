@@ -25,7 +25,7 @@ from ppo_jax.algorithm.normalization import (
     scale_rewards,
 )
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.envs.environment import Environment, actor_features, critic_features
+from ppo_jax.envs.environment import Environment, Observation, actor_features, critic_features
 from ppo_jax.errors import UsageError
 from ppo_jax.fast.loops import scan_drawn
 from ppo_jax.networks.distributions import Distribution, draw_noise
@@ -212,7 +212,7 @@ def _check_shapes(environment: Environment, num_envs: int, observation: Any) -> 
         UsageError: If they have others.
     """
     spaces_seen = {"observation_space": (environment.observation_space, actor_features(observation))}
-    if environment.privileged_space is not None:
+    if isinstance(observation, Observation) and observation.privileged is not None:
         spaces_seen["privileged_space"] = environment.privileged_space, critic_features(observation)
     for name, (space, array) in spaces_seen.items():
         if isinstance(space, spaces.Box) and array.shape != (num_envs, *space.shape):

@@ -25,6 +25,7 @@ from ppo_jax.envs.gymnax import wrap
 from ppo_jax.networks.distributions import num_outputs
 from ppo_jax.spaces import Box, Discrete
 
+LONG = pytest.mark.long
 CONFIG = ppo_jax.Config("given", 4, 16, 256, num_minibatches=2, hidden_sizes=(4,))
 FLOAT_MAX = float(np.finfo(np.float32).max)
 
@@ -117,6 +118,7 @@ def test_behind_a_wrapper_the_successor_and_the_time_limit_are_right(wrapper):
         np.testing.assert_array_equal(steps[-1].final_observation, expected[-1].final_observation)
 
 
+@LONG
 def test_a_wrapper_can_be_registered_and_trained_from_its_name(tmp_path):
     ppo_jax.register("rich", Rich(CARTPOLE))
     config = ppo_jax.Config("rich", 4, 16, 128, env_args={"max_steps_in_episode": 5}, hidden_sizes=(4,))
@@ -226,7 +228,16 @@ def test_parts_that_have_no_space_are_refused(observation, problem):
         play(wrap(Showing(observation, DICT), LIMIT), [])
 
 
-@pytest.mark.parametrize(("number", "is_in"), [(0, True), (3, True), (4, False), (7, False), (-1, False)])
+@pytest.mark.parametrize(
+    ("number", "is_in"),
+    [
+        (0, True),
+        (3, True),
+        (4, False),
+        pytest.param(7, False, marks=LONG),
+        pytest.param(-1, False, marks=LONG),
+    ],
+)
 def test_a_number_that_is_not_in_its_space_is_noticed(number, is_in):
     env = wrap(Showing(jnp.int32(number), spaces.Discrete(4)), LIMIT)
     first, _ = play(env, [])
@@ -309,7 +320,7 @@ def test_observations_of_another_shape_than_their_space_are_refused():
         train(make_batched(dynamics(shape=(3,))))
 
 
-@pytest.mark.parametrize("bound", [FLOAT_MAX, 1e10, 2e6])
+@pytest.mark.parametrize("bound", [FLOAT_MAX, *(pytest.param(x, marks=LONG) for x in (1e10, 2e6))])
 def test_bounds_that_are_absurdly_wide_count_as_missing_and_are_warned_about(bound):
     env = make_batched(dynamics(action_space=Box((1,), -bound, bound)))
     with pytest.warns(UserWarning, match=r"are more than 1e\+06 apart and count as missing"):
@@ -324,7 +335,10 @@ def test_bounds_that_may_be_meant_are_taken_as_they_are(bound):
     assert num_outputs(Box((1,), -bound, bound)) == 1
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint32", "int32", "float16", "bool"])
+KINDS = ["uint8", "bool", *(pytest.param(x, marks=LONG) for x in ("int8", "uint32", "int32", "float16"))]
+
+
+@pytest.mark.parametrize("dtype", KINDS)
 def test_numbers_of_every_kind_are_normalized_as_floats(dtype):
     values = jnp.array([[1], [0], [1]] if dtype == "bool" else [[100], [10], [90]])
 

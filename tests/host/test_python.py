@@ -78,6 +78,7 @@ def test_its_agent_acts_on_one_observation_and_on_batches(trained):
         player.act(np.zeros(3))
 
 
+@pytest.mark.long
 def test_it_writes_report_plot_and_film(trained, tmp_path):
     assert trained.plot(tmp_path / "plot.png").stat().st_size > 10_000
     assert "Repeat this run" in trained.report(tmp_path / "report.html").read_text()
