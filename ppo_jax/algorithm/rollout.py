@@ -211,7 +211,9 @@ def _check_shapes(environment: Environment, num_envs: int, observation: Any) -> 
     Raises:
         UsageError: If they have others.
     """
-    spaces_seen = {"observation_space": (environment.observation_space, actor_features(observation))}
+    spaces_seen: dict[str, Any] = {
+        "observation_space": (environment.observation_space, actor_features(observation))
+    }
     if isinstance(observation, Observation) and observation.privileged is not None:
         spaces_seen["privileged_space"] = environment.privileged_space, critic_features(observation)
     for name, (space, array) in spaces_seen.items():
