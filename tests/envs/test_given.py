@@ -75,6 +75,7 @@ def play(env, actions, num_envs=1):
     return first, steps
 
 
+@LONG
 def test_a_wrapper_that_multiplies_rewards_is_honoured():
     _, plain = play(wrap(CARTPOLE, PARAMS), [1, 1])
     _, rich = play(wrap(Rich(CARTPOLE), PARAMS), [1, 1])

@@ -30,6 +30,7 @@ def test_an_environment_takes_less_than_60_lines(program):
     assert len(program.splitlines()) < 60
 
 
+@pytest.mark.long
 def test_the_corridor_is_solved_with_a_memory_and_only_with_one(tmp_path):
     output = run(CORRIDOR, tmp_path)
     without, with_memory = (int(share) for share in re.findall(r"(\d+)%", output))
@@ -39,6 +40,7 @@ def test_the_corridor_is_solved_with_a_memory_and_only_with_one(tmp_path):
     assert re.sub(r"\d+%", "", output) == re.sub(r"\d+%", "", told)
 
 
+@pytest.mark.long
 def test_the_point_reaches_its_target(tmp_path):
     (mean,) = re.findall(r"mean return (.*)", run(REACH, tmp_path))
     assert -1.6 < float(mean) < -1.2
@@ -54,6 +56,7 @@ def test_a_custom_network_solves_cartpole(tmp_path):
     assert float(run(NETWORK, tmp_path)) > 475
 
 
+@pytest.mark.long
 def test_a_registered_environment_can_be_trained_from_the_command_line(tmp_path):
     arguments = ["train", "--env", "Reach-v0", "--total-timesteps", "1024", "--quiet", "--run-dir", "run"]
     program = REACH.split("config = ")[0] + f"\nfrom ppo_jax.cli import main; main({arguments})"

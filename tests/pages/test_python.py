@@ -11,6 +11,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("program", PROGRAMS, ids=["a run", "between chunks"])
 def test_a_program_runs_from_an_empty_directory(program, tmp_path):
     command = [sys.executable, "-W", "error", "-c", program]

@@ -13,6 +13,7 @@ from ppo_jax.host.runs.options import RunOptions
 from tests.host.conftest import run_command
 from tests.support.own.reach import Reach
 
+pytestmark = pytest.mark.long
 UPDATES = 12
 NAME = "reached"
 
