@@ -1,5 +1,7 @@
 """Environments and networks of the user's own, by their names."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -8,6 +10,7 @@ import ppo_jax
 from ppo_jax import registered
 from ppo_jax.envs.environment import Dynamics, Transition, make_batched
 from ppo_jax.envs.make import make_dynamics, make_environment
+from ppo_jax.networks import flax
 from ppo_jax.networks.make import make_network
 from ppo_jax.spaces import Box, Discrete
 from tests.support.own import networks
@@ -44,6 +47,38 @@ def test_so_is_one_of_gymnax(thing):
     assert make_dynamics("mine").observation_space.shape == (2,)
 
 
+class Sized(Reach):
+    """A class that cannot be made without an argument."""
+
+    def __init__(self, size: int):
+        super().__init__(speed=0.1 * size)
+
+
+def test_a_class_that_needs_an_argument_says_so():
+    ppo_jax.register("mine", Sized)
+    with pytest.raises(ppo_jax.UsageError, match=r"^env = 'mine' needs size; give env_args size=VALUE$"):
+        make_environment("mine")
+    assert make_environment("mine", {"size": 2}).action_space.shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("thing", "problem"),
+    [
+        (3, "is a int; give a Dynamics, an Environment, a gymnax class or instance, or a function that"),
+        (None, "is a NoneType; give a Dynamics"),
+        ("CartPole-v1", "is a str; give a Dynamics"),
+        (lambda: None, "returned a NoneType; return a Dynamics, an Environment or an instance of a gymnax"),
+        (lambda: Reach, r"returned a \w+; return a Dynamics, an Environment or an instance of a gymnax"),
+        (lambda: Dynamics, "returned a type; return a Dynamics"),
+    ],
+)
+def test_what_is_no_environment_is_said_to_be_none(thing, problem):
+    ppo_jax.register("mine", thing)
+    with pytest.raises(ppo_jax.UsageError, match=f"^env = 'mine' {problem}") as caught:
+        make_environment("mine")
+    assert len(caught.value.problems) == 1
+
+
 def test_a_batch_has_no_single_copy():
     ppo_jax.register("mine", make_batched(paying(1)))
     with pytest.raises(ppo_jax.UsageError, match=r"is an Environment, a batch of copies.*give a Dynamics"):
@@ -78,6 +113,25 @@ def test_a_network_is_used_by_its_name():
     config = ppo_jax.Config(network="linear")
     network = make_network(config, Box((3,)), Discrete(2))
     assert network.init(jax.random.key(0))["policy"].shape == (3, 2)
+
+
+def test_a_network_that_is_registered_again_means_the_new_one_also_to_compiled_programs():
+    ppo_jax.register("mine", paying(1))
+    train = jax.jit(ppo_jax.train, static_argnums=0)
+    config = dataclasses.replace(CONFIG, network="mine too")
+    names = []
+    for make in (networks.of_plain_jax, flax.make_network):
+        ppo_jax.register_network("mine too", make)
+        agent, _ = train(config, ppo_jax.Hyperparams(), jax.random.key(0))
+        names.append(sorted(agent.params))
+    assert names == [["log_std", "policy", "value"], ["actor", "critic"]]
+
+
+@pytest.mark.xfail(strict=True, reason="register_network takes any name, unlike register")
+@pytest.mark.parametrize("name", ["a.py:b", "", 3])
+def test_names_of_networks_that_mean_something_else_are_refused(name):
+    with pytest.raises(ppo_jax.UsageError, match="cannot be registered"):
+        ppo_jax.register_network(name, networks.of_plain_jax)
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,17 @@ def draw_noise(action_space: Space, key: jax.Array, num_actions: int) -> jax.Arr
     return jax.random.normal(key, (num_actions, num_outputs(action_space)))
 
 
+def _without_wide_bounds(space: Box) -> Box:
+    """Returns a Box in which bounds that are more than WIDEST apart are missing."""
+    low, high = (np.broadcast_to(np.asarray(x, float), space.shape) for x in (space.low, space.high))
+    is_wide = (high - low > WIDEST) & np.isfinite(high - low)
+    if not is_wide.any():
+        return space
+    low = np.where(is_wide & (low < -WIDEST / 2), -np.inf, low)
+    high = np.where(is_wide & (high > WIDEST / 2), np.inf, high)
+    return Box(space.shape, tuple(low.tolist()), tuple(high.tolist()))
+
+
 def make_distribution(
     action_space: Space, outputs: jax.Array, log_std: jax.Array | None, legal: jax.Array | None
 ) -> Distribution:
@@ -271,8 +282,8 @@ def _gaussian(
 ) -> DiagonalGaussian:
     if legal is not None or log_std is None:
         raise UsageError(f"actions {action_space} need a log_std and cannot be masked; clip them instead")
-    low, high = bounds(action_space, outputs.ndim)
-    bounded = high / 2 - low / 2 <= WIDEST / 2  # false for infinities
+    low, high = bounds(_without_wide_bounds(action_space), outputs.ndim)
+    bounded = jnp.isfinite(low) & jnp.isfinite(high)
     middle = jnp.where(bounded, low / 2 + high / 2, jnp.clip(0.0, low, high))
     scale = jnp.where(bounded, high / 2 - low / 2, 1.0)
     # Clipped, but gradients pass: a standard deviation that has left the range can learn to come back.

@@ -1,9 +1,12 @@
 """Arguments of environments: what they change, and every use that is explained rather than believed."""
 
 import dataclasses
+import functools
 import hashlib
 import json
+import math
 import shlex
+from typing import Literal, Optional
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +19,9 @@ from ppo_jax.envs.make import make_dynamics, make_environment, parameters
 from ppo_jax.envs.registry import ENVIRONMENTS
 from ppo_jax.host.runs import request
 from ppo_jax.host.runs.request import Request
+from ppo_jax.host.training import start
 from ppo_jax.spaces import Box, Discrete
+from tests.host.conftest import run_command
 
 KEY = jax.random.key(0)
 MADE = sorted(ENVIRONMENTS.keys() - {"MNISTBandit-bsuite"})  # which downloads its data
@@ -54,6 +59,18 @@ def differ(name, action, **arguments):
     return not jnp.allclose(after(name, action), after(name, action, **arguments))
 
 
+def outcomes(name, action, **arguments):
+    """The number of different observations that follow the same state, by chance."""
+    dynamics = make_dynamics(name, arguments)
+
+    def once(key):
+        state, _ = dynamics.reset(KEY)
+        return dynamics.step(key, state, action)[1].observation.ravel()
+
+    seen = jax.vmap(once)(jax.random.split(KEY, 32))
+    return len({tuple(row) for row in seen.tolist()})
+
+
 ALL = {"use_minimal_action_set": False}
 GOOD = {
     "a longer pole": lambda: differ("CartPole-v1", 1, length=1.0),
@@ -75,7 +92,7 @@ GOOD = {
     "a wider court": lambda: shape("Catch-bsuite", columns=7) == (10, 7),
     "a higher court": lambda: shape("Catch-bsuite", rows=12) == (12, 5),
     "a deeper sea": lambda: shape("DeepSea-bsuite", size=20) == (20, 20),
-    "a sea by chance": lambda: make_environment("DeepSea-bsuite", {"deterministic": False}) is not None,
+    "a sea by chance": lambda: outcomes("DeepSea-bsuite", 0, deterministic=False) > 1,
     "a longer chain": lambda: differ("MemoryChain-bsuite", 0, memory_length=3),
     "more bits": lambda: shape("MemoryChain-bsuite", num_bits=3) == (5,),
     "distractors": lambda: shape("UmbrellaChain-bsuite", n_distractor=4) == (7,),
@@ -90,13 +107,23 @@ GOOD = {
     "more urchins": lambda: shape("Swimmer-misc", num_urchins=7) != shape("Swimmer-misc"),
     "a smaller table": lambda: shape("Pong-misc", width=20) == (30, 20, 3),
     "a larger lake": lambda: shape("FrozenLake-misc", map_name="8x8") == (64,),
-    "firm ice": lambda: make_environment("FrozenLake-misc", {"is_slippery": False}) is not None,
+    "firm ice": lambda: outcomes("FrozenLake-misc", 2, is_slippery=False) == 1,
 }
 
 
 @pytest.mark.parametrize("holds", GOOD.values(), ids=GOOD)
 def test_an_argument_reaches_the_environment(holds):
     assert holds()
+
+
+def test_without_these_arguments_a_sea_is_sure_and_ice_is_not():
+    assert outcomes("DeepSea-bsuite", 0) == 1
+    assert outcomes("FrozenLake-misc", 2) > 1
+
+
+def test_no_environment_is_left_out():
+    named = {constant for holds in GOOD.values() for constant in holds.__code__.co_consts}
+    assert named >= set(MADE)
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -224,6 +251,46 @@ def test_a_function_takes_its_arguments_and_whole_numbers_become_floats():
     assert seen == [(2, "x", {"more": True}), (2.0, float, 3)]
 
 
+def of_float(speed: float = 1):
+    return DYNAMICS
+
+
+def of_union(speed: int | str = 3):
+    return DYNAMICS
+
+
+def of_optional(speed: Optional[float] = None):  # noqa: UP045
+    return DYNAMICS
+
+
+def of_choices(speed: Literal["slow", "fast"]):
+    return DYNAMICS
+
+
+@pytest.mark.xfail(strict=True, raises=ppo_jax.UsageError, reason="the annotation is not understood")
+@pytest.mark.parametrize(
+    ("make", "value"), [(of_float, 0.5), (of_union, "fast"), (of_optional, 0.5), (of_choices, "slow")]
+)
+def test_a_function_takes_what_its_annotation_allows(make, value):
+    ppo_jax.register("annotated", make)
+    make_environment("annotated", {"speed": value})
+
+
+def test_all_types_of_a_union_are_taken_and_no_others():
+    def make(size: int | str, later: "float | None" = None):
+        return DYNAMICS
+
+    ppo_jax.register("annotated", make)
+    for value in (4, "large"):
+        make_environment("annotated", {"size": value, "later": 1})
+    with pytest.raises(ppo_jax.UsageError) as caught:
+        make_environment("annotated", {"size": 4.5, "later": "soon"})
+    assert caught.value.problems == (
+        "env_args size = 4.5 does not fit env = 'annotated'; give a whole number or a text",
+        "env_args later = 'soon' does not fit env = 'annotated'; give a number (default: None)",
+    )
+
+
 # On the command line
 
 
@@ -240,16 +307,55 @@ def test_a_word_is_a_number_a_switch_or_a_text(text, value):
     assert type(given[0][1]) is type(value)
 
 
-@pytest.mark.parametrize("words", [["length"], ["=1"], ["length=1", "length=2"]])
-def test_words_that_are_no_pairs_are_refused_with_exit_status_2(words, capsys):
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["length"], "'length' is not KEY=VALUE, such as length=1.0"),
+        (["=1"], "'' is not KEY=VALUE, such as length=1.0"),
+        (["length=1", "length=2"], "'length' is given twice"),
+    ],
+)
+def test_words_that_are_no_pairs_are_refused_with_exit_status_2(words, problem, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as caught:
         parse(["train", "--env-args", *words])
     assert caught.value.code == 2
-    assert "Traceback" not in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert problem in shown
+    assert "Traceback" not in shown
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"length": 1.0}, {"map_name": "a b'c", "size": 3, "on": True, "five": "5", "yes": "true"}]
+    ("words", "problem"),
+    [
+        (["lenght=1"], "env_args lenght = 1 is unknown for env = 'CartPole-v1'; did you mean 'length'"),
+        (["max_steps_in_episode=9.5"], "max_steps_in_episode = 9.5 does not fit env = 'CartPole-v1'; give a"),
+    ],
+)
+def test_the_command_says_what_is_wrong_and_leaves_no_directory(words, problem, tmp_path, capsys):
+    assert run_command("train", "--env-args", *words, "--quiet", "--run-dir", tmp_path / "run") == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.xfail(strict=True, reason="config.json cannot hold them: a ValueError, and a directory is left")
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_number_that_is_not_finite_is_refused_before_a_directory_is_made(value, tmp_path):
+    config = ppo_jax.Config(env_args={"length": value})
+    asked = Request(None, config, ppo_jax.Hyperparams(), seed=0)
+    with pytest.raises(ppo_jax.UsageError, match="length = "):
+        start.run(asked, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"length": 1.0},
+        {"map_name": "a b'c", "size": 3, "on": True, "five": "5", "yes": "true"},
+        {"small": 1e-5, "large": 1e22, "below": -1, "half": -0.5, "huge": 10**20},
+        {"none": "", "sign": "=", "flag": "--seed", "dash": "-", "quoted": '"q"', "nan": "NaN"},
+    ],
 )
 def test_the_command_of_a_run_gives_the_same_arguments(arguments):
     config = ppo_jax.Config("CartPole-v1", env_args=arguments, network="nets.py:make")
@@ -265,6 +371,31 @@ def test_they_are_a_part_of_the_configuration_in_any_order():
     assert hash(ppo_jax.Config(env_args=one)) == hash(ppo_jax.Config(env_args=other))
     with pytest.raises(ppo_jax.UsageError, match=r"env_args has 'a' = \[1\]"):
         ppo_jax.validate(ppo_jax.Config(env_args={"a": [1]}))
+
+
+@pytest.mark.xfail(strict=True, reason="the later one is taken, and nobody is told")
+def test_an_argument_that_is_given_twice_in_python_is_refused_too():
+    with pytest.raises(ppo_jax.UsageError, match="length"):
+        ppo_jax.validate(ppo_jax.Config(env_args=(("length", 1.0), ("length", 2.0))))
+
+
+@pytest.mark.xfail(strict=True, reason="1 == 1.0 == True, so a compiled program is used for another task")
+@pytest.mark.parametrize("other", [1.0, True])
+def test_arguments_that_differ_only_in_their_type_are_two_tasks_to_compiled_programs(other):
+    """To the digest of a run they are. A function may take any type, and branch on it."""
+
+    def make(mode=None):
+        return DYNAMICS._replace(action_space=Discrete({int: 2, float: 3, bool: 4}[type(mode)]))
+
+    ppo_jax.register("moody", make)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def count(config):
+        return make_environment(config.env, config.env_args).action_space.n
+
+    one = ppo_jax.Config("moody", env_args={"mode": 1})
+    assert count(one) == 2
+    assert count(dataclasses.replace(one, env_args={"mode": other})) != 2
 
 
 def test_they_decide_the_digest_of_a_run_and_without_them_it_is_what_it_always_was():

@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import unittest
 from pathlib import Path
 
 import jax
 import pytest
 
 import ppo_jax
+from ppo_jax import registered
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.host.runs import agents, code, directory, policy, request
 from ppo_jax.host.runs.checkpoints import store
@@ -55,6 +57,36 @@ def network(config, observation_space, action_space, privileged_space=None):
 """
 MARKER = "open({path!r}, 'w').close()\n"  # code that shows that it has run
 SIZES = {"num_envs": 4, "num_steps": 8, "total_timesteps": 64, "num_minibatches": 2, "hidden_sizes": (4,)}
+
+
+WRONG = (
+    LEVER
+    + """
+from gymnax.environments import environment
+
+def none():
+    return None
+
+def number():
+    return 3
+
+def kind():
+    return Dynamics
+
+def needy(size):
+    return lever
+
+class Needy(environment.Environment):
+    def __init__(self, size: int):
+        self.size = size
+
+def raises(*_):
+    return [][0]
+
+def no_network(*_):
+    return lever
+"""
+)
 
 
 def config_of(env, **fields):
@@ -130,6 +162,106 @@ def test_code_that_cannot_be_used_is_explained_in_one_line(folder, monkeypatch, 
     assert sys.dont_write_bytecode or not list(folder.rglob("__pycache__"))
 
 
+LONG = "x" * 300  # longer than the name of a file may be
+
+
+@pytest.mark.xfail(strict=True, reason="an error that is no UsageError, or two lines")
+@pytest.mark.parametrize(
+    "reference",
+    ["~nobody-at-all/mine.py:lever", "mine\0.py:lever", "mine\ud800.py:lever", "mi\nne.py:lever"],
+)
+def test_an_odd_path_is_explained_in_one_line(folder, reference):
+    with pytest.raises(ppo_jax.UsageError) as caught:
+        load_typed(reference)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "reference", [f"{LONG}.py:lever", f"{LONG}:lever", "..mine:lever", "mine.:lever", "a/b:lever", "sys:exit"]
+)
+def test_an_odd_name_is_explained_in_one_line(folder, reference):
+    with pytest.raises(CodeError) as caught:
+        load_typed(reference)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "network", "problem"),
+    [
+        ("none", "network", r"env = '.*:none' returned a NoneType; return a Dynamics"),
+        ("number", "network", r"env = '.*:number' returned a int; return a Dynamics"),
+        ("kind", "network", r"env = '.*:kind' returned a type; return a Dynamics"),
+        ("needy", "network", r"env = '.*:needy' needs size; give env_args size=VALUE"),
+        ("Needy", "network", r"env = '.*:Needy' needs size; give env_args size=VALUE"),
+        ("raises", "network", r"env = '.*:raises' failed: IndexError: .*wrong\.py, line \d+\)"),
+        ("lever", "three", r"network = '.*:three' is a int, not a network or a function that returns one"),
+        ("lever", "lever", r"network = '.*:lever' is a Dynamics, not a network"),
+        ("lever", "none", r"network = '.*:none' failed: TypeError"),
+        ("lever", "no_network", r"network = '.*:no_network' returned a Dynamics; return a Network"),
+        ("lever", "raises", r"network = '.*:raises' failed: IndexError: .*wrong\.py, line \d+\)"),
+        ("lever", "networ", r"network = '.*:networ': .* has no 'networ'; did you mean 'network'"),
+    ],
+)
+def test_an_object_of_another_kind_is_explained_and_leaves_no_directory(folder, env, network, problem):
+    (folder / "wrong.py").write_text(WRONG)
+    config = config_of(f"wrong.py:{env}", network=f"wrong.py:{network}")
+    with pytest.raises(ppo_jax.UsageError, match=f"^{problem}") as caught:
+        start.run(Request(None, config, Hyperparams(), 0), folder / "run", quiet=True)
+    assert "\n" not in str(caught.value)
+    assert not (folder / "run").exists()
+
+
+MEDDLING = {
+    "a switch": "import jax\njax.config.update('jax_enable_x64', True)\n",
+    "a variable": "import os\nos.environ['XLA_FLAGS'] = '--none'\n",
+}
+
+
+def settings():
+    return jax.config.jax_enable_x64, os.environ["XLA_FLAGS"]
+
+
+@pytest.fixture
+def before(monkeypatch):
+    """The settings of JAX, which come back after a test that could not keep them."""
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
+    yield settings()
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "a switch",
+        pytest.param("a variable", marks=pytest.mark.xfail(strict=True, reason="the variable stays")),
+    ],
+)
+def test_settings_are_restored_after_a_refusal(folder, before, kind):
+    (folder / "meddling.py").write_text(MEDDLING[kind] + LEVER)
+    with pytest.raises(CodeError, match="importing it changes"):
+        load_typed("meddling.py:lever")
+    assert settings() == before
+
+
+@pytest.mark.xfail(strict=True, reason="nothing is restored after an error")
+@pytest.mark.parametrize("kind", MEDDLING)
+def test_settings_are_restored_although_the_file_raises(folder, before, kind):
+    (folder / "meddling.py").write_text(MEDDLING[kind] + "1 / 0\n")
+    with pytest.raises(CodeError):
+        load_typed("meddling.py:lever")
+    assert settings() == before
+
+
+@pytest.mark.xfail(strict=True, reason="the module stays imported, so nothing changes the second time")
+@pytest.mark.parametrize("kind", MEDDLING)
+def test_a_file_that_was_refused_is_refused_again(folder, before, kind):
+    """As when the cell of a notebook is run again."""
+    (folder / "meddling.py").write_text(MEDDLING[kind] + LEVER)
+    for _ in range(2):
+        with pytest.raises(CodeError, match="importing it changes"):
+            load_typed("meddling.py:lever")
+
+
 def test_all_that_is_wrong_with_two_references_is_said_at_once(folder):
     with pytest.raises(CodeError) as caught:
         code.locate(config_of("gone.py:lever", network="lost.py:network"))
@@ -180,6 +312,36 @@ def test_a_module_is_found_from_the_current_directory_and_named_with_its_package
     (folder / "pack_of_mine" / "__init__.py").write_text("changed = True\n")
     with pytest.raises(CodeError, match="has changed since the run was started"):
         code.check(config, sources, trust=False)
+
+
+def test_a_file_that_changes_after_it_was_compared_is_not_run(folder):
+    config = config_of("mine.py:lever")
+    sources = code.locate(config)
+    trace = plant(folder, "mine.py")
+    with pytest.raises(CodeError, match=r"^env = 'mine\.py:lever': .*mine\.py' has just changed; try again$"):
+        code.load(config, sources, trust=True)
+    assert not trace.exists()
+
+
+@pytest.mark.xfail(strict=True, reason="modules are imported by their names, whatever they hold by now")
+def test_a_module_that_changes_after_it_was_compared_is_not_run(folder):
+    (folder / "module_of_mine.py").write_text(LEVER)
+    config = config_of("module_of_mine:lever")
+    sources = code.locate(config)
+    trace = plant(folder, "module_of_mine.py")
+    with pytest.raises(CodeError, match="changed"):
+        code.load(config, sources, trust=True)
+    assert not trace.exists()
+
+
+@pytest.mark.xfail(strict=True, reason="the run records the new content, and uses the old one")
+def test_a_module_that_has_changed_since_it_was_imported_is_not_recorded_as_what_it_is_now(folder):
+    """As when a module is edited between two cells of a notebook."""
+    (folder / "edited_module.py").write_text(LEVER)
+    load_typed("edited_module:lever")
+    (folder / "edited_module.py").write_text(LEVER.replace("state >= 3", "state >= 4"))
+    with pytest.raises(CodeError, match="changed"):
+        load_typed("edited_module:lever")
 
 
 def test_a_home_and_spaces_in_a_path_are_understood(folder, monkeypatch):
@@ -274,6 +436,17 @@ def test_a_file_that_is_gone_or_has_moved_is_named(run, trained):
         agents.load(run)
 
 
+def test_a_file_of_the_same_name_elsewhere_is_used_only_with_trust(run, tmp_path):
+    trace = plant(tmp_path, "mine.py")
+    there = source_of(tmp_path / "mine.py", reference="mine.py:lever")
+    rewrite(run, "mine.py:lever", [there._replace(path="/gone/mine.py")])
+    with pytest.raises(CodeError, match=r"it was '/gone/mine\.py' when .* now be '.*/mine\.py'; to allow it"):
+        agents.load(run)
+    assert not trace.exists()
+    agents.load(run, trust_code=True)
+    assert trace.exists()
+
+
 @pytest.mark.parametrize("place", ["run", "other", "run/deep/down"])
 def test_nothing_in_a_run_directory_is_ever_run(run, tmp_path, place):
     if place == "other":
@@ -308,6 +481,92 @@ def test_a_module_in_a_run_directory_that_is_the_current_one_is_not_found(run, t
     with pytest.raises(CodeError, match="lies in the run directory"):
         agents.load(run)
     assert not trace.exists()
+
+
+@pytest.mark.xfail(strict=True, reason="`sources` may hold a relative path, and the planted file is run")
+def test_a_relative_path_leads_to_no_file_that_came_with_the_run(run, tmp_path, monkeypatch):
+    """A stranger does not know where their archive is unpacked, but knows what lies beside what in it."""
+    trace = plant(tmp_path, "bundle/evil.py")
+    shutil.copytree(run.path, tmp_path / "bundle" / "run")
+    bundled = RunDirectory(tmp_path / "bundle" / "run")
+    rewrite(bundled, "bundle/evil.py:lever", [source_of("bundle/evil.py")])
+    with pytest.raises(ppo_jax.UsageError):
+        agents.load(bundled)
+    assert not trace.exists()
+
+
+@pytest.mark.xfail(
+    strict=True, reason="importing unittest.__main__ runs every test below the current directory"
+)
+def test_a_module_that_acts_when_it_is_imported_runs_nothing_of_the_run(run, tmp_path, monkeypatch):
+    trace = plant(tmp_path, "run/test_evil.py")
+    (run.path / "__init__.py").write_text("")
+    library = Path(unittest.__file__).parent
+    files = [library / "__init__.py", library / "__main__.py"]
+    source = Source("unittest.__main__:main", str(files[-1]), code._digest(files))
+    rewrite(run, source.reference, [source])
+    monkeypatch.setattr(sys, "argv", ["script.py"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("run", "run.test_evil"):
+        monkeypatch.setitem(sys.modules, name, None)  # so that they are forgotten again
+        del sys.modules[name]
+    with pytest.raises(CodeError):
+        agents.load(run)
+    assert not trace.exists()
+
+
+@pytest.mark.xfail(strict=True, reason="its content is read before its place is looked at")
+@pytest.mark.parametrize("kind", ["a pipe", "a file without end"])
+def test_code_in_a_run_directory_is_not_even_read(run, monkeypatch, kind):
+    """Reading the one never ends, and reading the other takes all memory."""
+    path = run.path / "checkpoints" / "evil.py"
+    if kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.touch()
+        os.truncate(path, 2**40)
+    original = Path.read_bytes
+
+    def read_bytes(asked):
+        assert asked != path, "it is read"
+        return original(asked)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    rewrite(run, f"{path}:lever", [Source(f"{path}:lever", str(path), "0" * 64)])
+    with pytest.raises(CodeError, match="lies in the run directory"):
+        agents.load(run)
+
+
+@pytest.mark.xfail(strict=True, reason="an error that is no UsageError")
+@pytest.mark.parametrize("path", [f"{LONG}.py", "a\0.py", "a\ud800.py"])
+def test_an_odd_path_in_a_run_directory_is_refused(run, path):
+    rewrite(run, f"{path}:lever", [Source(f"{path}:lever", path, "0" * 64)])
+    with pytest.raises(ppo_jax.UsageError):
+        agents.load(run)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"env_args": [["a", [1]]]},
+        {"env_args": {"a": None}},
+        {"env_args": 3},
+        {"network": 3},
+        {"network": ""},
+        {"network": "a:"},
+        {"env": ":"},
+        {"env": 3},
+        pytest.param({"env_args": ["abc"]}, marks=pytest.mark.xfail(strict=True, reason="ValueError")),
+        pytest.param({"env_args": "ab"}, marks=pytest.mark.xfail(strict=True, reason="ValueError")),
+        pytest.param({"env": {"a": 1}}, marks=pytest.mark.xfail(strict=True, reason="TypeError")),
+    ],
+)
+def test_names_and_arguments_that_are_none_are_refused(run, fields):
+    described = json.loads(run.policy.read_text())
+    described["config"] |= fields
+    run.policy.write_text(json.dumps(described))
+    with pytest.raises(ppo_jax.UsageError):
+        agents.load(run)
 
 
 @pytest.mark.parametrize("kind", ["none", "another reference", "another content"])
@@ -393,7 +652,50 @@ def test_names_that_another_program_registered_are_missing_by_name(run, capsys):
         assert run_command(command, run.path) == 0
 
 
+def test_a_run_of_registered_names_is_read_anywhere_and_acts_only_where_they_are(folder, monkeypatch, capsys):
+    load_typed("mine.py:lever", network="mine.py:network")
+    monkeypatch.setattr(registered, "ENVIRONMENTS", dict(registered.ENVIRONMENTS))
+    monkeypatch.setattr(registered, "NETWORKS", dict(registered.NETWORKS))
+    ppo_jax.register("only here", registered.ENVIRONMENTS["mine.py:lever"].made_from)
+    ppo_jax.register_network("here too", registered.NETWORKS["mine.py:network"])
+    run = ppo_jax.run(config_of("only here", network="here too"), run_dir=folder / "run", quiet=True)
+    assert run.evaluate(2).episodes == 2
+    del registered.ENVIRONMENTS["only here"]
+    del registered.NETWORKS["here too"]
+    for command in ("verify", "plot", "report"):
+        assert run_command(command, run.path) == 0
+    capsys.readouterr()
+    for command in (("evaluate", run.path), ("resume", run.path, "--total-timesteps", "96")):
+        assert run_command(*command) == 2
+        env, network = capsys.readouterr().err.splitlines()
+        assert "env = 'only here' was registered by the program that started the run" in env
+        assert "network = 'here too' was registered by the program that started the run" in network
+
+
 # In a process of its own
+
+
+def test_files_in_the_current_directory_hide_neither_jax_nor_this_package(folder):
+    """The file imports them only after its own directory can be searched."""
+    traces = [plant(folder, f"{name}.py") for name in ("jax", "gymnax", "ppo_jax", "flax", "numpy", "errors")]
+    names = "import jax, gymnax, ppo_jax, flax, numpy, ppo_jax.errors\n"
+    (folder / "asking.py").write_text(
+        f"import sys\nassert 'gymnax' not in sys.modules\n{names}"
+        "print(*[sys.modules[name].__file__ for name in ('jax', 'gymnax', 'ppo_jax', 'flax', 'numpy')])\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", "from ppo_jax.cli import main; main()", "train", "--env", "asking.py:x"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(ppo_jax.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 2, result.stderr
+    assert "has no 'x'" in result.stderr
+    files = result.stdout.split("\n")[-2].split()
+    assert [Path(file).parent.name for file in files] == ["jax", "gymnax", "ppo_jax", "flax", "numpy"]
+    assert not any(trace.exists() for trace in traces)
 
 
 def test_the_command_answers_in_one_line_with_exit_status_2_and_leaves_no_directory(folder):
