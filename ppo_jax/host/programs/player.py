@@ -9,7 +9,7 @@ import numpy as np
 from ppo_jax import spaces
 from ppo_jax.algorithm.agent import Agent, act
 from ppo_jax.config import Config
-from ppo_jax.envs.environment import actor_features
+from ppo_jax.envs.environment import Observation, actor_features
 from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
 from ppo_jax.networks.make import make_network
@@ -56,6 +56,8 @@ class Player:
         Raises:
             UsageError: If the observation is of another shape, or the batch of another size than before.
         """
+        if not isinstance(observation, Observation):
+            observation = np.asarray(observation, np.float32)  # a list would be taken for a tree
         shape = np.shape(actor_features(observation))
         wanted = self.observation_space.shape
         is_single = shape == wanted
