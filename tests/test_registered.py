@@ -8,6 +8,7 @@ import pytest
 
 import ppo_jax
 from ppo_jax import registered
+from ppo_jax.algorithm.train import agent_of
 from ppo_jax.envs.environment import Dynamics, Transition, make_batched
 from ppo_jax.envs.make import make_dynamics, make_environment
 from ppo_jax.networks import flax
@@ -122,8 +123,8 @@ def test_a_network_that_is_registered_again_means_the_new_one_also_to_compiled_p
     names = []
     for make in (networks.of_plain_jax, flax.make_network):
         ppo_jax.register_network("mine too", make)
-        agent, _ = train(config, ppo_jax.Hyperparams(), jax.random.key(0))
-        names.append(sorted(agent.params))
+        state, _ = train(config, ppo_jax.Hyperparams(), jax.random.key(0))
+        names.append(sorted(agent_of(state).params))
     assert names == [["log_std", "policy", "value"], ["actor", "critic"]]
 
 
