@@ -13,8 +13,21 @@ Encoder = Literal["auto", "mlp", "cnn"]
 Objective = Literal["clipped", "unclipped", "fixed_kl", "adaptive_kl"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 Schedule = Literal["constant", "linear", "cosine"]
-Arguments = tuple[tuple[str, bool | int | float | str], ...]  # names and values, sorted by name
 RateSchedule = Literal["constant", "linear", "cosine", "adaptive_kl"]
+
+
+class Arguments(tuple[tuple[str, bool | int | float | str], ...]):
+    """The arguments of an environment: pairs of a name and a value, sorted by name.
+
+    Unlike in other tuples, 1, 1.0 and True differ: a function may do something else with each of them, and a
+    compiled program must not be used for another task.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, tuple) and repr(tuple(self)) == repr(tuple(other))
+
+    def __hash__(self) -> int:
+        return hash(repr(tuple(self)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +41,7 @@ class Config:
     env: str = "CartPole-v1"
     """Environment to train on: a name that `ppo-jax envs` lists, or your own as FILE.py:OBJECT or
     MODULE:OBJECT."""
-    env_args: Arguments = dataclasses.field(default=(), kw_only=True)
+    env_args: Arguments = dataclasses.field(default=Arguments(), kw_only=True)
     """Parameters of the environment, such as length=1.0 for the pole of CartPole-v1. By default those of the
     environment itself."""
     network: str | None = dataclasses.field(default=None, kw_only=True)
@@ -82,9 +95,11 @@ class Config:
     --final-entropy-coefficient."""
 
     def __post_init__(self):
-        # A dictionary is what people give; a tuple is hashable.
-        pairs = self.env_args.items() if isinstance(self.env_args, Mapping) else self.env_args
-        object.__setattr__(self, "env_args", tuple(sorted((name, value) for name, value in pairs)))
+        # A dictionary is what people give; a tuple is hashable. What is neither is left to `validate`.
+        given = tuple(self.env_args.items()) if isinstance(self.env_args, Mapping) else self.env_args
+        if _are_arguments(given):
+            pairs = [(name, _plain(value)) for name, value in given]
+            object.__setattr__(self, "env_args", Arguments(sorted(pairs, key=lambda pair: pair[0])))
 
     @property
     def batch_size(self) -> int:
@@ -110,6 +125,17 @@ class Config:
     def measures_kl(self) -> bool:
         """Whether anything depends on the exact KL between the policies before and after an update."""
         return self.objective in ("fixed_kl", "adaptive_kl") or self.adapts_learning_rate
+
+
+def _are_arguments(given: Any) -> bool:
+    return isinstance(given, tuple | list) and all(
+        isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str) for pair in given
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Returns a number of NumPy or JAX as one of Python, and anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 class Hyperparams(NamedTuple):

@@ -32,22 +32,40 @@ def enter(name: str, made_from: Any, solved_return: float | None = None) -> None
     _enter(ENVIRONMENTS, name, Registered(made_from, solved_return))
 
 
+def enter_network(name: str, make_network: Callable) -> None:
+    """Enters a network into the table (see `register_network`)."""
+    _enter(NETWORKS, name, make_network)
+
+
 def register_network(name: str, make_network: Callable) -> None:
     """Registers a network of your own: `Config(network=name)` then works everywhere in this process.
 
     Args:
-        name: The name.
+        name: The name, without a colon.
         make_network: A function like `ppo_jax.networks.flax.make_network`, called with the configuration
             and the spaces; it returns a `Network`.
 
     Raises:
-        UsageError: If it is not a function.
+        UsageError: If it is not a function, or the name is a reference to code.
     """
+    check_name(name)
     if not callable(make_network):
         raise UsageError(
             f"make_network = {make_network!r} cannot be called; give a function that returns a Network"
         )
-    _enter(NETWORKS, name, make_network)
+    enter_network(name, make_network)
+
+
+def check_name(name: object) -> None:
+    """Makes sure that something may be the name of an environment or a network of the user's own.
+
+    Raises:
+        UsageError: If it may not.
+    """
+    if not isinstance(name, str) or not name or ":" in name:
+        raise UsageError(
+            f"name = {name!r} cannot be registered: a name is a text without a colon; give another one"
+        )
 
 
 def environment(function: Function) -> Function:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 from ppo_jax.config import (
     Activation,
+    Arguments,
     Config,
     Encoder,
     Hyperparams,
@@ -103,8 +104,8 @@ def validate(config: Config, hyper: Hyperparams | None = None, environment: obje
         problems += _size_problems(config)
         problems += _schedule_problems(config, hyper or Hyperparams())
         problems += _unused_problems(config, hyper or Hyperparams())
-    problems += _argument_problems(config)
-    if environment is None:
+    problems += [*_name_problems(config), *_argument_problems(config)]
+    if environment is None and isinstance(config.env, str):
         problems += registry.problems(config.env)
     if hyper is not None:
         examples = Hyperparams(target_kl=0.02)
@@ -163,15 +164,31 @@ def _count_problems(config: Config) -> list[str]:
     return problems
 
 
-def _argument_problems(config: Config) -> list[str]:
+def _name_problems(config: Config) -> list[str]:
     problems = []
-    for name, value in config.env_args:
-        if not isinstance(name, str) or not isinstance(value, bool | int | float | str):
-            problems.append(
-                f"env_args has {name!r} = {value!r}, which is not a name with a number, a bool or a string"
-            )
+    if not isinstance(config.env, str):
+        problems.append(f"env = {config.env!r} is not a name; give one such as {Config.env!r}")
     if not isinstance(config.network, str | None):
         problems.append(f"network = {config.network!r} is not a name; give FILE.py:FUNCTION, or None")
+    return problems
+
+
+def _argument_problems(config: Config) -> list[str]:
+    if not isinstance(config.env_args, Arguments):
+        return [f"env_args = {config.env_args!r} is not a dictionary; give one such as {{'length': 1.0}}"]
+    names = [name for name, _ in config.env_args]
+    problems = [
+        f"env_args has {name!r} {names.count(name)} times; give it once"
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]
+    for name, value in config.env_args:
+        if not name.isidentifier():
+            problems.append(f"env_args has {name!r}, which is not the name of a parameter")
+        elif not isinstance(value, bool | int | float | str):
+            problems.append(f"env_args has {name!r} = {value!r}, which is no number, bool or string")
+        elif isinstance(value, float) and not math.isfinite(value):
+            problems.append(f"env_args {name} = {value!r} is not finite; give a number that is")
     return problems
 
 

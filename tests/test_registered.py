@@ -128,7 +128,6 @@ def test_a_network_that_is_registered_again_means_the_new_one_also_to_compiled_p
     assert names == [["log_std", "policy", "value"], ["actor", "critic"]]
 
 
-@pytest.mark.xfail(strict=True, reason="register_network takes any name, unlike register")
 @pytest.mark.parametrize("name", ["a.py:b", "", 3])
 def test_names_of_networks_that_mean_something_else_are_refused(name, monkeypatch):
     monkeypatch.setattr(registered, "NETWORKS", dict(registered.NETWORKS))

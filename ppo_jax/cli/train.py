@@ -26,7 +26,7 @@ def _parse_arguments(words: list[str]) -> Arguments:
     names = [name for name, _, _ in pairs]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{twice[0]!r} is given twice")
-    return tuple(sorted((name, parse_argument(text)) for name, _, text in pairs))
+    return Arguments(sorted((name, parse_argument(text)) for name, _, text in pairs))
 
 
 EnvironmentArguments = Annotated[

@@ -2,8 +2,9 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from ppo_jax.errors import UsageError, closest
 
@@ -17,31 +18,50 @@ class Parameter(NamedTuple):
     Attributes:
         kinds: The types that its value may have, out of KINDS; none if it takes only what is no `Argument`.
         default: Its default; `inspect.Parameter.empty` if it has none and has to be given.
+        choices: The only values that it takes; none if it takes all of these types.
     """
 
     kinds: tuple[type, ...]
     default: Any
+    choices: tuple[Argument, ...] = ()
 
     @property
     def words(self) -> str:
         """What may be given, in words."""
-        words = " or ".join(KINDS[kind] for kind in self.kinds)
+        kinds = [KINDS[kind] for kind in self.kinds]
+        words = " or ".join(map(repr, self.choices)) if self.choices else " or ".join(kinds)
         return words if self.default is inspect.Parameter.empty else f"{words} (default: {self.default})"
 
 
 def parameter(annotation: Any, default: Any) -> Parameter:
-    """Describes a parameter by its annotation and its default; both may be `inspect.Parameter.empty`."""
-    if type(default) in KINDS:
-        return Parameter((type(default),), default)
-    if annotation is inspect.Parameter.empty:
+    """Describes a parameter by its annotation, or else its default; both may be `inspect.Parameter.empty`."""
+    is_simple = type(default) in KINDS
+    if annotation in (inspect.Parameter.empty, Any) and not is_simple:
         return Parameter(tuple(KINDS), default)
-    words = getattr(annotation, "__name__", str(annotation)).replace("|", " ").split()
-    return Parameter(tuple(kind for kind in KINDS if kind.__name__ in words), default)
+    members = _members(annotation)
+    choices = tuple(choice for one in members if get_origin(one) is Literal for choice in get_args(one))
+    allowed = [*members, *map(type, choices)]
+    kinds = tuple(kind for kind in KINDS if kind in allowed or kind.__name__ in allowed)
+    is_closed = bool(choices) and not any(kind in members for kind in KINDS)
+    return Parameter(kinds or (type(default),) * is_simple, default, choices if is_closed else ())
+
+
+def _members(annotation: Any) -> Sequence[Any]:
+    """Returns the types that a union consists of; those of any other annotation are itself."""
+    if get_origin(annotation) in (Union, UnionType):
+        return get_args(annotation)
+    if isinstance(annotation, str):  # of a name that cannot be looked up
+        return annotation.replace("|", " ").split()
+    return (annotation,)
 
 
 def parameters_of(function: Callable) -> dict[str, Parameter] | None:
     """Returns the parameters of a class or function by name; None if it takes arguments of any name."""
-    found = inspect.signature(function).parameters.values()
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except Exception:  # an annotation in quotes may mean anything, or nothing
+        signature = inspect.signature(function)
+    found = signature.parameters.values()
     if any(one.kind is one.VAR_KEYWORD for one in found):
         return None
     named = [one for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
@@ -81,8 +101,9 @@ def _problem(env: str, name: str, value: Argument, parameters: Mapping[str, Para
         why = "takes something that is no number, bool or text" if name in parameters else "is unknown"
         choice = closest(name, simple) if simple else "it takes none; leave env_args out"
         return f"env_args {name} = {value!r} {why} for env = {env!r}; {choice}"
-    kinds = parameters[name].kinds
+    kinds, choices = parameters[name].kinds, parameters[name].choices
     fits = type(value) in kinds or (type(value) is int and float in kinds)
+    fits = fits and (not choices or value in choices)
     if not fits or (isinstance(value, float) and math.isnan(value)):
         return f"env_args {name} = {value!r} does not fit env = {env!r}; give {parameters[name].words}"
     return None

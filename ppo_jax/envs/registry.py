@@ -104,10 +104,10 @@ def register(name: str, environment: Any, solved_return: float | None = None) ->
     Raises:
         UsageError: If the name belongs to an environment of a library, or is a reference to code.
     """
-    if not isinstance(name, str) or not name or name in ENVIRONMENTS or ":" in name:
+    registered.check_name(name)
+    if name in ENVIRONMENTS:
         raise UsageError(
-            f"name = {name!r} cannot be registered: it is empty, has a colon, or is an environment of a "
-            "library; give another name"
+            f"name = {name!r} cannot be registered: it is an environment of a library; give another one"
         )
     registered.enter(name, environment, solved_return)
 

@@ -10,6 +10,7 @@ from typing import Literal, Optional
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import ppo_jax
@@ -267,13 +268,36 @@ def of_choices(speed: Literal["slow", "fast"]):
     return DYNAMICS
 
 
-@pytest.mark.xfail(strict=True, raises=ppo_jax.UsageError, reason="the annotation is not understood")
 @pytest.mark.parametrize(
     ("make", "value"), [(of_float, 0.5), (of_union, "fast"), (of_optional, 0.5), (of_choices, "slow")]
 )
 def test_a_function_takes_what_its_annotation_allows(make, value):
     ppo_jax.register("annotated", make)
     make_environment("annotated", {"speed": value})
+
+
+def of_quoted(speed: "int | NoSuchName" = 3):  # noqa: F821
+    return DYNAMICS
+
+
+def of_alias(speed: jnp.ndarray = 0.5):
+    return DYNAMICS
+
+
+@pytest.mark.parametrize(
+    ("make", "value", "words"),
+    [
+        (of_choices, "slov", "give 'slow' or 'fast'"),
+        (of_choices, 1, "give 'slow' or 'fast'"),
+        (of_union, 0.5, r"give a whole number or a text \(default: 3\)"),
+        (of_quoted, 0.5, r"give a whole number \(default: 3\)"),
+        (of_alias, "fast", r"give a number \(default: 0\.5\)"),
+    ],
+)
+def test_a_function_refuses_what_its_annotation_does_not_allow(make, value, words):
+    ppo_jax.register("annotated", make)
+    with pytest.raises(ppo_jax.UsageError, match=f"does not fit env = 'annotated'; {words}$"):
+        make_environment("annotated", {"speed": value})
 
 
 def test_all_types_of_a_union_are_taken_and_no_others():
@@ -338,7 +362,6 @@ def test_the_command_says_what_is_wrong_and_leaves_no_directory(words, problem, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="config.json cannot hold them: a ValueError, and a directory is left")
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_a_number_that_is_not_finite_is_refused_before_a_directory_is_made(value, tmp_path):
     config = ppo_jax.Config(env_args={"length": value})
@@ -373,13 +396,36 @@ def test_they_are_a_part_of_the_configuration_in_any_order():
         ppo_jax.validate(ppo_jax.Config(env_args={"a": [1]}))
 
 
-@pytest.mark.xfail(strict=True, reason="the later one is taken, and nobody is told")
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (3, "env_args = 3 is not a dictionary; give one such as {'length': 1.0}"),
+        ("ab", "env_args = 'ab' is not a dictionary"),
+        (("length", 1.0), "env_args = ('length', 1.0) is not a dictionary"),
+        ({1: 2, "a": 3}, "env_args = {1: 2, 'a': 3} is not a dictionary"),
+        ({"-x": 3}, "env_args has '-x', which is not the name of a parameter"),
+        ({"a": None}, "env_args has 'a' = None, which is no number, bool or string"),
+    ],
+)
+def test_what_is_no_dictionary_of_arguments_is_said_to_be_none(given, problem):
+    with pytest.raises(ppo_jax.UsageError) as caught:
+        ppo_jax.validate(ppo_jax.Config(env_args=given))
+    assert caught.value.problems[0].startswith(problem)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.asarray, jnp.float32])
+def test_numbers_of_numpy_and_jax_are_numbers(kind):
+    config = ppo_jax.Config(env_args={"length": kind(0.25)})
+    assert config == ppo_jax.Config(env_args={"length": 0.25})
+    assert json.dumps(config.env_args) == '[["length", 0.25]]'
+    assert make_environment(config.env, config.env_args).action_space == Discrete(2)
+
+
 def test_an_argument_that_is_given_twice_in_python_is_refused_too():
     with pytest.raises(ppo_jax.UsageError, match="length"):
         ppo_jax.validate(ppo_jax.Config(env_args=(("length", 1.0), ("length", 2.0))))
 
 
-@pytest.mark.xfail(strict=True, reason="1 == 1.0 == True, so a compiled program is used for another task")
 @pytest.mark.parametrize("other", [1.0, True])
 def test_arguments_that_differ_only_in_their_type_are_two_tasks_to_compiled_programs(other):
     """To the digest of a run they are. A function may take any type, and branch on it."""

@@ -689,7 +689,7 @@ BUGS = (
     Bug(
         "code that has changed is run",
         "ppo_jax/host/runs/code.py",
-        "if found.sha256 != recorded.sha256:",
+        "if digest(files) != recorded.sha256:",
         "if False:",
         (
             "tests/host/runs/test_code.py::test_a_file_that_has_changed_is_refused_before_a_checkpoint_is_read",
@@ -704,14 +704,37 @@ BUGS = (
     ),
     Bug(
         "any function is called for a run directory",
-        "ppo_jax/host/runs/code.py",
+        "ppo_jax/host/runs/loading.py",
         "if problem and not trust:",
         "if False:",
-        ("tests/host/runs/test_code.py::test_a_function_of_the_standard_library_is_never_called",),
+        ("tests/host/runs/test_code.py::test_a_function_is_called_only_if_its_author_marked_it",),
+    ),
+    Bug(
+        "any script of the machine is run for a run directory",
+        "ppo_jax/host/runs/code.py",
+        "if _PURPOSES.search(content):",
+        "if True:",
+        ("tests/host/runs/test_code.py::test_a_script_of_this_machine_is_not_run",),
+    ),
+    Bug(
+        "a run directory leads to what lies beside it",
+        "ppo_jax/host/runs/request.py",
+        "if not Path(source.path).is_absolute():",
+        "if False:",
+        ("tests/host/runs/test_code.py::test_a_relative_path_leads_to_no_file_that_came_with_the_run",),
+    ),
+    Bug(
+        "arguments of another type are the same task",
+        "ppo_jax/config.py",
+        "return isinstance(other, tuple) and repr(tuple(self)) == repr(tuple(other))",
+        "return tuple(self) == other",
+        (
+            "tests/envs/test_arguments.py::test_arguments_that_differ_only_in_their_type_are_two_tasks_to_compiled_programs",
+        ),
     ),
     Bug(
         "code may change the settings of JAX",
-        "ppo_jax/host/runs/code.py",
+        "ppo_jax/host/runs/loading.py",
         "jax.config.update(name, config[name])",
         "pass",
         ("tests/host/runs/test_code.py::test_code_that_cannot_be_used_is_explained_in_one_line",),

@@ -10,7 +10,7 @@ from ppo_jax.algorithm.train import agent_of, make_ppo
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs.leaves import by_path
-from ppo_jax.host.runs import code, policy, request
+from ppo_jax.host.runs import loading, policy, request
 from ppo_jax.host.runs.checkpoints import directories, store
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
 from ppo_jax.host.runs.checkpoints.store import Store
@@ -40,10 +40,10 @@ def load(run: RunDirectory, best: bool = False, trust_code: bool = False) -> tup
     """
     if not best:
         config, arrays = policy.load(run)
-        code.load(config, request.find_code(run, config, trust_code), trust_code)
+        loading.load(config, request.find_code(run, config, trust_code), trust_code)
         return config, restore(config, arrays)
     asked = request.read(run)
-    code.load(asked.config, request.find_code(run, asked.config, trust_code), trust_code)
+    loading.load(asked.config, request.find_code(run, asked.config, trust_code), trust_code)
     checkpoint = directories.find_best(run.checkpoints)
     template = jax.eval_shape(make_ppo(asked.config).init, asked.hyper, jax.random.key(0))
     place = Store(run.checkpoints, request.digest(asked), keep=1)

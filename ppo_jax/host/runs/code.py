@@ -1,36 +1,33 @@
-"""Loads the user's own environments and networks from files and modules, and says when they have changed.
+"""Finds the user's own environments and networks in files and modules, and says when they have changed.
 
 A run directory may come from a stranger, and must not be able to make this process run anything of theirs.
 So code that a run directory names is loaded only from where it was when the run was started, outside of all
-run directories, with the content that it had then; and of what it holds, only objects of known kinds are
-used, and functions that their author marked. `--trust-code` lifts these rules for one command.
+run directories, with the content that it had then, and if it was written for this purpose; and of what it
+holds, only objects of known kinds are used, and functions that their author marked. `--trust-code` lifts
+these rules for one command. Nothing in this module runs any of it: `loading` does.
 """
 
 import hashlib
-import importlib
-import importlib.abc
-import importlib.util
 import os
+import re
+import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.machinery import PathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from ppo_jax import registered
 from ppo_jax.config import Config
 from ppo_jax.envs import registry
-from ppo_jax.errors import UsageError, closest, explain
+from ppo_jax.errors import UsageError
 from ppo_jax.host.runs.files import read_json
 
 ALLOW = "to allow it this once, give --trust-code (trust_code=True in Python)"
-# Settings of JAX that change what is computed. They belong to the process, so no file may change them.
-SETTINGS = (
-    *("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable", "jax_platforms"),
-    *("jax_disable_jit", "jax_default_matmul_precision", "jax_numpy_dtype_promotion"),
-)
+MAX_CODE_BYTES = 2**24  # far more than any file of code
+_PACKAGE = Path(__file__).resolve().parents[2]
+# What code for this purpose mentions, unlike scripts and libraries that would act when they are imported.
+_PURPOSES = re.compile(rb"\b(ppo_jax|gymnax)\b")
 
 
 class CodeError(UsageError):
@@ -50,6 +47,11 @@ class Source(NamedTuple):
     path: str
     sha256: str
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the user named a file rather than a module."""
+        return _names_file(self.reference)
+
 
 def references(config: Config) -> dict[str, str]:
     """Returns the references to code in a configuration, by the name of their field."""
@@ -58,22 +60,23 @@ def references(config: Config) -> dict[str, str]:
 
 
 def locate(config: Config) -> tuple[Source, ...]:
-    """Finds the code that the user has just named, without running any of it.
+    """Finds the code that the user has just named.
 
     Raises:
         CodeError: With every reference that leads to no code, or into a run directory.
     """
 
-    def find(reference: str) -> tuple[Source, str | None]:
-        found = _find(reference)
-        run = _run_directory_of(found.path)
-        return found, f"'{found.path}' lies in the run directory '{run}'; move it out" if run else None
+    def find(reference: str) -> Source:
+        files = _files(reference)
+        if run := _run_directory_of(files[-1]):
+            raise CodeError(f"'{files[-1]}' lies in the run directory '{run}'; move it out")
+        return _read(reference, files)
 
-    return _collect(config, find, [], trust=False)
+    return _collect(config, find, [])
 
 
 def check(config: Config, recorded: tuple[Source, ...], trust: bool) -> tuple[Source, ...]:
-    """Makes sure that the code which a run directory names may be loaded, without running any of it.
+    """Makes sure that the code which a run directory names may be loaded.
 
     Args:
         config: The configuration of the run.
@@ -88,69 +91,85 @@ def check(config: Config, recorded: tuple[Source, ...], trust: bool) -> tuple[So
     """
     known = {source.reference: source for source in recorded}
 
-    def find(reference: str) -> tuple[Source, str | None]:
-        found, problem = _find_again(reference, known.get(reference))
-        return found, problem and f"{problem}; {ALLOW}"
+    def find(reference: str) -> Source:
+        before = known.get(reference)
+        files = _files_again(reference, before)
+        if trust:
+            return _read(reference, files)
+        if before is None:
+            raise CodeError(f"the run does not say what its code was; {ALLOW}")
+        if doubt := _doubt(files, before):
+            raise CodeError(f"{doubt}; {ALLOW}")
+        return before
 
-    return _collect(config, find, _unknown_names(config), trust)
+    return _collect(config, find, _unknown_names(config))
 
 
-def _collect(
-    config: Config,
-    find: Callable[[str], tuple[Source, str | None]],
-    problems: list[str],
-    trust: bool,
-) -> tuple[Source, ...]:
-    """Finds all code of a configuration, and every problem with it.
+def purpose_problem(path: str, content: bytes) -> str | None:
+    """Says that a file was not written for this package, if so."""
+    if _PURPOSES.search(content):
+        return None
+    return f"'{path}' mentions neither ppo_jax nor gymnax, so it was not written for either"
 
-    Args:
-        config: The configuration.
-        find: A function from a reference to its source, and to a problem that trust can overcome.
-        problems: The problems so far.
-        trust: Whether the user trusts the code.
+
+def read(path: Path) -> bytes:
+    """Reads a file of code.
+
+    Raises:
+        CodeError: If it is missing, no plain file, or too long to be code.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise CodeError(f"'{path}' is not a plain file")
+        if status.st_size > MAX_CODE_BYTES:
+            raise CodeError(f"'{path}' is longer than {MAX_CODE_BYTES:,} bytes, so it is no code")
+        return path.read_bytes()
+    except OSError as error:
+        raise CodeError(f"'{path}' cannot be read: {error.strerror}") from error
+
+
+def files_of_module(name: str) -> list[Path]:
+    """Returns the files of a module and of the packages it is in, outermost first.
+
+    Raises:
+        CodeError: If there is no such module, or it is not a file of Python code.
+    """
+    locations: Any = [*sys.path, os.getcwd()]
+    files, parts = [], name.split(".")
+    for end in range(1, len(parts) + 1):
+        spec = PathFinder.find_spec(".".join(parts[:end]), locations) if locations else None
+        if spec is None:
+            raise CodeError(
+                f"there is no module {'.'.join(parts[:end])!r} on Python's path or in the current directory"
+            )
+        files += [Path(spec.origin)] if spec.origin else []
+        locations = spec.submodule_search_locations
+    if not files or files[-1].suffix != ".py":
+        raise CodeError(f"module {name!r} is not a file of Python code; give one that is")
+    return files
+
+
+def digest(files: list[Path]) -> str:
+    """Returns the SHA-256 of the content of some files of code."""
+    return hashlib.sha256(b"".join(map(read, files))).hexdigest()
+
+
+def _collect(config: Config, find: Callable[[str], Source], problems: list[str]) -> tuple[Source, ...]:
+    """Finds all code of a configuration.
+
+    Raises:
+        CodeError: With the problems that are known already, and every other one.
     """
     sources = []
     for field, reference in references(config).items():
         try:
-            found, problem = find(reference)
+            sources.append(find(reference))
         except CodeError as error:
             problems.append(f"{field} = {reference!r}: {error}")
-            continue
-        sources.append(found)
-        problems += [f"{field} = {reference!r}: {problem}"] if problem and not trust else []
     if problems:
         raise CodeError(problems)
     return tuple(sources)
-
-
-def load(config: Config, sources: tuple[Source, ...], trust: bool) -> list[str]:
-    """Runs the code of a run, and registers its environment and its network under their references.
-
-    Args:
-        config: The configuration of the run.
-        sources: The code, from `locate` or `check`.
-        trust: Whether functions may be used that their author has not marked, because the user has just named
-            them, or trusts the run directory.
-
-    Returns:
-        Remarks on functions that are not marked, in sentences.
-
-    Raises:
-        CodeError: If it cannot be run, has changed in the meantime, or holds no such object.
-    """
-    known = {source.reference: source for source in sources}
-    remarks = []
-    for field, reference in references(config).items():
-        thing = _object(field, known[reference])
-        problem = _problem_of(field, reference, thing)
-        if problem and not trust:
-            raise CodeError(f"{problem}; {ALLOW}")
-        remarks += [f"{problem}, or later commands will need --trust-code"] if problem else []
-        if field == "env":
-            registered.enter(reference, thing)
-        else:
-            registered.register_network(reference, thing)
-    return remarks
 
 
 def _unknown_names(config: Config) -> list[str]:
@@ -169,204 +188,70 @@ def _unknown_names(config: Config) -> list[str]:
     ]
 
 
-# Finding code
-
-
-def _find(reference: str) -> Source:
-    first, _, name = reference.rpartition(":")
-    if not (first and name.isidentifier()):
-        raise CodeError("it does not name an object; give FILE.py:OBJECT or MODULE:OBJECT")
-    if _is_file(reference):
-        path = Path(first).expanduser().absolute()
-        return Source(reference, str(path), _digest([path]))
-    files = _files_of_module(first)
-    return Source(reference, str(files[-1]), _digest(files))
-
-
-def _is_file(reference: str) -> bool:
+def _names_file(reference: str) -> bool:
     return reference.rpartition(":")[0].endswith(".py")
 
 
-def _find_again(reference: str, recorded: Source | None) -> tuple[Source, str | None]:
-    """Finds code where it was, or else where its name leads today; says what is not as it was."""
-    if recorded is None:
-        return _find(reference), "the run does not say what its code was"
-    if _is_file(reference) and Path(recorded.path).is_file():
-        found = recorded._replace(sha256=_digest([Path(recorded.path)]))
-    else:
-        found = _find_elsewhere(reference, recorded)
-    if run := _run_directory_of(found.path):
-        return found, f"'{found.path}' lies in the run directory '{run}', which may come from anyone"
-    if found.path != recorded.path:
-        return found, f"it was '{recorded.path}' when the run was started, and would now be '{found.path}'"
-    if found.sha256 != recorded.sha256:
-        return found, f"'{found.path}' has changed since the run was started"
-    return found, None
-
-
-def _find_elsewhere(reference: str, recorded: Source) -> Source:
-    try:
-        return _find(reference)
-    except CodeError as error:
-        raise CodeError(f"it was '{recorded.path}' when the run started; put it back ({error})") from error
-
-
-def _files_of_module(name: str) -> list[Path]:
-    """Returns the files of a module and of the packages it is in, outermost first; runs none of them."""
-    if name.split(".")[0] == __name__.split(".")[0]:
+def _files(reference: str) -> list[Path]:
+    """Returns the file that a reference leads to today, after the files of the packages that it is in."""
+    first, _, name = reference.rpartition(":")
+    if not (first and first.isprintable() and name.isidentifier()):
+        raise CodeError("it does not name an object; give FILE.py:OBJECT or MODULE:OBJECT")
+    files = [_absolute(first)] if _names_file(reference) else files_of_module(first)
+    if files[-1].resolve().is_relative_to(_PACKAGE):
         raise CodeError("it names a module of ppo_jax itself; give one of your own")
-    locations: Any = [*sys.path, os.getcwd()]
-    files, parts = [], name.split(".")
-    for end in range(1, len(parts) + 1):
-        spec = PathFinder.find_spec(".".join(parts[:end]), locations) if locations else None
-        if spec is None:
-            raise CodeError(
-                f"there is no module {'.'.join(parts[:end])!r} on Python's path or in the current directory"
-            )
-        files += [Path(spec.origin)] if spec.origin else []
-        locations = spec.submodule_search_locations
-    if not files or files[-1].suffix != ".py":
-        raise CodeError(f"module {name!r} is not a file of Python code; give one that is")
     return files
 
 
-def _digest(files: list[Path]) -> str:
-    return hashlib.sha256(b"".join(map(_content, files))).hexdigest()
-
-
-def _content(path: Path) -> bytes:
+def _absolute(path: str) -> Path:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CodeError(f"'{path}' cannot be read: {error.strerror}") from error
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise CodeError(f"'{path}' cannot be found: {error}") from error
 
 
-def _run_directory_of(path: str) -> Path | None:
+def _files_again(reference: str, recorded: Source | None) -> list[Path]:
+    """Returns the files of code where it was, or else where its name leads today."""
+    if recorded is None:
+        return _files(reference)
+    if recorded.is_file and os.path.isfile(recorded.path):
+        return [Path(recorded.path)]
+    try:
+        files = _files(reference)
+        os.stat(files[-1])
+    except (CodeError, OSError) as error:
+        raise CodeError(f"it was '{recorded.path}' when the run started; put it back ({error})") from error
+    return files
+
+
+def _read(reference: str, files: list[Path]) -> Source:
+    return Source(reference, str(files[-1]), digest(files))
+
+
+def _doubt(files: list[Path], recorded: Source) -> str | None:
+    """Says why code may not be what a run was started with; None if it is. It is read last."""
+    path = files[-1]
+    if run := _run_directory_of(path):
+        return f"'{path}' lies in the run directory '{run}', which may come from anyone"
+    if str(path) != recorded.path:
+        return f"it was '{recorded.path}' when the run was started, and would now be '{path}'"
+    if path.parts[1] in ("proc", "dev"):  # they lead to files that depend on who asks
+        return f"'{path}' is not the place of a file"
+    if digest(files) != recorded.sha256:
+        return f"'{path}' has changed since the run was started"
+    return purpose_problem(str(path), read(path))
+
+
+def _run_directory_of(path: Path) -> Path | None:
     """Returns the run directory that a file lies in, also through links; None if it lies in none."""
-    parents = [*Path(path).parents, *Path(path).resolve().parents]
-    return next((parent for parent in parents if _is_run(parent)), None)
+    return next((parent for parent in (*path.parents, *path.resolve().parents) if _is_run(parent)), None)
 
 
 def _is_run(directory: Path) -> bool:
     file = directory / "config.json"
-    if not file.is_file():
+    if not os.path.isfile(file):
         return False
     try:
         return {"config", "hyper", "seed"} <= read_json(file).keys()
     except UsageError:
         return False
-
-
-# Running code
-
-
-def _object(field: str, source: Source) -> Any:
-    name = source.reference.rpartition(":")[2]
-    try:
-        with _same_settings():
-            module = _run_file(source) if _is_file(source.reference) else _run_module(source)
-    except CodeError as error:
-        raise CodeError(f"{field} = {source.reference!r}: {error}") from error
-    except (Exception, SystemExit) as error:  # whatever the user's code may raise
-        raise CodeError(f"{field} = {source.reference!r} cannot be imported: {explain(error)}") from error
-    if not hasattr(module, name):
-        public = [other for other in vars(module) if not other.startswith("_")]
-        choice = closest(name, public) if public else "it is empty"
-        raise CodeError(f"{field} = {source.reference!r}: '{source.path}' has no {name!r}; {choice}")
-    return getattr(module, name)
-
-
-class _Loader(importlib.abc.SourceLoader):
-    """Runs the very bytes that were compared with the digest, whatever the file holds by now."""
-
-    def __init__(self, path: str, content: bytes):
-        self._path = path
-        self._content = content
-
-    def get_filename(self, fullname: str) -> str:
-        return self._path
-
-    def get_data(self, path: str) -> bytes:
-        return self._content
-
-
-def _run_file(source: Source) -> ModuleType:
-    """Imports a file under a name of its own, so that it hides no other module."""
-    name = f"{Path(source.path).stem}_{source.sha256[:12]}"
-    if name in sys.modules and sys.modules[name].__file__ == source.path:
-        return sys.modules[name]
-    content = _content(Path(source.path))
-    if hashlib.sha256(content).hexdigest() != source.sha256:
-        raise CodeError(f"'{source.path}' has just changed; try again")
-    spec = importlib.util.spec_from_loader(name, _Loader(source.path, content))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    _search_last(str(Path(source.path).parent))
-    sys.modules[name] = module  # dataclasses look themselves up there
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _run_module(source: Source) -> ModuleType:
-    name = source.reference.rpartition(":")[0]
-    depth = name.count(".") + (Path(source.path).name == "__init__.py")
-    _search_last(str(Path(source.path).parents[depth]))
-    module = importlib.import_module(name)
-    if module.__file__ != source.path:
-        raise CodeError(f"module {name!r} is '{module.__file__}' here, not '{source.path}'")
-    return module
-
-
-def _search_last(directory: str) -> None:
-    """Lets code import the files beside it. The directory comes last, so that it hides nothing."""
-    if directory not in sys.path:
-        sys.path.append(directory)
-
-
-@contextmanager
-def _same_settings() -> Iterator[None]:
-    """Makes sure that code leaves JAX as it was.
-
-    Raises:
-        CodeError: With every setting that was changed; those of `jax.config` are restored.
-    """
-    import jax
-
-    def variables() -> dict[str, str]:
-        return {name: value for name, value in os.environ.items() if name.startswith(("JAX_", "XLA_"))}
-
-    config, environment = {name: getattr(jax.config, name) for name in SETTINGS}, variables()
-    yield
-    changed = [name for name in SETTINGS if getattr(jax.config, name) != config[name]]
-    for name in changed:
-        jax.config.update(name, config[name])
-    names = {**environment, **variables()}
-    changed += [name for name in names if environment.get(name) != variables().get(name)]
-    if changed:
-        raise CodeError(
-            f"importing it changes {', '.join(changed)}, but JAX has started already; set it for the whole "
-            f"command instead, as in {changed[0].upper()}=... ppo-jax train"
-        )
-
-
-def _problem_of(field: str, reference: str, thing: Any) -> str | None:
-    """Says that a function is not marked, if so.
-
-    Raises:
-        CodeError: If the object is neither of a known kind nor a function.
-    """
-    from ppo_jax.envs.make import is_environment
-
-    mark, what = {"env": ("environment", "an environment"), "network": ("network", "a network")}[field]
-    if (field == "env" and is_environment(thing)) or registered.is_marked(thing, mark):
-        return None
-    if not callable(thing):
-        raise CodeError(
-            f"{field} = {reference!r} is a {type(thing).__name__}, not {what} or a function that returns one"
-        )
-    return f"{field} = {reference!r} is not marked as making {what}: put @ppo_jax.{mark} above the function"

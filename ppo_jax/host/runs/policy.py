@@ -50,7 +50,7 @@ def load(run: RunDirectory) -> tuple[Config, dict[str, np.ndarray]]:
     try:
         config = config_from(description["config"])
         validate(config, environment=config.env)  # looked for when it is needed
-    except (KeyError, TypeError, AttributeError, UsageError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UsageError(f"'{run.policy}' is damaged: its config is not valid ({error})") from error
     try:
         tensors = safetensors.numpy.load_file(run.tensors)

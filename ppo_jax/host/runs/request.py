@@ -6,6 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ppo_jax import presets
@@ -271,7 +272,14 @@ def from_json(content: Mapping[str, Any]) -> Request:
 
 
 def _source(row: Mapping[str, Any]) -> Source:
+    """Makes a source from a row of `config.json`.
+
+    A stranger does not know where their files lie on this machine, but knows what lies beside what: so a path
+    has to be absolute.
+    """
     source = Source(**row)
-    if not all(isinstance(value, str) for value in source):
+    if not all(isinstance(value, str) and value.isprintable() for value in source):
         raise TypeError(f"{source} does not consist of texts")
+    if not Path(source.path).is_absolute():
+        raise ValueError(f"the path of its code, {source.path!r}, is not absolute")
     return source

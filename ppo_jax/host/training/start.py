@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ppo_jax.errors import UsageError
 from ppo_jax.host.monitor import sinks
 from ppo_jax.host.monitor.screen import Screen, make_screen
-from ppo_jax.host.runs import code, directory, request
+from ppo_jax.host.runs import code, directory, loading, request
 from ppo_jax.host.runs.checkpoints import directories
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.request import Request
@@ -151,7 +151,7 @@ def _prepare(claim: _Claim, screen: Screen, stop: Stop) -> "Session | None":
     with screen.waiting("loading JAX"):
         from ppo_jax.host.training import session
 
-        unmarked = code.load(asked.config, asked.sources, claim.trust_code)
+        unmarked = loading.load(asked.config, asked.sources, claim.trust_code)
     for remark in unmarked:
         screen.say(remark)
     return session.Session(asked, run, screen, stop)

@@ -15,7 +15,7 @@ import pytest
 import ppo_jax
 from ppo_jax import registered
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.host.runs import agents, code, directory, policy, request
+from ppo_jax.host.runs import agents, code, directory, loading, policy, request
 from ppo_jax.host.runs.checkpoints import store
 from ppo_jax.host.runs.code import CodeError, Source
 from ppo_jax.host.runs.directory import RunDirectory
@@ -112,7 +112,7 @@ def plant(folder, name):
 
 def load_typed(reference, **fields):
     config = config_of(reference, **fields)
-    return code.load(config, code.locate(config), trust=True)
+    return loading.load(config, code.locate(config), trust=True)
 
 
 # Named by the user
@@ -122,7 +122,7 @@ def load_typed(reference, **fields):
     ("reference", "problem"),
     [
         ("gone.py:lever", r"gone\.py' cannot be read: No such file or directory"),
-        ("folder.py:lever", r"folder\.py' cannot be read: Is a directory"),
+        ("folder.py:lever", r"folder\.py' is not a plain file"),
         ("mine.py:", "it does not name an object; give FILE.py:OBJECT or MODULE:OBJECT"),
         (":lever", "it does not name an object"),
         ("mine.py:a.b", "it does not name an object"),
@@ -165,7 +165,6 @@ def test_code_that_cannot_be_used_is_explained_in_one_line(folder, monkeypatch, 
 LONG = "x" * 300  # longer than the name of a file may be
 
 
-@pytest.mark.xfail(strict=True, reason="an error that is no UsageError, or two lines")
 @pytest.mark.parametrize(
     "reference",
     ["~nobody-at-all/mine.py:lever", "mine\0.py:lever", "mine\ud800.py:lever", "mi\nne.py:lever"],
@@ -233,7 +232,7 @@ def before(monkeypatch):
     "kind",
     [
         "a switch",
-        pytest.param("a variable", marks=pytest.mark.xfail(strict=True, reason="the variable stays")),
+        "a variable",
     ],
 )
 def test_settings_are_restored_after_a_refusal(folder, before, kind):
@@ -243,7 +242,6 @@ def test_settings_are_restored_after_a_refusal(folder, before, kind):
     assert settings() == before
 
 
-@pytest.mark.xfail(strict=True, reason="nothing is restored after an error")
 @pytest.mark.parametrize("kind", MEDDLING)
 def test_settings_are_restored_although_the_file_raises(folder, before, kind):
     (folder / "meddling.py").write_text(MEDDLING[kind] + "1 / 0\n")
@@ -252,7 +250,6 @@ def test_settings_are_restored_although_the_file_raises(folder, before, kind):
     assert settings() == before
 
 
-@pytest.mark.xfail(strict=True, reason="the module stays imported, so nothing changes the second time")
 @pytest.mark.parametrize("kind", MEDDLING)
 def test_a_file_that_was_refused_is_refused_again(folder, before, kind):
     """As when the cell of a notebook is run again."""
@@ -260,6 +257,16 @@ def test_a_file_that_was_refused_is_refused_again(folder, before, kind):
     for _ in range(2):
         with pytest.raises(CodeError, match="importing it changes"):
             load_typed("meddling.py:lever")
+
+
+@pytest.mark.parametrize("kind", ["beside it", "a module"])
+def test_so_is_code_that_imports_what_was_refused(folder, before, kind):
+    (folder / "meddling_module.py").write_text(MEDDLING["a switch"] + LEVER)
+    (folder / "importing.py").write_text("import ppo_jax, meddling_module\n" + LEVER)
+    reference = {"beside it": "importing.py:lever", "a module": "meddling_module:lever"}[kind]
+    for _ in range(2):
+        with pytest.raises(CodeError, match="importing it changes jax_enable_x64"):
+            load_typed(reference)
 
 
 def test_all_that_is_wrong_with_two_references_is_said_at_once(folder):
@@ -273,6 +280,19 @@ def test_what_the_user_names_is_loaded_and_only_an_unmarked_function_is_remarked
     remarks = load_typed(f"mine.py:{name}")
     assert bool(remarks) == (name == "unmarked")
     assert all("put @ppo_jax.environment above the function" in remark for remark in remarks)
+
+
+def test_code_that_does_not_say_what_it_is_for_is_remarked_on_and_later_refused(folder):
+    """Otherwise a run directory could name any script of this machine that acts when it is imported."""
+    (folder / "exporting.py").write_text("from mine import lever\n")
+    config = config_of("exporting.py:lever")
+    sources = code.locate(config)
+    (remark,) = loading.load(config, sources, trust=True)
+    assert "exporting.py' mentions neither ppo_jax nor gymnax, so it was not written for either" in remark
+    assert remark.endswith("import ppo_jax in it, or later commands will need --trust-code")
+    with pytest.raises(CodeError, match=r"mentions neither ppo_jax nor gymnax.*; to allow it this once"):
+        code.check(config, sources, trust=False)
+    assert code.check(config, sources, trust=True) == sources
 
 
 def test_a_file_runs_once_for_environment_and_network(folder):
@@ -308,7 +328,7 @@ def test_a_module_is_found_from_the_current_directory_and_named_with_its_package
     config = config_of("pack_of_mine.sub.tasks:lever")
     (source,) = sources = code.locate(config)
     assert source.path == str(folder / "pack_of_mine" / "sub" / "tasks.py")
-    code.load(config, sources, trust=False)
+    loading.load(config, sources, trust=False)
     (folder / "pack_of_mine" / "__init__.py").write_text("changed = True\n")
     with pytest.raises(CodeError, match="has changed since the run was started"):
         code.check(config, sources, trust=False)
@@ -319,22 +339,20 @@ def test_a_file_that_changes_after_it_was_compared_is_not_run(folder):
     sources = code.locate(config)
     trace = plant(folder, "mine.py")
     with pytest.raises(CodeError, match=r"^env = 'mine\.py:lever': .*mine\.py' has just changed; try again$"):
-        code.load(config, sources, trust=True)
+        loading.load(config, sources, trust=True)
     assert not trace.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="modules are imported by their names, whatever they hold by now")
 def test_a_module_that_changes_after_it_was_compared_is_not_run(folder):
     (folder / "module_of_mine.py").write_text(LEVER)
     config = config_of("module_of_mine:lever")
     sources = code.locate(config)
     trace = plant(folder, "module_of_mine.py")
     with pytest.raises(CodeError, match="changed"):
-        code.load(config, sources, trust=True)
+        loading.load(config, sources, trust=True)
     assert not trace.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="the run records the new content, and uses the old one")
 def test_a_module_that_has_changed_since_it_was_imported_is_not_recorded_as_what_it_is_now(folder):
     """As when a module is edited between two cells of a notebook."""
     (folder / "edited_module.py").write_text(LEVER)
@@ -395,7 +413,7 @@ def rewrite(run, env=None, sources=None):
 
 
 def source_of(path, name="lever", reference=None):
-    return Source(reference or f"{path}:{name}", str(path), code._digest([Path(path)]))
+    return Source(reference or f"{path}:{name}", str(path), code.digest([Path(path)]))
 
 
 def test_a_run_is_evaluated_as_long_as_its_file_is_as_it_was(run):
@@ -483,7 +501,6 @@ def test_a_module_in_a_run_directory_that_is_the_current_one_is_not_found(run, t
     assert not trace.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="`sources` may hold a relative path, and the planted file is run")
 def test_a_relative_path_leads_to_no_file_that_came_with_the_run(run, tmp_path, monkeypatch):
     """A stranger does not know where their archive is unpacked, but knows what lies beside what in it."""
     trace = plant(tmp_path, "bundle/evil.py")
@@ -495,15 +512,32 @@ def test_a_relative_path_leads_to_no_file_that_came_with_the_run(run, tmp_path, 
     assert not trace.exists()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="importing unittest.__main__ runs every test below the current directory"
-)
+def test_no_path_leads_to_where_this_process_happens_to_be(run, tmp_path):
+    trace = plant(tmp_path, "evil.py")
+    path = "/proc/self/cwd/evil.py"
+    rewrite(run, f"{path}:lever", [source_of(path)])
+    with pytest.raises(CodeError, match="is not the place of a file"):
+        agents.load(run)
+    assert not trace.exists()
+
+
+def test_a_script_of_this_machine_is_not_run(run, tmp_path):
+    """Its place and its digest are known to everyone who has the same machine."""
+    trace = tmp_path / "trace"
+    (tmp_path / "example.py").write_text(MARKER.format(path=str(trace)))
+    for reference in (f"{tmp_path}/example.py:lever", "example:lever"):
+        rewrite(run, reference, [source_of(tmp_path / "example.py", reference=reference)])
+        with pytest.raises(CodeError, match="mentions neither ppo_jax nor gymnax"):
+            agents.load(run)
+    assert not trace.exists()
+
+
 def test_a_module_that_acts_when_it_is_imported_runs_nothing_of_the_run(run, tmp_path, monkeypatch):
     trace = plant(tmp_path, "run/test_evil.py")
     (run.path / "__init__.py").write_text("")
     library = Path(unittest.__file__).parent
     files = [library / "__init__.py", library / "__main__.py"]
-    source = Source("unittest.__main__:main", str(files[-1]), code._digest(files))
+    source = Source("unittest.__main__:main", str(files[-1]), code.digest(files))
     rewrite(run, source.reference, [source])
     monkeypatch.setattr(sys, "argv", ["script.py"])
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -515,7 +549,6 @@ def test_a_module_that_acts_when_it_is_imported_runs_nothing_of_the_run(run, tmp
     assert not trace.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="its content is read before its place is looked at")
 @pytest.mark.parametrize("kind", ["a pipe", "a file without end"])
 def test_code_in_a_run_directory_is_not_even_read(run, monkeypatch, kind):
     """Reading the one never ends, and reading the other takes all memory."""
@@ -537,8 +570,7 @@ def test_code_in_a_run_directory_is_not_even_read(run, monkeypatch, kind):
         agents.load(run)
 
 
-@pytest.mark.xfail(strict=True, reason="an error that is no UsageError")
-@pytest.mark.parametrize("path", [f"{LONG}.py", "a\0.py", "a\ud800.py"])
+@pytest.mark.parametrize("path", [f"/{LONG}.py", f"{LONG}.py", "/a\0.py", "/a\ud800.py", "/a\n.py", "/", ""])
 def test_an_odd_path_in_a_run_directory_is_refused(run, path):
     rewrite(run, f"{path}:lever", [Source(f"{path}:lever", path, "0" * 64)])
     with pytest.raises(ppo_jax.UsageError):
@@ -556,9 +588,12 @@ def test_an_odd_path_in_a_run_directory_is_refused(run, path):
         {"network": "a:"},
         {"env": ":"},
         {"env": 3},
-        pytest.param({"env_args": ["abc"]}, marks=pytest.mark.xfail(strict=True, reason="ValueError")),
-        pytest.param({"env_args": "ab"}, marks=pytest.mark.xfail(strict=True, reason="ValueError")),
-        pytest.param({"env": {"a": 1}}, marks=pytest.mark.xfail(strict=True, reason="TypeError")),
+        {"env_args": [["a", 1], ["a", 2]]},
+        {"env_args": {"a b": 1}},
+        {"env_args": {"a": float("inf")}},
+        {"env_args": ["abc"]},
+        {"env_args": "ab"},
+        {"env": {"a": 1}},
     ],
 )
 def test_names_and_arguments_that_are_none_are_refused(run, fields):
@@ -617,7 +652,7 @@ def test_a_function_of_the_standard_library_is_never_called(run, tmp_path):
     config = request.read(run).config
     _, arrays = policy.load(run)
     policy.save(run, config, arrays)
-    with pytest.raises(CodeError, match="is not marked as making an environment"):
+    with pytest.raises(CodeError, match="mentions neither ppo_jax nor gymnax"):
         agents.load(run)
     assert precious.exists()
 
