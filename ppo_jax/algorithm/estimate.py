@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ppo_jax.algorithm.gae import gae
 from ppo_jax.algorithm.loss import Samples
+from ppo_jax.algorithm.normalization import RESOLUTION
 from ppo_jax.algorithm.rollout import Trajectory
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.fast.loops import map_in_cache, map_where
@@ -100,6 +101,5 @@ def explained_variance(batch: Samples) -> jax.Array:
     variance = batch.target.var()
     unexplained = (batch.target - batch.value).var()
     # Equal targets differ by their rounding in float32, which would otherwise pass for variance.
-    epsilon = jnp.finfo(jnp.float32).eps
-    rounding = (4 * epsilon) ** 2 * (batch.target**2).mean()
+    rounding = RESOLUTION**2 * (batch.target**2).mean()
     return jnp.where(variance > rounding, 1 - unexplained / variance, jnp.nan)

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ppo_jax.algorithm.normalization import standardize
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.networks.network import Memory, Network, Params
 
@@ -205,19 +206,6 @@ def approximate_kl(log_prob: jax.Array, old_log_prob: jax.Array) -> jax.Array:
     """
     log_ratio = _log_ratio(log_prob, old_log_prob)
     return jnp.expm1(log_ratio) - log_ratio
-
-
-def standardize(advantage: jax.Array) -> jax.Array:
-    """Shifts and scales a minibatch of advantages to mean 0 and standard deviation 1.
-
-    This is not in the paper, but customary. A single sample is returned unchanged.
-
-    Args:
-        advantage: The advantages, [M].
-    """
-    if advantage.size == 1:
-        return advantage
-    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
 
 # The objectives by their names in the configuration, each `(hyper, ratio, advantage, pi_old, pi) -> [M]`.

@@ -1,7 +1,8 @@
-"""Normalizes observations and scales rewards by statistics of everything seen so far.
+"""Normalizes observations, rewards and advantages, so that their scale does not matter.
 
-The statistics belong to the train state. They change while experience is collected; when training is done,
-they are frozen and saved with the policy that was trained with them.
+Observations and rewards are scaled by statistics of everything seen so far, which belong to the train state.
+They change while experience is collected; when training is done, they are frozen and saved with the policy that
+was trained with them. Advantages are scaled by the statistics of their minibatch.
 """
 
 from typing import Any, NamedTuple
@@ -10,7 +11,9 @@ import jax
 import jax.numpy as jnp
 
 CLIP = 10.0  # normalized observations and scaled rewards are clipped to +-10, as is customary
-EPSILON = 1e-8  # added to a variance, so that a number that never varies becomes 0
+EPSILON = 1e-8  # is customarily added to what is divided by
+SHARE = 1e-4  # but never more than this share of it, because learning must not depend on the scale of a task
+RESOLUTION = 4 * float(jnp.finfo(jnp.float32).eps)  # what varies less, in units of its mean, is constant
 
 
 class Statistics(NamedTuple):
@@ -65,18 +68,54 @@ def merge(statistics: Statistics, samples: jax.Array) -> Statistics:
     weight = samples.shape[0] / count.astype(jnp.float32)
     shifted = samples - samples[:1]
     delta = samples[0] - statistics.mean + shifted.mean(axis=0)
-    spread = shifted.var(axis=0) - statistics.variance
+    # The variance before the first sample is only a placeholder, next to which a small one would be lost.
+    variance = jnp.where(statistics.num_samples > 0, statistics.variance, shifted.var(axis=0))
+    spread = shifted.var(axis=0) - variance
     return Statistics(
         num_samples=count,
         mean=statistics.mean + weight * delta,
-        variance=statistics.variance + weight * (spread + (1 - weight) * delta**2),
+        variance=variance + weight * (spread + (1 - weight) * delta**2),
     )
+
+
+def divisor(spread: jax.Array, varies: jax.Array) -> jax.Array:
+    """Returns what to divide by to get rid of a scale: slightly more than the spread; inf for a constant.
+
+    So a constant becomes 0, and so does whatever comes after only constants: nothing is known of its scale.
+    In float32, this holds for standard deviations from 1e-18 to 1e18.
+
+    Args:
+        spread: The standard deviation or the variance, [...].
+        varies: Whether it is more than rounding, [...] bool.
+    """
+    return jnp.where(varies, spread + jnp.minimum(EPSILON, SHARE * spread), jnp.inf)
+
+
+def inverse_deviation(statistics: Statistics) -> jax.Array:
+    """Returns 1 / standard deviation, [...]; 0 for what has never varied."""
+    varies = statistics.variance > (RESOLUTION * statistics.mean) ** 2
+    return jax.lax.rsqrt(divisor(statistics.variance, varies))
+
+
+def standardize(advantage: jax.Array) -> jax.Array:
+    """Shifts and scales a minibatch of advantages to mean 0 and standard deviation 1.
+
+    This is not in the paper, but customary. A single sample is returned unchanged.
+
+    Args:
+        advantage: The advantages, [M].
+    """
+    if advantage.size == 1:
+        return advantage
+    mean = advantage.mean()
+    varies = jnp.ptp(advantage) > RESOLUTION * jnp.abs(mean)  # the rounding of a mean of many is larger
+    return (advantage - mean) / divisor(advantage.std(), varies)
 
 
 def normalize(statistics: Statistics, x: jax.Array) -> jax.Array:
     """Shifts and scales to mean 0 and standard deviation 1, and clips the result to +-CLIP.
 
-    Infinities become NaN, so that they are found rather than taken for CLIP.
+    Infinities become NaN, so that they are found rather than taken for CLIP. What never varied becomes 0.
 
     Args:
         statistics: The statistics of arrays [*D].
@@ -85,8 +124,7 @@ def normalize(statistics: Statistics, x: jax.Array) -> jax.Array:
     # [*D] to [1, ..., *D]: as many axes as x, so that nothing is broadcast by accident.
     batch_axes = tuple(range(x.ndim - statistics.mean.ndim))
     mean = jnp.expand_dims(statistics.mean, batch_axes)
-    variance = jnp.expand_dims(statistics.variance, batch_axes)
-    scaled = (x - mean) * jax.lax.rsqrt(variance + EPSILON)
+    scaled = (x - mean) * jnp.expand_dims(inverse_deviation(statistics), batch_axes)
     # Clipping alone would hide an infinity.
     return jnp.where(jnp.isfinite(x), jnp.clip(scaled, -CLIP, CLIP), jnp.nan)
 
@@ -121,7 +159,8 @@ def scale_rewards(
     """Divides rewards by the standard deviation of the discounted sums of rewards, and clips them to +-CLIP.
 
     The sum runs forward through an episode, G_t = gamma G_{t-1} + r_t. The mean is not subtracted, because
-    that would change which behaviour is best. The statistics include the rewards that they scale.
+    that would change which behaviour is best. The statistics include the rewards that they scale. While all
+    sums are equal, no behaviour is known to be better than another, and the rewards become 0.
 
     Args:
         scaler: The scaler before these rewards; if it is None, they are returned unchanged.
@@ -141,5 +180,5 @@ def scale_rewards(
 
     discounted, sums = jax.lax.scan(discount, scaler.discounted, (reward, done))
     statistics = merge(scaler.statistics, sums.reshape(-1))
-    scaled = jnp.clip(reward * jax.lax.rsqrt(statistics.variance + EPSILON), -CLIP, CLIP)
+    scaled = jnp.clip(reward * inverse_deviation(statistics), -CLIP, CLIP)
     return RewardScaler(discounted=discounted, statistics=statistics), scaled

@@ -16,7 +16,6 @@ from ppo_jax.algorithm.loss import (
     clipped_surrogate,
     ppo_loss,
     probability_ratio,
-    standardize,
     value_error,
 )
 from ppo_jax.config import Config, Hyperparams
@@ -211,19 +210,6 @@ def test_the_estimated_divergence_is_never_negative_and_right_on_average():
     estimates = approximate_kl(new, old)
     assert jnp.all(estimates >= 0)
     np.testing.assert_allclose(jnp.exp(old) @ estimates, jnp.exp(old) @ (old - new), rtol=1e-6)
-
-
-def test_standardized_advantages_have_mean_zero_and_standard_deviation_one():
-    normalized = standardize(jnp.array([3.0, -1.0, 5.0, 10.0]))
-    np.testing.assert_allclose((normalized.mean(), normalized.std()), (0, 1), atol=1e-6)
-
-
-def test_equal_advantages_are_standardized_to_zero():
-    np.testing.assert_array_equal(standardize(jnp.full(4, 3.0)), jnp.zeros(4))
-
-
-def test_a_single_advantage_is_not_standardized():
-    np.testing.assert_array_equal(standardize(jnp.array([3.0])), [3.0])
 
 
 def test_loss_and_info_are_float32_scalars():

@@ -18,6 +18,7 @@ from ppo_jax.algorithm.normalization import (
     normalize,
     normalize_observation,
     scale_rewards,
+    standardize,
 )
 from ppo_jax.algorithm.rollout import collect, init_collector
 from ppo_jax.algorithm.train import train
@@ -97,9 +98,25 @@ def test_what_never_varies_becomes_zero(size):
     np.testing.assert_allclose(normalize(merge_all(batches), batches[0]), np.zeros((size, 6)), atol=1e-3)
 
 
-def test_what_has_never_varied_is_finite_once_it_does():
-    statistics = merge_all(np.zeros((20, 4, 1), np.float32))
-    np.testing.assert_array_equal(normalize(statistics, jnp.array([[1e30], [-1e30]])), [[10.0], [-10.0]])
+@pytest.mark.parametrize("constant", [0.0, 3.0, 1e6])
+def test_what_has_never_varied_says_nothing_even_if_it_does_later(constant):
+    """No weight of the network has learned what it means."""
+    statistics = merge_all(np.full((20, 4, 1), constant, np.float32))
+    later = jnp.array([[1e30], [-1e30], [constant + 1]])
+    np.testing.assert_array_equal(normalize(statistics, later), np.zeros((3, 1)))
+
+
+SCALES = [1e-15, 1e-12, 1e-8, 1e-3, 1e3, 1e8, 1e12, 1e15]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("offset", [0, 100])
+def test_the_scale_of_observations_does_not_matter(scale, offset):
+    samples = drawn(offset, 6, 50, 3)
+    one, other = merge_all(samples), merge_all(samples * np.float32(scale))
+    np.testing.assert_allclose(
+        normalize(other, samples[0] * np.float32(scale)), normalize(one, samples[0]), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_normalized_numbers_are_clipped_to_ten():
@@ -115,6 +132,35 @@ def test_any_batch_of_arrays_is_normalized_elementwise(batch):
     x = drawn(1, *batch, 2, 3)
     expected = oracles.standardize(samples[0], x)
     np.testing.assert_allclose(normalize(merge_all(samples), x), expected, rtol=1e-5, atol=1e-6)
+
+
+# Advantages
+
+
+def test_standardized_advantages_have_mean_zero_and_standard_deviation_one():
+    normalized = standardize(jnp.array([3.0, -1.0, 5.0, 10.0]))
+    np.testing.assert_allclose((normalized.mean(), normalized.std()), (0, 1), atol=1e-6)
+
+
+def test_equal_advantages_are_standardized_to_zero():
+    np.testing.assert_array_equal(standardize(jnp.full(4, 3.0)), jnp.zeros(4))
+
+
+def test_a_single_advantage_is_not_standardized():
+    np.testing.assert_array_equal(standardize(jnp.array([3.0])), [3.0])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_scale_of_advantages_does_not_matter(scale):
+    advantage = drawn(0.3, 64)
+    scaled = standardize(jnp.asarray(advantage * np.float32(scale)))
+    np.testing.assert_allclose(scaled, standardize(jnp.asarray(advantage)), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, -1 / 3, 1234.567, 1e30, 1e-30])
+@pytest.mark.parametrize("size", [3, 7, 256, 2**16])
+def test_advantages_that_differ_by_rounding_alone_become_zero(constant, size):
+    np.testing.assert_array_equal(standardize(jnp.full(size, jnp.float32(constant))), np.zeros(size))
 
 
 # Observations with parts
@@ -192,6 +238,35 @@ def test_scaled_rewards_are_clipped_to_ten_on_both_sides():
     rewards[:2, 0] = (1e3, -1e3)
     _, scaled = scale_rewards(init_reward_scaler(1), rewards, np.ones((500, 1), bool), 0.9)
     np.testing.assert_array_equal(scaled[:3, 0], [10, -10, 0])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_scale_of_rewards_does_not_matter(scale):
+    rewards, done = random_rewards()
+    _, one = scale_rewards(init_reward_scaler(3), rewards, done, 0.9)
+    _, other = scale_rewards(init_reward_scaler(3), rewards * np.float32(scale), done, 0.9)
+    np.testing.assert_allclose(other, one, rtol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [2.0**-50, 2.0**-27, 2.0**40])
+def test_training_does_not_depend_on_the_scale_of_rewards(scale, trained):
+    def step(key, time, action):
+        time, transition = _step(key, time, action)
+        return time, transition._replace(reward=jnp.float32(scale) * transition.reward)
+
+    scaled = make_batched(Dynamics(_reset, step, Box((3,)), Discrete(3), Box((4,))))
+    run = jax.jit(partial(train, NORMALIZED, environment=scaled))
+    state, metrics = run(Hyperparams(), jax.random.key(0))
+    before = trained[0].learner.params
+    chex.assert_trees_all_close(state.learner.params, before, rtol=1e-2, atol=1e-5)
+    np.testing.assert_allclose(metrics.episode_return, scale * trained[1].episode_return, rtol=1e-4)
+
+
+def test_rewards_that_are_always_the_same_become_zero():
+    """Episodes of one step: no behaviour is better than another."""
+    rewards, done = jnp.full((9, 2), 0.1), jnp.ones((9, 2), bool)
+    _, scaled = scale_rewards(init_reward_scaler(2), rewards, done, 0.9)
+    np.testing.assert_array_equal(scaled, np.zeros((9, 2)))
 
 
 def test_rewards_that_are_always_zero_stay_zero():

@@ -106,7 +106,7 @@ BUGS = (
         "ppo_jax/algorithm/loss.py",
         "if advantage.size == 1:",
         "if advantage.size == 0:",
-        ("tests/algorithm/test_loss.py::test_a_single_advantage_is_not_standardized",),
+        ("tests/algorithm/test_normalization.py::test_a_single_advantage_is_not_standardized",),
     ),
     Bug(
         "the deviation of a sample instead of a population",
@@ -554,8 +554,8 @@ BUGS = (
     Bug(
         "scaled rewards have no bounds",
         "ppo_jax/algorithm/normalization.py",
-        "scaled = jnp.clip(reward * jax.lax.rsqrt(statistics.variance + EPSILON), -CLIP, CLIP)",
-        "scaled = reward * jax.lax.rsqrt(statistics.variance + EPSILON)",
+        "scaled = jnp.clip(reward * inverse_deviation(statistics), -CLIP, CLIP)",
+        "scaled = reward * inverse_deviation(statistics)",
         ("tests/algorithm/test_normalization.py::test_scaled_rewards_are_clipped_to_ten_on_both_sides",),
     ),
     Bug(
@@ -708,6 +708,16 @@ BUGS = (
         "if problem and not trust:",
         "if False:",
         ("tests/host/runs/test_code.py::test_a_function_is_called_only_if_its_author_marked_it",),
+    ),
+    Bug(
+        "small numbers are not normalized",
+        "ppo_jax/algorithm/normalization.py",
+        "jnp.minimum(EPSILON, SHARE * spread)",
+        "EPSILON",
+        (
+            "tests/algorithm/test_normalization.py::test_the_scale_of_advantages_does_not_matter",
+            "tests/algorithm/test_normalization.py::test_the_scale_of_observations_does_not_matter",
+        ),
     ),
     Bug(
         "any script of the machine is run for a run directory",
