@@ -57,7 +57,7 @@ def zeros(space: Space) -> jax.Array:
         case MultiDiscrete(nums):
             return jnp.zeros(len(nums), jnp.int32)
         case Box(shape):
-            return jnp.zeros(shape)
+            return jnp.zeros(shape, jnp.float32)
 
 
 def bounds(space: Box, ndim: int) -> tuple[jax.Array, jax.Array]:

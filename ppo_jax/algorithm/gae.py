@@ -38,7 +38,7 @@ def gae(
     """
     chex.assert_equal_shape([rewards, values, next_values, terminated, done])
     delta = rewards + gamma * jnp.where(terminated, 0.0, next_values) - values
-    decay = gamma * gae_lambda * jnp.where(done, 0.0, 1.0)
+    decay = gamma * gae_lambda * (~done).astype(delta.dtype)
 
     def accumulate(
         next_advantage: jax.Array, step: tuple[jax.Array, jax.Array]

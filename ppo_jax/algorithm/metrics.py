@@ -103,7 +103,7 @@ def make_metrics(
     observations = (trajectory.observation, trajectory.final_observation)
     legal = legal_actions(trajectory.observation)
     no_dead_ends = jnp.zeros((), jnp.int32)
-    return extend(Metrics, tuple(own))(
+    values = dict(
         env_steps=env_steps,
         episodes=episodes.num_ended,
         episode_return=episodes.mean_return,
@@ -121,12 +121,14 @@ def make_metrics(
         explained_variance=explained_variance,
         grad_norm=info.grad_norm,
         num_epochs=info.num_epochs,
-        learning_rate=jnp.asarray(hyper.learning_rate),
-        clip_epsilon=jnp.asarray(hyper.clip_epsilon),
-        entropy_coefficient=jnp.asarray(hyper.entropy_coefficient),
-        kl_coefficient=jnp.asarray(hyper.kl_coefficient),
+        learning_rate=hyper.learning_rate,
+        clip_epsilon=hyper.clip_epsilon,
+        entropy_coefficient=hyper.entropy_coefficient,
+        kl_coefficient=hyper.kl_coefficient,
         **own,
     )
+    record = extend(Metrics, tuple(own))
+    return record(**{name: jnp.asarray(value, _type_of(name)) for name, value in values.items()})
 
 
 def make_room(capacity: int, collector: Collector) -> Metrics:
@@ -142,12 +144,11 @@ def make_room(capacity: int, collector: Collector) -> Metrics:
     own = (*collector.episodes.running_metrics, *([] if collector.repeated_starts is None else [REPEATED]))
     record = extend(Metrics, own)
     # The types are known in advance, so no step has to be traced to find them out.
-    columns = {}
-    for name in record._fields:
-        is_count = name in COUNTS
-        columns[name] = jnp.zeros(capacity, jnp.int32 if is_count else jnp.float32)
+    return record(**{name: jnp.zeros(capacity, _type_of(name)) for name in record._fields})
 
-    return record(**columns)
+
+def _type_of(name: str) -> Any:
+    return jnp.int32 if name in COUNTS else jnp.float32
 
 
 def _count_nonfinite(tree: Any) -> jax.Array:

@@ -1,8 +1,8 @@
 """Normalizes observations, rewards and advantages, so that their scale does not matter.
 
 Observations and rewards are scaled by statistics of everything seen so far, which belong to the train state.
-They change while experience is collected; when training is done, they are frozen and saved with the policy that
-was trained with them. Advantages are scaled by the statistics of their minibatch.
+They change while experience is collected; when training is done, they are frozen and saved with the policy
+that was trained with them. Advantages are scaled by the statistics of their minibatch.
 """
 
 from typing import Any, NamedTuple
@@ -44,7 +44,11 @@ class RewardScaler(NamedTuple):
 
 def init_statistics(shape: tuple[int, ...]) -> Statistics:
     """Returns statistics without any samples: a mean of 0 and a variance of 1, which change nothing."""
-    return Statistics(num_samples=jnp.zeros((), jnp.uint32), mean=jnp.zeros(shape), variance=jnp.ones(shape))
+    return Statistics(
+        num_samples=jnp.zeros((), jnp.uint32),
+        mean=jnp.zeros(shape, jnp.float32),
+        variance=jnp.ones(shape, jnp.float32),
+    )
 
 
 def merge(statistics: Statistics, samples: jax.Array) -> Statistics:
@@ -150,7 +154,7 @@ def normalize_observation(statistics: Any, observation: Any) -> Any:
 
 def init_reward_scaler(num_envs: int) -> RewardScaler:
     """Returns the scaler before the first reward of N environments."""
-    return RewardScaler(discounted=jnp.zeros(num_envs), statistics=init_statistics(()))
+    return RewardScaler(discounted=jnp.zeros(num_envs, jnp.float32), statistics=init_statistics(()))
 
 
 def scale_rewards(

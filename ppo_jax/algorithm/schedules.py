@@ -32,7 +32,7 @@ class Steering(NamedTuple):
 
 def init_steering() -> Steering:
     """Returns the factors of the first update, which leave beta and the learning rate as they are."""
-    return Steering(penalty_factor=jnp.ones(()), rate_factor=jnp.ones(()))
+    return Steering(penalty_factor=jnp.float32(1), rate_factor=jnp.float32(1))
 
 
 def at_update(config: Config, hyper: Hyperparams, steering: Steering, progress: jax.Array) -> Hyperparams:
@@ -48,15 +48,17 @@ def at_update(config: Config, hyper: Hyperparams, steering: Steering, progress: 
         progress: The share of the run's updates that are done, [] in [0, 1).
     """
 
-    def scheduled(kind: str, start: jax.Array | float, end: jax.Array | float) -> jax.Array:
+    def scheduled(kind: str, start: jax.Array, end: jax.Array) -> jax.Array:
         if kind == "linear":
             weight = optax.linear_schedule(1.0, 0.0, transition_steps=1)(progress)
         elif kind == "cosine":
             weight = optax.cosine_decay_schedule(1.0, decay_steps=1)(progress)
         else:
-            return jnp.asarray(start, jnp.float32)
-        return jnp.asarray((start - end) * weight + end, jnp.float32)
+            return start
+        return (start - end) * weight + end
 
+    # Whatever they were given as, they are float32 from here on.
+    hyper = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), hyper)
     rate = scheduled(config.learning_rate_schedule, hyper.learning_rate, hyper.final_learning_rate)
     return hyper._replace(
         learning_rate=rate * steering.rate_factor if config.adapts_learning_rate else rate,

@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.estimate import estimate, explained_variance
+from ppo_jax.algorithm.mapped import on_auto_axes, vary_with
 from ppo_jax.algorithm.metrics import Metrics, make_metrics, make_room
 from ppo_jax.algorithm.rollout import Collector, Trajectory, collect, init_collector
 from ppo_jax.algorithm.schedules import at_update
@@ -60,7 +61,7 @@ def iterate(
     key, collect_key, learn_key = jax.random.split(state.key, 3)
     # The barrier hides the horizon from XLA. Where the horizon is a constant, XLA would otherwise compute the
     # division in another way, and programs for the same run would differ in their last bits.
-    progress = state.num_updates / jax.lax.optimization_barrier(state.horizon)
+    progress = jnp.float32(state.num_updates) / jnp.float32(jax.lax.optimization_barrier(state.horizon))
     hyper = at_update(config, hyper, state.learner.steering, progress)
 
     params = state.learner.params
@@ -153,15 +154,17 @@ def make_ppo(
 
     def init(hyper: Hyperparams, key: jax.Array) -> TrainState:
         network_key, environment_key, key = jax.random.split(key, 3)
-        return TrainState(
+        state = TrainState(
             learner=init_learner(network, hyper, network_key),
             collector=init_collector(config, environment, network, environment_key),
             key=key,
             num_updates=jnp.zeros((), jnp.int32),
             horizon=jnp.asarray(config.num_updates, jnp.int32),
         )
+        return vary_with((hyper, key), state)
 
-    return PPO(init=init, step=partial(iterate, config, environment, network))
+    step = partial(iterate, config, environment, network)
+    return PPO(init=partial(on_auto_axes, init), step=partial(on_auto_axes, step))
 
 
 def train(
@@ -220,16 +223,17 @@ def advance(
         The state after these updates, and metrics [capacity], zero beyond `num_updates`.
     """
 
-    def body(index: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
-        state, history = carry
-        state, metrics = ppo.step(hyper, state)
+    def run(hyper: Hyperparams, state: TrainState, num_updates: jax.Array) -> tuple[TrainState, Metrics]:
+        def body(index: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+            state, history = carry
+            state, metrics = ppo.step(hyper, state)
+            # Each scalar goes into the row of its update, [capacity].
+            return state, jax.tree.map(lambda rows, row: rows.at[index].set(row), history, metrics)
 
-        # Each scalar goes into the row of its update, [capacity].
-        history = jax.tree.map(lambda rows, row: rows.at[index].set(row), history, metrics)
-        return state, history
+        start = vary_with((hyper, state), (state, make_room(capacity, state.collector)))
+        return jax.lax.fori_loop(0, num_updates, body, start)
 
-    num_updates = capacity if num_updates is None else num_updates
-    return jax.lax.fori_loop(0, num_updates, body, (state, make_room(capacity, state.collector)))
+    return on_auto_axes(run, hyper, state, capacity if num_updates is None else num_updates)
 
 
 def agent_of(state: TrainState) -> Agent:

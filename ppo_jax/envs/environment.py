@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import keystr, tree_leaves_with_path
 
 from ppo_jax.errors import UsageError
 from ppo_jax.spaces import Space
@@ -175,7 +176,8 @@ def checked(environment: Any) -> Environment:
     """Returns an environment whose numbers are float32 and whose flags are bool, whatever it gave before.
 
     Raises:
-        UsageError: If it is something else than an `Environment`.
+        UsageError: If it is something else than an `Environment`; while `step` is traced, if a state differs
+            from the one before it in more than its values.
     """
     if not isinstance(environment, Environment):
         kind = type(environment).__name__
@@ -191,7 +193,9 @@ def checked(environment: Any) -> Environment:
         return state, _as_floats(observation)
 
     def step(drawn: Any, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
-        state, time_step = environment.step(drawn, state, action)
+        before = state
+        state, time_step = environment.step(drawn, before, action)
+        _check_same_kind(before, state)
         return state, time_step._replace(
             observation=_as_floats(time_step.observation),
             final_observation=_as_floats(time_step.final_observation),
@@ -201,6 +205,26 @@ def checked(environment: Any) -> Environment:
         )
 
     return environment._replace(reset=reset, step=step)
+
+
+def _check_same_kind(before: Any, after: Any) -> None:
+    """Makes sure that a state has the structure, the shapes and the dtypes of the state before it."""
+
+    def kinds(state: Any) -> dict[str, str]:
+        return {
+            keystr(path): f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}"
+            for path, leaf in tree_leaves_with_path(state)
+        }
+
+    given, became = kinds(before), kinds(after)
+    different = [name for name in {**given, **became} if given.get(name) != became.get(name)]
+    if different:
+        name = different[0]
+        raise UsageError(
+            f"a step of the environment changes the kind of its state: state{name} is "
+            f"{given.get(name, 'missing')} before and {became.get(name, 'missing')} after it; "
+            "let reset and step return states of one structure, with the same shapes and dtypes"
+        )
 
 
 def _as_floats(observation: Any) -> Any:

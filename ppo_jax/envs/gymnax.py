@@ -215,13 +215,13 @@ def _adapt(env: Any, params: Any) -> Dynamics:
     reset_one, step_one = _functions(env, inner)
 
     def reset(key: jax.Array) -> tuple[Any, jax.Array]:
-        with jax.numpy_rank_promotion("allow"):  # some environments rely on it
+        with _modes_of(env):
             observation, state = reset_one(key, params)
         return state, _as_floats(observation_space, observation)
 
     def step(key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Transition]:
         action = _as_gymnax_action(action_space, action)
-        with jax.numpy_rank_promotion("allow"):
+        with _modes_of(env):
             observation, state, reward, terminated, truncated, info = step_one(key, state, action, params)
         return state, Transition(
             observation=_as_floats(observation_space, observation),
@@ -238,6 +238,25 @@ def _adapt(env: Any, params: Any) -> Dynamics:
             observation_space=_convert_observation_space(observation_space),
             action_space=_convert_action_space(action_space),
         )
+
+
+@contextmanager
+def _modes_of(env: Any) -> Iterator[None]:
+    """Sets the modes of JAX that gymnax relies on, and names the one that it fails in.
+
+    Raises:
+        UsageError: If it fails in the mode with 64 bits.
+    """
+    try:
+        with jax.numpy_rank_promotion("allow"):
+            yield
+    except TypeError as error:
+        if not jax.config.jax_enable_x64:
+            raise
+        raise UsageError(
+            f"{type(env).__name__} mixes 32 and 64 bits, which fails in JAX's mode with 64 ({error}); "
+            "leave out JAX_ENABLE_X64"
+        ) from error
 
 
 def _innermost(env: Any) -> Any:

@@ -47,7 +47,7 @@ class Categorical(NamedTuple):
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draws actions, [...] int32."""
-        return self.from_noise(jax.random.uniform(key, self.logits.shape[:-1]))
+        return self.from_noise(jax.random.uniform(key, self.logits.shape[:-1], jnp.float32))
 
     def from_noise(self, noise: jax.Array) -> jax.Array:
         """Turns noise into actions, [...] int32, by the inverse of the cumulative distribution.
@@ -131,7 +131,7 @@ class DiagonalGaussian(NamedTuple):
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draws actions, [..., A] float32, unbounded."""
-        return self.from_noise(jax.random.normal(key, self.mean.shape))
+        return self.from_noise(jax.random.normal(key, self.mean.shape, jnp.float32))
 
     def from_noise(self, noise: jax.Array) -> jax.Array:
         """Turns noise, standard normal [..., A], into actions, [..., A] float32, unbounded."""
@@ -208,10 +208,10 @@ def draw_noise(action_space: Space, key: jax.Array, num_actions: int) -> jax.Arr
     """
     match action_space:
         case Discrete():
-            return jax.random.uniform(key, (num_actions,))
+            return jax.random.uniform(key, (num_actions,), jnp.float32)
         case MultiDiscrete(nums):
-            return jax.random.uniform(key, (num_actions, len(nums)))
-    return jax.random.normal(key, (num_actions, num_outputs(action_space)))
+            return jax.random.uniform(key, (num_actions, len(nums)), jnp.float32)
+    return jax.random.normal(key, (num_actions, num_outputs(action_space)), jnp.float32)
 
 
 def _without_wide_bounds(space: Box) -> Box:

@@ -164,7 +164,7 @@ def plain(module: linen.Module, observation_space: Box) -> Tower:
 
     def init(key: jax.Array) -> Any:
         with _refused(module):
-            return module.init(key, jnp.zeros(observation_space.shape))
+            return module.init(key, jnp.zeros(observation_space.shape, jnp.float32))
 
     def apply(params: Any, memory: Memory, features: jax.Array) -> tuple[jax.Array, Memory]:
         with _refused(module):
@@ -185,7 +185,8 @@ def recurrent(module: linen.Module, observation_space: Box, memory_size: int) ->
 
     def init(key: jax.Array) -> Any:
         with _refused(module):
-            return module.init(key, jnp.zeros(observation_space.shape), jnp.zeros(memory_size))
+            features = jnp.zeros(observation_space.shape, jnp.float32)
+            return module.init(key, features, jnp.zeros(memory_size, jnp.float32))
 
     def apply(params: Any, memory: Memory, features: jax.Array) -> tuple[jax.Array, Memory]:
         with _refused(module):
@@ -194,7 +195,7 @@ def recurrent(module: linen.Module, observation_space: Box, memory_size: int) ->
 
     return Tower(
         init=init,
-        init_memory=lambda num_envs: jnp.zeros((num_envs, memory_size)),
+        init_memory=lambda num_envs: jnp.zeros((num_envs, memory_size), jnp.float32),
         apply=apply,
         remembers=True,
     )

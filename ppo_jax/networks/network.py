@@ -180,7 +180,7 @@ def _assemble(towers: dict[str, Tower], outputs_of: Callable, action_space: Spac
         params = {name: tower.init(key) for (name, tower), key in zip(towers.items(), keys, strict=False)}
         if isinstance(action_space, Box):
             # The same in all states; at 0 the standard deviation is the scale of the actions.
-            params["log_std"] = jnp.zeros(num_outputs(action_space))
+            params["log_std"] = jnp.zeros(num_outputs(action_space), jnp.float32)
         return params
 
     def init_memory(num_envs: int) -> Memory:

@@ -39,8 +39,8 @@ BUGS = (
     Bug(
         "a time limit does not cut the trace",
         "ppo_jax/algorithm/gae.py",
-        "jnp.where(done, 0.0, 1.0)",
-        "jnp.where(terminated, 0.0, 1.0)",
+        "(~done).astype(delta.dtype)",
+        "(~terminated).astype(delta.dtype)",
         ("tests/algorithm/test_gae.py::test_nothing_leaks_from_one_episode_into_the_one_before",),
     ),
     Bug(
@@ -103,14 +103,14 @@ BUGS = (
     ),
     Bug(
         "a single advantage is normalized away",
-        "ppo_jax/algorithm/loss.py",
+        "ppo_jax/algorithm/normalization.py",
         "if advantage.size == 1:",
         "if advantage.size == 0:",
         ("tests/algorithm/test_normalization.py::test_a_single_advantage_is_not_standardized",),
     ),
     Bug(
         "the deviation of a sample instead of a population",
-        "ppo_jax/algorithm/loss.py",
+        "ppo_jax/algorithm/normalization.py",
         "advantage.std()",
         "advantage.std(ddof=1)",
         (_ORACLE_OF_LOSS,),
@@ -155,8 +155,8 @@ BUGS = (
     Bug(
         "the learning rate is one update ahead",
         "ppo_jax/algorithm/train.py",
-        "progress = state.num_updates /",
-        "progress = (state.num_updates + 1) /",
+        "progress = jnp.float32(state.num_updates) /",
+        "progress = jnp.float32(state.num_updates + 1) /",
         (
             "tests/algorithm/test_train.py::test_the_learning_rate_that_is_reported_falls_linearly_and_once_per_update",
         ),
@@ -439,8 +439,8 @@ BUGS = (
     Bug(
         "the run length is part of the program",
         "ppo_jax/algorithm/train.py",
-        "state.num_updates / jax.lax.optimization_barrier(state.horizon)",
-        "state.num_updates / config.num_updates",
+        "jnp.float32(jax.lax.optimization_barrier(state.horizon))",
+        "config.num_updates",
         (
             "tests/host/programs/test_chunks.py::test_a_program_of_one_length_moves_its_schedules_over_another",
         ),
@@ -464,8 +464,8 @@ BUGS = (
     Bug(
         "no schedule ever moves",
         "ppo_jax/algorithm/schedules.py",
-        "return jnp.asarray((start - end) * weight + end, jnp.float32)",
-        "return jnp.asarray(start, jnp.float32)",
+        "return (start - end) * weight + end",
+        "return start",
         ("tests/algorithm/test_schedules.py::test_a_schedule_leads_from_one_end_to_the_other",),
     ),
     Bug(
@@ -499,7 +499,7 @@ BUGS = (
     Bug(
         "the deviation starts somewhere else",
         "ppo_jax/networks/network.py",
-        "jnp.zeros(num_outputs(action_space))",
+        "jnp.zeros(num_outputs(action_space), jnp.float32)",
         "jnp.full(num_outputs(action_space), -1.0)",
         (
             "tests/networks/test_network.py::test_the_deviation_of_a_box_is_a_parameter_that_starts_at_the_scale_of_the_actions",
@@ -568,7 +568,7 @@ BUGS = (
     Bug(
         "the first memory is not empty",
         "ppo_jax/networks/flax.py",
-        "init_memory=lambda num_envs: jnp.zeros((num_envs, memory_size)),",
+        "init_memory=lambda num_envs: jnp.zeros((num_envs, memory_size), jnp.float32),",
         "init_memory=lambda num_envs: jnp.ones((num_envs, memory_size)),",
         (
             "tests/networks/test_network.py::test_the_memory_starts_at_zero_and_is_kept_from_one_rollout_to_the_next",
