@@ -1,10 +1,15 @@
-"""The spaces of observations and actions: static, hashable descriptions without arrays."""
+"""The spaces of observations and actions: static, hashable descriptions without arrays.
+
+The bounds of a Box may be traced, if they depend on a parameter of the environment that is.
+"""
 
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 
 class Discrete(NamedTuple):
@@ -58,6 +63,20 @@ def zeros(space: Space) -> jax.Array:
             return jnp.zeros(len(nums), jnp.int32)
         case Box(shape):
             return jnp.zeros(shape, jnp.float32)
+
+
+def known_bounds(space: Box) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the lower and the upper bounds of a Box, [*shape] float64; None if they are being traced.
+
+    Raises:
+        ValueError: If there are neither one nor as many as elements.
+    """
+    if any(isinstance(bound, Tracer) for bound in jax.tree.leaves((space.low, space.high))):
+        return None
+    size = math.prod(space.shape)
+    flat = (np.broadcast_to(np.asarray(bound, float).ravel(), size) for bound in (space.low, space.high))
+    low, high = (bound.reshape(space.shape) for bound in flat)
+    return low, high
 
 
 def bounds(space: Box, ndim: int) -> tuple[jax.Array, jax.Array]:

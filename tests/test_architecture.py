@@ -30,7 +30,7 @@ WITHOUT_IMPORTS = {"errors", "spaces", "config", "fast"}  # of this package
 
 # The only modules or rooms that may know a library.
 HOMES = {
-    "gymnax": ("envs.gymnax",),
+    "gymnax": ("envs.gymnax", "envs.gymnax_spaces"),
     "flax": ("networks.flax",),
     "gymnasium": ("host.pictures.film",),
     "orbax": ("host.runs.checkpoints.arrays",),

@@ -1,5 +1,6 @@
 """Evaluation: runs whole episodes of a fixed policy."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,11 +9,13 @@ import jax.numpy as jnp
 from ppo_jax import spaces
 from ppo_jax.algorithm import own_metrics
 from ppo_jax.algorithm.agent import Agent, act
+from ppo_jax.algorithm.mapped import on_auto_axes
 from ppo_jax.algorithm.own_metrics import Own, extend
 from ppo_jax.config import Config
 from ppo_jax.envs.environment import Environment, TimeStep, checked
 from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
+from ppo_jax.fast.loops import vary_with
 from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import MakeNetwork, Memory, Network, Params, network_for
 from ppo_jax.validation import validate
@@ -79,8 +82,15 @@ def evaluate(
         )
     made = make_environment(config.env, config.env_args) if environment is None else environment
     environment = checked(made)
-    network, agent = network_for(config, environment, make_network), Agent(params, statistics)
+    network = network_for(config, environment, make_network)
+    play_all = partial(_play_all, environment, network, num_episodes, greedy)
+    return on_auto_axes(play_all, key, Agent(params, statistics))
 
+
+def _play_all(
+    environment: Environment, network: Network, num_episodes: int, greedy: bool, key: jax.Array, agent: Agent
+) -> Episodes:
+    """Plays until each of E environments has ended its first episode."""
     names = own_metrics.names_of(environment)
 
     def is_any_unfinished(carry: tuple[Play, Episodes, Own]) -> jax.Array:
@@ -105,8 +115,8 @@ def evaluate(
         finished=jnp.zeros(num_episodes, bool),
     )
     play = begin_play(environment, network, num_episodes, key)
-    carry = play, episodes, own_metrics.zeros(names, num_episodes)
-    _, episodes, own = jax.lax.while_loop(is_any_unfinished, step, carry)
+    start = vary_with((key, agent), (play, episodes, own_metrics.zeros(names, num_episodes)))
+    _, episodes, own = jax.lax.while_loop(is_any_unfinished, step, start)
     return extend(Episodes, names)(*episodes, **own)
 
 

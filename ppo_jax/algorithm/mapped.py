@@ -1,29 +1,15 @@
-"""Lets the algorithm be mapped over devices: by `jax.shard_map`, and by `jax.vmap` over keys of a mesh."""
+"""How the algorithm meets the transformations of JAX: `jax.jit`, `jax.vmap`, `jax.shard_map`, and meshes."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jax.sharding import AxisType, PartitionSpec
+from jax.tree_util import GetAttrKey
 
-
-def vary_with(sources: Any, tree: Any) -> Any:
-    """Returns the same values, but mapped over wherever one of the sources is.
-
-    A loop has to begin with what it goes on with: inside `jax.shard_map`, the zero that a counter begins
-    with has another type than the counts, which differ from device to device. XLA removes what is done here.
-
-    Args:
-        sources: A tree of arrays, numbers, and keys of any shapes.
-        tree: A tree of arrays and keys.
-    """
-    true = jnp.array(True)
-    for leaf in jax.tree.leaves(sources):
-        is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
-        number = jnp.ravel(jax.random.key_data(leaf) if is_key else leaf)[0]
-        true = true & ((number == number) | True)
-    return jax.tree.map(lambda x: jnp.where(true, x, x), tree)
+from ppo_jax.config import Config, Hyperparams
 
 
 def on_auto_axes(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -42,3 +28,28 @@ def on_auto_axes(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
     with jax.sharding.use_abstract_mesh(explicit[0]):
         return jax.sharding.auto_axes(function, out_sharding=PartitionSpec())(*arguments)
+
+
+def _with_names(hyper: Hyperparams) -> tuple[list[tuple[GetAttrKey, Any]], None]:
+    """Returns the children of a node of a tree, with their keys: the values as `jax.jit` sees them.
+
+    `jax.jit` compiles again for another type, such as an int instead of a float, even if the number is the
+    same. So single numbers of all types become floats here.
+    """
+    # With an int or None, it says which axes to map over, as in `in_axes`; no learning rate is that large.
+    is_axes = isinstance(hyper.learning_rate, int | None)
+    values = hyper if is_axes else map(_as_float, hyper)
+    return [(GetAttrKey(name), value) for name, value in zip(hyper._fields, values, strict=True)], None
+
+
+def _as_float(value: Any) -> Any:
+    """Returns a number as a float, unless it is being traced; anything else as it is."""
+    if isinstance(value, Tracer | bool) or not isinstance(
+        value, int | float | np.number | np.ndarray | jax.Array
+    ):
+        return value
+    return float(value) if np.ndim(value) == 0 and np.isrealobj(value) else value
+
+
+jax.tree_util.register_static(Config)  # it decides the program, as an argument of functions that are traced
+jax.tree_util.register_pytree_with_keys(Hyperparams, _with_names, lambda _, values: Hyperparams._make(values))

@@ -1,6 +1,6 @@
 """Hyperparameters that change during a run: by a schedule, or with the KL of the updates."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ def at_update(config: Config, hyper: Hyperparams, steering: Steering, progress: 
         progress: The share of the run's updates that are done, [] in [0, 1).
     """
 
-    def scheduled(kind: str, start: jax.Array, end: jax.Array) -> jax.Array:
+    def scheduled(kind: str, start: Any, end: Any) -> jax.Array:
         if kind == "linear":
             weight = optax.linear_schedule(1.0, 0.0, transition_steps=1)(progress)
         elif kind == "cosine":

@@ -10,7 +10,7 @@ from jax.core import Tracer
 
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.estimate import estimate, explained_variance
-from ppo_jax.algorithm.mapped import on_auto_axes, vary_with
+from ppo_jax.algorithm.mapped import on_auto_axes
 from ppo_jax.algorithm.metrics import Metrics, make_metrics, make_room
 from ppo_jax.algorithm.rollout import Collector, Trajectory, collect, init_collector
 from ppo_jax.algorithm.schedules import at_update
@@ -19,6 +19,7 @@ from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Environment, checked
 from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
+from ppo_jax.fast.loops import vary_with
 from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import MakeNetwork, Network, network_for
 from ppo_jax.validation import division_problems, validate
@@ -176,8 +177,14 @@ def train(
 ) -> tuple[TrainState, Metrics]:
     """Trains from scratch for all of `config.num_updates` iterations.
 
+    Under `jax.jit` the values of hyperparameters are unknown, so that gamma = 2 would train on without a
+    word: call `validate(config, hyper)` beforehand. Here, only numbers that are known are checked.
+
+    It has no derivative, neither in forward mode (`jax.jvp`) nor in reverse mode (`jax.grad`): its loops end
+    when their work is done. To tune hyperparameters, map over many values (see `sweep`).
+
     Args:
-        config: The static part of the run (`static_argnums=0` under `jax.jit`).
+        config: The static part of the run; it may be an argument of functions that JAX transforms.
         hyper: The traced part.
         key: A key of `jax.random.key`; the result depends on the arguments alone.
         environment: The caller's own environment; by default the one that `config` names.
@@ -187,8 +194,7 @@ def train(
         The final state, and the metrics stacked over updates, each [U].
 
     Raises:
-        UsageError: With every mistake in the configuration. Hyperparameters that are being traced
-            have no values to check: under `jax.jit`, call `validate(config, hyper)` beforehand.
+        UsageError: With every mistake in the configuration, and in hyperparameters that are known.
     """
     # A traced hyperparameter has no value to validate; its default takes its place.
     known = {name: x for name, x in hyper._asdict().items() if not isinstance(x, Tracer)}
@@ -222,18 +228,21 @@ def advance(
     Returns:
         The state after these updates, and metrics [capacity], zero beyond `num_updates`.
     """
+    loop = partial(_loop, ppo, capacity)
+    return on_auto_axes(loop, hyper, state, capacity if num_updates is None else num_updates)
 
-    def run(hyper: Hyperparams, state: TrainState, num_updates: jax.Array) -> tuple[TrainState, Metrics]:
-        def body(index: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
-            state, history = carry
-            state, metrics = ppo.step(hyper, state)
-            # Each scalar goes into the row of its update, [capacity].
-            return state, jax.tree.map(lambda rows, row: rows.at[index].set(row), history, metrics)
 
-        start = vary_with((hyper, state), (state, make_room(capacity, state.collector)))
-        return jax.lax.fori_loop(0, num_updates, body, start)
+def _loop(
+    ppo: PPO, capacity: int, hyper: Hyperparams, state: TrainState, num_updates: jax.Array | int
+) -> tuple[TrainState, Metrics]:
+    def body(index: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+        state, history = carry
+        state, metrics = ppo.step(hyper, state)
+        # Each scalar goes into the row of its update, [capacity].
+        return state, jax.tree.map(lambda rows, row: rows.at[index].set(row), history, metrics)
 
-    return on_auto_axes(run, hyper, state, capacity if num_updates is None else num_updates)
+    start = vary_with((hyper, state), (state, make_room(capacity, state.collector)))
+    return jax.lax.fori_loop(0, num_updates, body, start)
 
 
 def agent_of(state: TrainState) -> Agent:

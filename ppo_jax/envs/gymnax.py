@@ -1,4 +1,4 @@
-"""The adapter to gymnax 1.x; the only module that imports it.
+"""The adapter to gymnax 1.x; only this module and `gymnax_spaces` import it.
 
 It uses `step_env` rather than `step`, because `step` resets by itself and hides the successor. `step_env`
 knows nothing of time limits (its `done` means terminated), so the adapter asks `is_truncated` for the
@@ -10,14 +10,12 @@ environment inside is replaced by a copy whose `step` does not.
 
 import copy
 import dataclasses
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ppo_jax import spaces
 from ppo_jax.envs.arguments import Argument, Parameter, bind, parameter, parameters_of
@@ -31,7 +29,8 @@ from ppo_jax.errors import UsageError, closest
 with jax.ensure_compile_time_eval(), deferred("seaborn", "matplotlib.pyplot"):
     import gymnax
     from gymnax.environments import environment as gymnax_environment
-    from gymnax.environments import spaces as gymnax_spaces
+
+    from ppo_jax.envs.gymnax_spaces import action_space_of, as_floats, as_gymnax_action, observation_space_of
 
 
 # Parameters of gymnax that follow from others; gymnax itself keeps the old value if only the others change.
@@ -217,14 +216,14 @@ def _adapt(env: Any, params: Any) -> Dynamics:
     def reset(key: jax.Array) -> tuple[Any, jax.Array]:
         with _modes_of(env):
             observation, state = reset_one(key, params)
-        return state, _as_floats(observation_space, observation)
+        return state, as_floats(observation_space, observation)
 
     def step(key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Transition]:
-        action = _as_gymnax_action(action_space, action)
+        action = as_gymnax_action(action_space, action)
         with _modes_of(env):
             observation, state, reward, terminated, truncated, info = step_one(key, state, action, params)
         return state, Transition(
-            observation=_as_floats(observation_space, observation),
+            observation=as_floats(observation_space, observation),
             reward=jnp.asarray(reward, jnp.float32),
             terminated=jnp.asarray(terminated, bool),
             truncated=jnp.asarray(truncated, bool),
@@ -235,8 +234,8 @@ def _adapt(env: Any, params: Any) -> Dynamics:
         return Dynamics(
             reset=reset,
             step=step,
-            observation_space=_convert_observation_space(observation_space),
-            action_space=_convert_action_space(action_space),
+            observation_space=observation_space_of(observation_space),
+            action_space=action_space_of(action_space),
         )
 
 
@@ -251,7 +250,7 @@ def _modes_of(env: Any) -> Iterator[None]:
         with jax.numpy_rank_promotion("allow"):
             yield
     except TypeError as error:
-        if not jax.config.jax_enable_x64:
+        if not jax.config.read("jax_enable_x64"):
             raise
         raise UsageError(
             f"{type(env).__name__} mixes 32 and 64 bits, which fails in JAX's mode with 64 ({error}); "
@@ -302,99 +301,3 @@ def _rewrap(env: Any, inner: Any) -> Any:
     wrapper = object.__new__(type(env))  # `copy` asks the copy for attributes before it has an environment
     wrapper.__dict__.update(env.__dict__, _env=_rewrap(env._env, inner))
     return wrapper
-
-
-def _convert_observation_space(space: Any) -> spaces.Box:
-    """Returns the space of the observations that `_as_floats` returns."""
-    parts = _parts(space)
-    if parts is not None:
-        sizes = [math.prod(_convert_observation_space(part).shape) for part in parts.values()]
-        return spaces.Box((sum(sizes),))
-    match space:
-        case gymnax_spaces.Discrete():
-            return spaces.Box((_at_least_1("observations", space, space.n),), 0.0, 1.0)
-        case gymnax_spaces.Box():
-            return spaces.Box(_shape("observations", space))
-    raise UsageError(f"observations are of kind {type(space).__name__}; give Box, Discrete, Dict or Tuple")
-
-
-def _as_floats(space: Any, observation: Any) -> jax.Array:
-    parts = _parts(space)
-    if parts is not None:
-        values = _values(space, observation)
-        if values.keys() != parts.keys():
-            raise UsageError(
-                f"an observation has the parts {', '.join(map(str, values))}, but its space has "
-                f"{', '.join(map(str, parts))}; make them agree"
-            )
-        return jnp.concatenate([_as_floats(part, values[name]).reshape(-1) for name, part in parts.items()])
-    if isinstance(space, gymnax_spaces.Discrete):
-        number = jnp.asarray(observation)
-        vector = jax.nn.one_hot(number, space.n)
-        # A number that is not in the space would become zeros; NaN is noticed, and stops the run.
-        return jnp.where((number >= 0) & (number < space.n), vector, jnp.nan)
-    return jnp.asarray(observation, jnp.float32)
-
-
-def _parts(space: Any) -> dict[Any, Any] | None:
-    """Returns the spaces inside a Dict (by name, sorted) or a Tuple (by position); None for other spaces."""
-    match space:
-        case gymnax_spaces.Dict():
-            return {name: space.spaces[name] for name in sorted(space.spaces)}
-        case gymnax_spaces.Tuple():
-            return dict(enumerate(space.spaces))
-    return None
-
-
-def _values(space: Any, observation: Any) -> dict[Any, Any]:
-    """Returns the parts of an observation by the names or positions of the spaces that they belong to."""
-    if isinstance(space, gymnax_spaces.Tuple):
-        return dict(enumerate(observation))
-    if isinstance(observation, Mapping):
-        return dict(observation)
-    if dataclasses.is_dataclass(observation):
-        return {field.name: getattr(observation, field.name) for field in dataclasses.fields(observation)}
-    if hasattr(observation, "_asdict"):  # a NamedTuple
-        return observation._asdict()
-    raise UsageError(
-        f"an observation of a Dict space is a {type(observation).__name__}; give a dictionary, a NamedTuple "
-        "or a dataclass with the names of the space"
-    )
-
-
-def _convert_action_space(space: Any) -> spaces.Space:
-    match space:
-        case gymnax_spaces.Discrete():
-            return spaces.Discrete(_at_least_1("actions", space, space.n))
-        case gymnax_spaces.Tuple() if all(isinstance(part, gymnax_spaces.Discrete) for part in space.spaces):
-            nums = tuple(_at_least_1("actions", part, part.n) for part in space.spaces)  # pyright: ignore
-            return spaces.MultiDiscrete(nums)
-        case gymnax_spaces.Box():
-            shape = _shape("actions", space)
-            low, high = (np.broadcast_to(np.asarray(x, float), shape) for x in (space.low, space.high))
-            return spaces.Box((math.prod(shape),), tuple(low.ravel().tolist()), tuple(high.ravel().tolist()))
-    raise UsageError(f"actions are of kind {type(space).__name__}; give Discrete, Box or a Tuple of Discrete")
-
-
-def _shape(what: str, space: Any) -> tuple[int, ...]:
-    """Returns the shape of a Box, which may be given as a number."""
-    sizes = space.shape if isinstance(space.shape, Iterable) else (space.shape,)
-    return tuple(_at_least_1(what, space, size) for size in sizes)
-
-
-def _at_least_1(what: str, space: Any, size: Any) -> int:
-    if int(size) < 1:
-        raise UsageError(f"{what} are of {type(space).__name__} with a size of {size}; give at least 1")
-    return int(size)
-
-
-def _as_gymnax_action(space: Any, action: jax.Array) -> Any:
-    """Undoes what `_convert_action_space` did to the shape of an action."""
-    match space:
-        case gymnax_spaces.Box():
-            shaped = action.reshape(_shape("actions", space))
-            is_whole = np.issubdtype(space.dtype, np.integer)
-            return jnp.round(shaped).astype(space.dtype) if is_whole else shaped
-        case gymnax_spaces.Tuple():
-            return tuple(action)
-    return action

@@ -1,4 +1,4 @@
-"""Loops with the same values as a plainer form, but faster. Each says what it equals."""
+"""Loops with the same values as a plainer form, but faster. Each function says what it equals."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +9,24 @@ import jax.numpy as jnp
 
 CACHED_SAMPLES = 4096  # the activations of this many samples, 64 to a layer, take 1 MiB
 DRAWN_BYTES = 2**20  # bytes of random numbers drawn at a time, so that they stay in a cache
+
+
+def vary_with(sources: Any, tree: Any) -> Any:
+    """Equals `tree`, but is mapped over wherever one of the sources is.
+
+    A loop has to begin with what it goes on with: inside `jax.shard_map`, the zero that a counter begins
+    with has another type than the counts, which differ from device to device. XLA removes what is done here.
+
+    Args:
+        sources: A tree of arrays, numbers, and keys of any shapes.
+        tree: A tree of arrays and keys.
+    """
+    true = jnp.array(True)
+    for leaf in jax.tree.leaves(sources):
+        is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+        number = jnp.ravel(jax.random.key_data(leaf) if is_key else leaf)[0]
+        true = true & ((number == number) | True)
+    return jax.tree.map(lambda x: jnp.where(true, x, x), tree)
 
 
 def map_where(mask: jax.Array, f: Callable[[Any], jax.Array], inputs: Any, otherwise: jax.Array) -> jax.Array:
@@ -55,14 +73,18 @@ def scan_until(
 
     def skip(carry: Any, x: Any) -> tuple[Any, Any]:
         _, y = jax.eval_shape(body, carry, x)
-        return carry, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), y)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), y)
+        return vary_with((carry, x), (carry, zeros))
+
+    def go(carry: Any, x: Any) -> tuple[Any, Any]:
+        return vary_with((carry, x), body(carry, x))
 
     def step(loop: tuple[Any, jax.Array], x: Any) -> tuple[tuple[Any, jax.Array], Any]:
         carry, done = loop
-        carry, y = jax.lax.cond(done, skip, body, carry, x)
+        carry, y = jax.lax.cond(done, skip, go, carry, x)
         return (carry, done | stop(y)), y
 
-    start = carry, jnp.zeros((), bool)
+    start = vary_with((carry, xs), (carry, jnp.zeros((), bool)))
     (carry, _), ys = jax.lax.scan(step, start, xs)
     return carry, ys
 

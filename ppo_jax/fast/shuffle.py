@@ -34,7 +34,7 @@ def shuffle(key: jax.Array, size: int) -> jax.Array:
         of any one or two indices are distributed as in a uniform order, which is what minibatches need.
     """
     rows, columns = _board(size)
-    round_keys = jax.random.bits(key, (ROUNDS, 2))
+    round_keys = jax.random.bits(key, (ROUNDS, 2), jnp.uint32)
 
     def permute(index: jax.Array) -> jax.Array:
         left, right = index // columns, index % columns  # [size] uint32

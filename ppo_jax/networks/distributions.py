@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppo_jax.errors import UsageError
-from ppo_jax.spaces import Box, Discrete, MultiDiscrete, Space, bounds
+from ppo_jax.spaces import Box, Discrete, MultiDiscrete, Space, bounds, known_bounds
 
 # Logit of an illegal action: so low that its probability is exactly 0, yet finite, so that
 # 0 * log 0 is 0 rather than NaN in entropies and gradients.
@@ -175,14 +175,7 @@ def num_outputs(action_space: Space) -> int:
             return n
         case MultiDiscrete(nums):
             return sum(nums)
-        case Box((size,), low, high) if np.all(np.less(low, high)):
-            width = np.subtract(high, low)
-            if np.any((width > WIDEST) & np.isfinite(width)):
-                warnings.warn(
-                    f"bounds of actions {action_space} are more than {WIDEST:g} apart and count as missing: "
-                    "the policy begins around 0 with a standard deviation of 1; give the bounds that matter",
-                    stacklevel=2,
-                )
+        case Box((size,)) if _leaves_room(action_space):
             return size
         case Box():
             raise UsageError(
@@ -214,9 +207,30 @@ def draw_noise(action_space: Space, key: jax.Array, num_actions: int) -> jax.Arr
     return jax.random.normal(key, (num_actions, num_outputs(action_space)), jnp.float32)
 
 
+def _leaves_room(space: Box) -> bool:
+    """Whether the lower bounds are below the upper ones; warns of bounds that count as missing."""
+    known = known_bounds(space)
+    if known is None:
+        return True
+    low, high = known
+    if not np.all(low < high):
+        return False
+    width = high - low
+    if np.any((width > WIDEST) & np.isfinite(width)):
+        warnings.warn(
+            f"bounds of actions {space} are more than {WIDEST:g} apart and count as missing: "
+            "the policy begins around 0 with a standard deviation of 1; give the bounds that matter",
+            stacklevel=3,
+        )
+    return True
+
+
 def _without_wide_bounds(space: Box) -> Box:
     """Returns a Box in which bounds that are more than WIDEST apart are missing."""
-    low, high = (np.broadcast_to(np.asarray(x, float), space.shape) for x in (space.low, space.high))
+    known = known_bounds(space)
+    if known is None:
+        return space
+    low, high = known
     is_wide = (high - low > WIDEST) & np.isfinite(high - low)
     if not is_wide.any():
         return space
@@ -233,8 +247,9 @@ def make_distribution(
     Args:
         action_space: The space of the actions. Outputs are logits for Discrete and MultiDiscrete, and a
             mean for a Box. The Gaussian of a bounded Box is scaled to it: output 0 is its middle, and
-            outputs of +-1 are its bounds. Where a bound is missing, or bounds are more than WIDEST apart,
-            output 0 is the possible action nearest to 0, and outputs are in units of the action.
+            outputs of +-1 are its bounds. Where a bound is missing, or bounds are more than WIDEST apart
+            (which is unknown of bounds that are being traced), output 0 is the possible action nearest to 0,
+            and outputs are in units of the action.
         outputs: The outputs of the network, [..., num_outputs(action_space)].
         log_std: The logarithm of the standard deviation for a Box, [A], the same in all states; clipped
             to MIN_LOG_STD and MAX_LOG_STD.

@@ -22,8 +22,10 @@ def sweep(
 ) -> tuple[TrainState, Metrics]:
     """Trains H hyperparameter points from S seeds each, as one program.
 
+    Points are not checked while they are traced: call `validate(config, hyper)` beforehand.
+
     Args:
-        config: The static part, shared by all runs (`static_argnums=0` under `jax.jit`).
+        config: The static part, shared by all runs.
         hyper: The traced part. Each field is a float, shared by all runs, or an array [H], one value per
             point; at least one field is an array.
         keys: The keys, one per seed, [S].

@@ -20,7 +20,7 @@ from gymnax.wrappers.purerl import (
 
 import ppo_jax
 from ppo_jax.conformance import check
-from ppo_jax.envs.environment import Dynamics, Transition, make_batched
+from ppo_jax.envs.environment import Dynamics, Environment, Transition, checked, make_batched
 from ppo_jax.envs.gymnax import wrap
 from ppo_jax.networks.distributions import num_outputs
 from ppo_jax.spaces import Box, Discrete
@@ -361,3 +361,26 @@ def test_numbers_of_every_kind_are_normalized_as_floats(dtype):
     np.testing.assert_allclose(statistics.mean, np.asarray(values, float).mean(axis=0), rtol=1e-4)
     np.testing.assert_allclose(statistics.variance, np.asarray(values, float).var(axis=0), rtol=1e-3)
     assert np.isfinite(metrics.value_loss).all()
+
+
+CHANGES = {
+    "dtype": (lambda state: state.astype(jnp.int32), r"state is float32\[2\] before and int32\[2\] after it"),
+    "shape": (lambda state: state[:1], r"state is float32\[2\] before and float32\[1\] after it"),
+    "structure": (lambda state: {"x": state}, r"state is float32\[2\] before and missing after it"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_step_that_changes_the_kind_of_the_state_is_refused(change):
+    changed, problem = CHANGES[change]
+
+    environment = checked(
+        Environment(
+            reset=lambda num_envs, key: (jnp.ones(2), jnp.ones((num_envs, 2))),
+            step=lambda drawn, state, action: (changed(state), None),
+            observation_space=Box((2,)),
+            action_space=Discrete(2),
+        )
+    )
+    with pytest.raises(ppo_jax.UsageError, match=f"changes the kind of its state: {problem}"):
+        environment.step(None, jnp.ones(2), jnp.zeros(1, jnp.int32))

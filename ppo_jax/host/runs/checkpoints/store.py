@@ -13,6 +13,10 @@ from ppo_jax.host.runs.checkpoints.directories import Checkpoint
 from ppo_jax.host.runs.checkpoints.manifest import DamageError, Facts
 from ppo_jax.host.runs.files import sync
 
+Leaves = dict[str, dict[str, Any]]  # shapes and dtypes of the arrays of a state, by their paths
+
+_LENGTHS_OF_KEYS = {2, 4}  # of the generators threefry2x32, and rbg or unsafe_rbg
+
 
 class Store(NamedTuple):
     """The place where a run keeps its checkpoints.
@@ -119,7 +123,7 @@ def load(store: Store, checkpoint: Checkpoint, template: Any) -> Any:
     return arrays.read(checkpoint.path / directories.ARRAYS, template)
 
 
-def _check_state(checkpoint: Checkpoint, expected: dict[str, dict[str, Any]]) -> None:
+def _check_state(checkpoint: Checkpoint, expected: Leaves) -> None:
     """Makes sure that a good checkpoint holds the arrays that the environment and the network ask for now."""
     found = checkpoint.manifest.leaves
     changes = dict.fromkeys(expected.keys() - found.keys(), "is new")
@@ -130,8 +134,23 @@ def _check_state(checkpoint: Checkpoint, expected: dict[str, dict[str, Any]]) ->
             changes[name] = f"was {was} and is {now}"
     if changes:
         shown = [f"{name} {change}" for name, change in sorted(changes.items())]
+        cause, remedy = _cause_of(found, expected)
         raise UsageError(
-            f"checkpoint {checkpoint.path.name} is good, but the environment, the network or a setting of "
-            f"JAX has changed since: {', '.join(shown[:5])}{', ...' if len(shown) > 5 else ''}; "
-            "go on with what the run was started with, or start another run"
+            f"checkpoint {checkpoint.path.name} is good, but {cause} has changed since: "
+            f"{', '.join(shown[:5])}{', ...' if len(shown) > 5 else ''}; {remedy}, or start another run"
         )
+
+
+def _cause_of(found: Leaves, expected: Leaves) -> tuple[str, str]:
+    """Returns what has changed between the arrays of a checkpoint and those of now, and what to do.
+
+    A setting of JAX changes all arrays of a kind: the lengths of keys, or the widths of numbers.
+    """
+    if found.keys() == expected.keys():
+        pairs = [(found[name], expected[name]) for name in found if found[name] != expected[name]]
+        kinds = {(before["dtype"].strip("3264"), before["shape"] == now["shape"]) for before, now in pairs}
+        if all({*before["shape"][-1:], *now["shape"][-1:]} == _LENGTHS_OF_KEYS for before, now in pairs):
+            return "JAX's setting JAX_DEFAULT_PRNG_IMPL", "resume with the one that the run was started with"
+        if all(is_same and kind in ("int", "uint", "float") for kind, is_same in kinds):
+            return "JAX's setting JAX_ENABLE_X64", "resume with the one that the run was started with"
+    return "the environment, the network or a setting of JAX", "go on with what the run was started with"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import ppo_jax
@@ -189,6 +190,33 @@ def test_checkpoints_of_another_request_or_network_are_refused(filled):
     with pytest.raises(UsageError, match=r"is good, but the environment, .* has changed since: more is new"):
         store.load_newest(filled, {**TEMPLATE, "more": TEMPLATE["count"]}, print)
     assert sorted(filled.path.rglob("*")) == before
+
+
+SETTINGS = {
+    "JAX_ENABLE_X64": {"x": np.zeros(3), "count": np.int64(0), "mask": np.zeros(2, bool)},
+    "JAX_DEFAULT_PRNG_IMPL": {
+        "x": np.zeros(3, np.float32),
+        "count": np.int32(0),
+        "mask": np.zeros(2, bool),
+        "key": np.zeros((8, 4), np.uint32),
+    },
+    "the environment, the network or a setting of JAX": {
+        "x": np.zeros(2, np.float32),
+        "count": np.int32(0),
+        "mask": np.zeros(2, bool),
+    },
+}
+
+
+@pytest.mark.parametrize("cause", SETTINGS)
+def test_the_setting_of_jax_that_has_changed_is_named(cause, tmp_path):
+    now = {"x": np.zeros(3, np.float32), "count": np.int32(0), "mask": np.zeros(2, bool)}
+    if "key" in SETTINGS[cause]:
+        now["key"] = np.zeros((8, 2), np.uint32)
+    place = Store(tmp_path / "checkpoints", "digest", 3)
+    store.save(place, SETTINGS[cause], Progress(1, None, 0))
+    with pytest.raises(UsageError, match=f"is good, but .*{cause} has changed since"):
+        store.load_newest(place, now, print)
 
 
 STAGES = {
