@@ -30,7 +30,7 @@ def on_auto_axes(function: Callable[..., Any], *arguments: Any) -> Any:
         return jax.sharding.auto_axes(function, out_sharding=PartitionSpec())(*arguments)
 
 
-def _with_names(hyper: Hyperparams) -> tuple[list[tuple[GetAttrKey, Any]], None]:
+def _with_names(hyper: Hyperparams) -> tuple[list[tuple[Any, Any]], None]:
     """Returns the children of a node of a tree, with their keys: the values as `jax.jit` sees them.
 
     `jax.jit` compiles again for another type, such as an int instead of a float, even if the number is the

@@ -2,4 +2,5 @@
 
 from ppo_jax.cli.program import main
 
-main()
+if __name__ == "__main__":
+    main()

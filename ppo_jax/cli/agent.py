@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 from ppo_jax.cli.command import Command, RunPath, TrustCode
 from ppo_jax.config import Config
 from ppo_jax.errors import UsageError
+from ppo_jax.host.programs import readiness
 
 MAX_EPISODES = 1_000_000  # they are played side by side, so each takes up RAM
 
@@ -96,6 +97,7 @@ def _load(path: Path, best: bool, trust_code: bool) -> tuple[Config, Any]:
     else:
         config, _ = policy.load(run)
     request.find_code(run, config, trust_code)
+    readiness.check()
     from ppo_jax.host.runs import agents
 
     return agents.load(run, best, trust_code)

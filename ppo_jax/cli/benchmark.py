@@ -11,6 +11,7 @@ from ppo_jax.cli.command import Command, Group
 from ppo_jax.errors import UsageError
 from ppo_jax.host.benchmark import options
 from ppo_jax.host.benchmark.options import Options
+from ppo_jax.host.programs import readiness
 
 GROUPS = (
     Group(
@@ -38,6 +39,7 @@ class Benchmark(Command):
         options.check(self.options)
         if self.output is not None and self.output.suffix != ".json":
             raise UsageError(f"output = '{self.output}' does not end in .json; give a name that does")
+        readiness.check()
         from rich.console import Console
 
         from ppo_jax.host.benchmark import measure, plots

@@ -11,6 +11,7 @@ from ppo_jax.envs import registry
 from ppo_jax.envs.arguments import KINDS
 from ppo_jax.envs.registry import ENVIRONMENTS
 from ppo_jax.errors import UsageError
+from ppo_jax.host.programs import readiness
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,7 @@ def _print_parameters(name: str) -> None:
         raise UsageError(problems)
     if registry.is_reference(name):
         raise UsageError(f"NAME = {name!r} is your own code, whose parameters are not listed; give a name")
+    readiness.check()
     from rich.console import Console
     from rich.table import Table
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from ppo_jax.cli.command import Command
+from ppo_jax.host.programs import readiness
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Figures(Command):
 
     def run(self) -> int:
         """Draws the figures, and returns the exit status."""
+        readiness.check()
         from ppo_jax.host.pictures import lessons
 
         print(f"wrote {', '.join(map(str, lessons.draw(self.directory)))}")

@@ -3,15 +3,20 @@
 Mistakes are found before JAX is imported, so they are reported immediately: exit status 2, no traceback.
 """
 
+import errno
 import functools
 import inspect
 import operator
+import os
+import platform
 import sys
 from collections.abc import Iterable, Sequence
+from importlib import metadata
 from typing import Annotated, Any
 
 import tyro
 
+from ppo_jax.cli import streams
 from ppo_jax.cli.agent import Evaluate, Render
 from ppo_jax.cli.benchmark import Benchmark
 from ppo_jax.cli.catalogue import Envs
@@ -40,13 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits.
 
     The exit status is 0 if all went well, 1 if the run failed, 2 if the user made a mistake or a run is
-    damaged, and 130 or 143 after Ctrl-C or SIGTERM.
+    damaged, and 128 plus the number of the signal after SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 
     Args:
         arguments: The arguments without the name of the program; by default those of the process.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    streams.prepare()
+    # No command opens a window, so whatever a notebook or a desktop has chosen does not matter.
+    os.environ["MPLBACKEND"] = "agg"
+    arguments = [_expand(x) for x in (sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     try:
+        if arguments == ["--version"]:
+            print(_version())
+            sys.exit(0)
         sys.exit(parse(arguments).run())
     except UsageError as error:
         _complain(error.problems)
@@ -63,8 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         discard_output()  # or the exit would fail as well
         sys.exit(0)
     except OSError as error:
-        where = f" to '{error.filename}'" if error.filename else ""
-        _complain([f"cannot write{where}: {error.strerror}; free some space or give another place"])
+        where = f" '{error.filename}'" if error.filename else ""
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        fix = "free some space, or give another place" if is_full else "give another place"
+        _complain([f"cannot read or write{where}: {error.strerror or error}; {fix}"])
         sys.exit(1)
 
 
@@ -91,8 +104,21 @@ def parse(arguments: Sequence[str]) -> Command:
         first_line = (inspect.getdoc(kind) or "").partition("\n")[0]
         kinds.append(Annotated[kind, tyro.conf.subcommand(name, description=first_line)])
     overview: Any = functools.reduce(operator.or_, kinds)
-    about = "Proximal Policy Optimization in JAX, compiled end to end."
+    about = "Proximal Policy Optimization in JAX, compiled end to end. --version prints its version."
     return tyro.cli(overview, prog="ppo-jax", description=about, args=arguments, registry=REGISTRY)
+
+
+def _expand(argument: str) -> str:
+    """Returns an argument with the home directory for a ~ after =, where no shell replaces it."""
+    flag, equals, value = argument.partition("=")
+    is_flag = flag.startswith("--") and value.startswith("~")
+    return f"{flag}{equals}{os.path.expanduser(value)}" if is_flag else argument
+
+
+def _version() -> str:
+    """Returns the versions that decide what a run does."""
+    own, jax = metadata.version("ppo-jax"), metadata.version("jax")
+    return f"ppo-jax {own} (jax {jax}, Python {platform.python_version()})"
 
 
 def _complain(problems: Iterable[str]) -> None:

@@ -250,7 +250,7 @@ def _modes_of(env: Any) -> Iterator[None]:
         with jax.numpy_rank_promotion("allow"):
             yield
     except TypeError as error:
-        if not jax.config.read("jax_enable_x64"):
+        if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
             raise
         raise UsageError(
             f"{type(env).__name__} mixes 32 and 64 bits, which fails in JAX's mode with 64 ({error}); "

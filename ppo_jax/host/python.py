@@ -1,6 +1,7 @@
 """Runs from Python: everything that the command line does, as a call that returns a `Run`."""
 
 import dataclasses
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,13 +93,13 @@ class Run:
 
     def plot(self, output: Path | str | None = None) -> Path:
         """Draws the diagnostics, by default to diagnostics.png in the run directory; returns the path."""
-        return plots.draw([RunDirectory(self.path)], Path(output) if output else None)
+        return plots.draw([RunDirectory(self.path)], _path(output) if output else None)
 
     def report(self, output: Path | str | None = None) -> Path:
         """Writes the report, by default to report.html in the run directory; returns the path."""
         run = RunDirectory(self.path)
         recording = page.record(run)
-        return page.report(run, Path(output) if output else None, recording)
+        return page.report(run, _path(output) if output else None, recording)
 
     def render(self, output: Path | str, seed: int = 0, greedy: bool = True, best: bool = False) -> Path:
         """Draws one episode as an animated GIF; returns the path.
@@ -109,10 +110,10 @@ class Run:
             greedy: Whether to take the most probable action rather than sample one.
             best: Whether to take the checkpoint with the best return rather than the agent at the end.
         """
-        film.check(self.config.env, Path(output))
+        film.check(self.config.env, _path(output))
         played = episode.play(self.config, self.agent(best), seed, greedy)
-        film.draw(played, Path(output))
-        return Path(output)
+        film.draw(played, _path(output))
+        return _path(output)
 
 
 class Training:
@@ -214,7 +215,7 @@ def start_run(
     if hyper is None:
         hyper = presets.preset(preset)[1] if preset else Hyperparams()
     asked = Request(preset, config, hyper, seed, options or RunOptions())
-    stop, path = Stop(is_guest=True), Path(run_dir) if run_dir else None
+    stop, path = Stop(is_guest=True), _path(run_dir) if run_dir else None
     with start.opened(asked, path, resume, trust_code, quiet, stop) as session:
         if session is None:
             assert path is not None  # only a run that is continued can be complete
@@ -242,7 +243,7 @@ def open_run(path: Path | str, trust_code: bool = False) -> Run:
     Raises:
         UsageError: If it is not the directory of a run.
     """
-    run = directory.open_existing(Path(path))
+    run = directory.open_existing(_path(path))
     asked = request.read(run)
     return Run(
         path=run.path,
@@ -254,3 +255,8 @@ def open_run(path: Path | str, trust_code: bool = False) -> Run:
         summary=read_json(run.summary) if run.summary.exists() else {},
         trust_code=trust_code,
     )
+
+
+def _path(given: Path | str) -> Path:
+    """Returns a path, with the home directory for a ~ at its start."""
+    return Path(os.path.expanduser(given))

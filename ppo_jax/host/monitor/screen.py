@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from html import escape
 from typing import Any
@@ -34,12 +34,12 @@ def make_screen(quiet: bool, total_steps: int, solved_return: float | None) -> "
         total_steps: The environment steps of the whole run.
         solved_return: The mean return at which the task counts as solved; None without such a mark.
     """
-    if quiet or sys.stdout is None:
+    if quiet or sys.stdout is None or getattr(sys.stdout, "closed", False):
         return QuietScreen(total_steps, solved_return)
     console = Console()
     if console.is_jupyter:
         return NotebookScreen(total_steps, solved_return)
-    can_be_redrawn = sys.stdout.isatty() and not console.is_dumb_terminal
+    can_be_redrawn = _is_terminal() and not console.is_dumb_terminal
     if can_be_redrawn:
         return LiveScreen(total_steps, solved_return)
     return Screen(total_steps, solved_return)
@@ -57,7 +57,8 @@ class Screen:
     LINE_SECONDS = 1.0
 
     def __init__(self, total_steps: int, solved_return: float | None):
-        self.console = PatientConsole(highlight=False, soft_wrap=not sys.stdout.isatty())
+        stream: Any = PatientStream(sys.stdout)
+        self.console = Console(file=stream, highlight=False, soft_wrap=not _is_terminal())
         self.total_steps = total_steps
         self.solved_return = solved_return
         self._last_line = -self.LINE_SECONDS
@@ -66,15 +67,12 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Prints a line that stays. If it cannot be written, the run continues without it."""
-        try:
-            self.console.print(text, markup=False)
-        except OSError:
-            self.console.on_broken_pipe()
+        self.console.print(text, markup=False)
 
     def fail(self, text: str) -> None:
         """Prints what went wrong, on every kind of screen."""
-        with suppress(OSError):  # whoever read it may be gone
-            print(f"ppo-jax: {text}", file=sys.stderr)
+        with suppress(OSError, ValueError):  # whoever read it may be gone
+            print(f"ppo-jax: {text}", file=sys.stderr or sys.__stderr__)
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
@@ -204,7 +202,8 @@ class NotebookScreen(Screen):
     def __init__(self, total_steps: int, solved_return: float | None):
         super().__init__(total_steps, solved_return)
         # Plain text: a notebook would frame each line as a picture of its own.
-        self.console = PatientConsole(highlight=False, soft_wrap=True, force_jupyter=False)
+        stream: Any = PatientStream(sys.stdout)
+        self.console = Console(file=stream, highlight=False, soft_wrap=True, force_jupyter=False)
         self._panel: Any = None
 
     @contextmanager
@@ -239,15 +238,39 @@ class QuietScreen(Screen):
         """Prints nothing."""
 
 
-class PatientConsole(Console):
-    """A console that falls silent when its reader has gone, so that the run continues."""
+def _is_terminal() -> bool:
+    """Whether standard output is a terminal; a program may have put anything that writes in its place."""
+    return getattr(sys.stdout, "isatty", lambda: False)()
 
-    def on_broken_pipe(self) -> None:
-        """Discards all further output."""
-        self.quiet = True
-        discard_output()
+
+class PatientStream:
+    """Standard output that falls silent when its reader or terminal has gone, so that the run continues."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes a text, if that is still possible."""
+        self._attempt(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hands what was written to the operating system, if that is still possible."""
+        self._attempt(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _attempt(self, call: Callable[..., Any], *arguments: str) -> None:
+        try:
+            call(*arguments)
+        except UnicodeEncodeError:
+            call(*(text.encode("ascii", "backslashreplace").decode() for text in arguments))
+        except OSError:
+            discard_output()
 
 
 def discard_output() -> None:
     """Redirects standard output to the null device, so that writing to it or closing it cannot fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(AttributeError, OSError, ValueError):  # a notebook's has no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

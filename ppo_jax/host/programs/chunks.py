@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from ppo_jax.algorithm.metrics import Metrics
 from ppo_jax.algorithm.train import TrainState, advance, make_ppo
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.errors import UsageError
 from ppo_jax.host.programs import footprint
 from ppo_jax.host.programs.leaves import by_path
 
@@ -133,7 +135,19 @@ def compiler_options() -> dict[str, str | bool] | None:
 
 
 def keep_compiled(directory: Path) -> None:
-    """Makes JAX keep what it compiles in a directory, so that no other process compiles it again."""
+    """Makes JAX keep what it compiles in a directory, so that no other process compiles it again.
+
+    Raises:
+        UsageError: If nothing can be written there.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cache_dir = '{directory}' cannot be made or written to: {error.strerror}; give another"
+        ) from error
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ppo_jax.host.programs import readiness
 from ppo_jax.host.report import sections
 from ppo_jax.host.report.found import Found, find
 from ppo_jax.host.report.markup import Markup, element
@@ -44,13 +45,16 @@ def record(run: RunDirectory) -> bytes | None:
     Raises:
         UsageError: If the policy cannot be read.
     """
+    asked = request.read(run)
+    if not run.policy.exists():
+        return None
+    readiness.check()
     # Imported here, because a report without a recording needs neither JAX nor Gymnasium.
     from ppo_jax.host.pictures import film
     from ppo_jax.host.programs import episode
     from ppo_jax.host.runs import agents, code
 
-    asked = request.read(run)
-    if not run.policy.exists() or not film.can_draw(asked.config.env):
+    if not film.can_draw(asked.config.env):
         return None
     try:
         config, agent = agents.load(run)

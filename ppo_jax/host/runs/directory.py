@@ -4,13 +4,13 @@ import fcntl
 import itertools
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ppo_jax.errors import UsageError
-from ppo_jax.host.runs.files import DRAFT, read_json, write_json
+from ppo_jax.host.runs.files import DRAFT, UNSUPPORTED, read_json, write_json
 
 
 class RunDirectory(NamedTuple):
@@ -51,25 +51,33 @@ def create(path: Path | None, label: str, content: dict[str, Any]) -> RunDirecto
     Raises:
         UsageError: If the directory holds something already, or cannot be made or written to.
     """
-    if path is None:
-        first = Path("runs") / f"{label}-{time.strftime('%Y%m%d-%H%M%S')}"
-        numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
-        path = next(path for path in itertools.chain([first], numbered) if not path.exists())
-    run = RunDirectory(path)
+    run = RunDirectory(path or Path("runs"))
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        run = RunDirectory(_make_new(label) if path is None else path)
+        run.path.mkdir(parents=True, exist_ok=True)
         with locked(run):  # if several processes want this directory, only one finds it free
             _claim(run, content)
     except FileExistsError as error:
         raise UsageError(
-            f"run_dir = '{path}' exists and is not an empty directory; a run is never overwritten: "
+            f"run_dir = '{run.path}' exists and is not an empty directory; a run is never overwritten: "
             "give another --run-dir, move the old one away, or continue it with --resume"
         ) from error
     except OSError as error:
         raise UsageError(
-            f"run_dir = '{path}' cannot be made or written to: {error.strerror}; give another --run-dir"
+            f"run_dir = '{run.path}' cannot be made or written to: {error.strerror}; give another --run-dir"
         ) from error
     return run
+
+
+def _make_new(label: str) -> Path:
+    """Makes a directory under `runs/` that no other process has, named after a label and the time."""
+    first = Path("runs") / f"{label}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        path = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    raise AssertionError  # the numbers have no end
 
 
 def _claim(run: RunDirectory, content: dict[str, Any]) -> None:
@@ -107,6 +115,36 @@ def _lock(run: RunDirectory, descriptor: int) -> None:
         raise UsageError(
             f"RUN = '{run.path}' is in use: another process trains there; wait for it, or stop it"
         ) from error
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:  # `limits` says what is then not guaranteed
+            raise
+
+
+def limits(run: RunDirectory) -> Iterator[str]:
+    """Says in a sentence each what the file system of a run directory cannot do, so is not guaranteed."""
+    descriptor = os.open(run.path, os.O_RDONLY)
+    try:
+        if not _can(fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield (
+                "this file system has no locks, so nothing keeps another process from training in "
+                f"'{run.path}' at the same time: do not start one"
+            )
+        if not _can(os.fsync, descriptor):
+            yield (
+                "this file system cannot write directories through to the disk, so after a loss of power "
+                "the newest checkpoint may be missing; older ones are kept"
+            )
+    finally:
+        os.close(descriptor)
+
+
+def _can(call: Callable[..., None], *arguments: int) -> bool:
+    """Whether a file system has a function; that it fails for another reason is found where it matters."""
+    try:
+        call(*arguments)
+    except OSError as error:
+        return error.errno not in UNSUPPORTED
+    return True
 
 
 def release(run: RunDirectory) -> None:

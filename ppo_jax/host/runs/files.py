@@ -1,5 +1,6 @@
 """Writes files whole or not at all, and reads JSON without trusting it."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import Any
 from ppo_jax.errors import UsageError
 
 DRAFT = ".tmp"  # the end of the name of a file that is not yet whole
+# How a file system says that it has no locks, or cannot write through: some on networks and in user space.
+UNSUPPORTED = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 MAX_JSON_BYTES = 2**24  # far more than any JSON file of a run
 
 
@@ -58,10 +61,16 @@ def output(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the list of files in a directory, would survive a loss of power."""
+    """Waits until a file, or the list of files in a directory, would survive a loss of power.
+
+    Where the file system has no such function, nothing can be waited for (see `directory.limits`).
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
     finally:
         os.close(descriptor)
 

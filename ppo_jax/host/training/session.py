@@ -62,8 +62,8 @@ def train(session: Session) -> int:
     """Trains, from the newest checkpoint if there is one, and fills the run directory.
 
     Returns:
-        The exit status: 0 if the run is done, 1 if it failed or its files could not be written, 130 or 143
-        if it was stopped by SIGINT or SIGTERM.
+        The exit status: 0 if the run is done, 1 if it failed or its files could not be written, 128 + the
+        number of the signal that stopped it.
 
     Raises:
         UsageError: If the environment cannot be made or does not fit the configuration.

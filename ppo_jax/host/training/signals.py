@@ -1,4 +1,4 @@
-"""Graceful shutdown on SIGINT and SIGTERM."""
+"""Graceful shutdown on SIGINT, SIGTERM and SIGHUP."""
 
 import os
 import signal
@@ -34,14 +34,19 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handles SIGINT and SIGTERM inside the `with` block; afterwards, Python handles them as before.
+        """Handles the signals inside the `with` block; afterwards, Python handles them as before.
 
-        Python delivers signals to the main thread, so in another one there is nothing to listen to.
+        SIGHUP is sent when a terminal is closed or a connection is lost, and is left to `nohup`, which makes
+        a process ignore it. Python delivers signals to the main thread, so in another one there is nothing
+        to listen to.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        former = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        former = {number: signal.signal(number, self._hear) for number in numbers}
         try:
             yield
         finally:

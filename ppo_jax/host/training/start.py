@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ppo_jax.errors import UsageError
 from ppo_jax.host.monitor import sinks
 from ppo_jax.host.monitor.screen import Screen, make_screen
+from ppo_jax.host.programs import readiness
 from ppo_jax.host.runs import code, directory, loading, request
 from ppo_jax.host.runs.checkpoints import directories
 from ppo_jax.host.runs.directory import RunDirectory
@@ -40,8 +41,7 @@ def run(
         trust_code: Whether to use code of the user that has changed since the run was started.
 
     Returns:
-        The exit status: 0 if the run is done, 1 if it failed, 130 or 143 if it was stopped by SIGINT or
-        SIGTERM.
+        The exit status: 0 if the run is done, 1 if it failed, 128 + the number of the signal that stopped it.
 
     Raises:
         UsageError: With every mistake in the request, or if the directory cannot be used.
@@ -148,7 +148,10 @@ def _prepare(claim: _Claim, screen: Screen, stop: Stop) -> "Session | None":
     request.write(run, asked)
     screen.say(request.describe(asked))
     screen.say(f"run directory {run.path}")
+    for remark in directory.limits(run):
+        screen.say(f"note: {remark}")
     with screen.waiting("loading JAX"):
+        readiness.check()
         from ppo_jax.host.training import session
 
         unmarked = loading.load(asked.config, asked.sources, claim.trust_code)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
+from orbax.checkpoint._src.serialization import tensorstore_utils
 
 from ppo_jax.host.programs.leaves import by_path
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
@@ -107,6 +108,9 @@ def _load(path: Path, expected: dict[str, dict[str, Any]]) -> Leaves:
 def _orbax() -> Iterator[None]:
     """Makes Orbax fail at once rather than wait for directories, and log nothing, since the caller reports.
 
+    It does not sync files either: `manifest.seal` does, also on file systems that cannot sync directories,
+    where Orbax would fail. Orbax has no option for that, only the default that is changed here.
+
     After a failure its threads continue to log errors for a while, so their logs then stay silent.
     """
     logs = [logging.getLogger(name) for name in ("absl", "asyncio", "concurrent.futures")]
@@ -115,8 +119,13 @@ def _orbax() -> Iterator[None]:
         log.setLevel(logging.CRITICAL)
     context = ocp.Context()
     context.asynchronous.create_directories_asynchronously = False
-    with context:
-        yield
+    defaults: dict[str, Any] = tensorstore_utils._DEFAULT_OCDBT_TS_CONTEXT
+    defaults["file_io_sync"] = False
+    try:
+        with context:
+            yield
+    finally:
+        del defaults["file_io_sync"]
     for log, level in zip(logs, levels, strict=True):
         log.setLevel(level)
 

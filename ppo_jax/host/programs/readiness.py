@@ -1,0 +1,57 @@
+"""Makes sure that JAX can compute here, so that a wrong setting is one line and not a traceback."""
+
+import os
+import subprocess
+import sys
+
+from ppo_jax.errors import UsageError
+
+TRY_FLAGS = "from jaxlib import xla_client; xla_client.CompileOptions()"  # reads the flags; takes 0.15 s
+
+
+def check() -> None:
+    """Imports JAX and looks for its devices.
+
+    Raises:
+        UsageError: If an environment variable keeps JAX from starting, or if `jax.jit` is turned off.
+    """
+    if "jax" not in sys.modules:
+        _check_flags()
+    try:
+        import jax
+    except ValueError as error:  # a variable has a value that is none of its own
+        raise UsageError(f"JAX cannot start: {error}; change the variable, or unset it") from error
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        raise UsageError(
+            "JAX_DISABLE_JIT is on, but a run is a compiled program, and without jax.jit takes hours; "
+            "turn it off, or debug with ppo_jax.train and few steps"
+        )
+    try:
+        jax.devices()
+    except Exception as error:  # JAX raises errors of several kinds
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UsageError(
+            f"JAX_PLATFORMS = {os.environ.get('JAX_PLATFORMS', '')!r}: JAX finds nothing to compute on "
+            f"({reason}); unset it, or install what it asks for"
+        ) from error
+
+
+def _check_flags() -> None:
+    """Lets another process read the flags of XLA, which ends a process at a flag that it does not know.
+
+    Raises:
+        UsageError: If that process was ended.
+    """
+    flags = os.environ.get("XLA_FLAGS")
+    if not flags or not sys.executable:
+        return
+    tried = subprocess.run(
+        [sys.executable, "-c", TRY_FLAGS], capture_output=True, text=True, errors="replace"
+    )
+    said = [
+        line.partition("] ")[2] for line in tried.stderr.splitlines() if "flags" in line.partition("] ")[0]
+    ]
+    if tried.returncode != 0 and said:  # without a word, something else is the matter
+        raise UsageError(
+            f"XLA_FLAGS = {flags!r} ends the program ({said[0]}); leave out what XLA does not know"
+        )
