@@ -1,6 +1,7 @@
 """The commands that let a trained agent act: `evaluate` and `render`."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,12 +93,11 @@ def _load(path: Path, best: bool, trust_code: bool) -> tuple[Config, Any]:
 
     run = directory.open_existing(path)
     if best:
-        config = request.read(run).config
         directories.find_best(run.checkpoints)
-    else:
-        config, _ = policy.load(run)
+    is_policy = not best and policy.is_newest(run)
+    config = policy.load(run)[0] if is_policy else request.read(run).config
     request.find_code(run, config, trust_code)
     readiness.check()
     from ppo_jax.host.runs import agents
 
-    return agents.load(run, best, trust_code)
+    return agents.load(run, best, trust_code, say=lambda text: print(f"note: {text}", file=sys.stderr))

@@ -57,13 +57,14 @@ class Report(Command):
 class Verify(Command):
     """Check the files of a run for damage.
 
-    Checkpoints are checked byte by byte. The exit status is 1 if a file is damaged.
+    Checkpoints are checked byte by byte. The exit status is 1 if a file is damaged, or was written by a newer
+    version.
     """
 
     run_dir: RunPath
 
     def run(self) -> int:
-        """Checks every file, and returns the exit status: 1 if one is damaged."""
+        """Checks every file, and returns the exit status: 1 if one has a problem."""
         from ppo_jax.host.runs import directory, verify
 
         findings = verify.verify(directory.open_existing(self.run_dir))

@@ -46,7 +46,7 @@ def _check_flags() -> None:
     if not flags or not sys.executable:
         return
     tried = subprocess.run(
-        [sys.executable, "-c", TRY_FLAGS], capture_output=True, text=True, errors="replace"
+        [sys.executable, "-P", "-c", TRY_FLAGS], capture_output=True, text=True, errors="replace"
     )
     said = [
         line.partition("] ")[2] for line in tried.stderr.splitlines() if "flags" in line.partition("] ")[0]

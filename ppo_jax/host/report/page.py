@@ -57,7 +57,7 @@ def record(run: RunDirectory) -> bytes | None:
     if not film.can_draw(asked.config.env):
         return None
     try:
-        config, agent = agents.load(run)
+        config, agent = agents.load(run, say=lambda text: None)
     except code.CodeError:
         return None
     return film.gif(episode.play(config, agent, asked.seed))

@@ -1,6 +1,7 @@
 """Loads the agent of a run from its policy or a checkpoint, and saves an agent as the policy of a run."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -22,14 +23,21 @@ def save(run: RunDirectory, config: Config, agent: Agent) -> None:
     policy.save(run, config, jax.device_get(by_path(agent)))
 
 
-def load(run: RunDirectory, best: bool = False, trust_code: bool = False) -> tuple[Config, Agent]:
+def load(
+    run: RunDirectory,
+    best: bool = False,
+    trust_code: bool = False,
+    say: Callable[[str], None] = warnings.warn,
+) -> tuple[Config, Agent]:
     """Loads the agent of a run, and before it the user's own code that the run uses.
+
+    If the run is still training, or was killed, its newest checkpoint has the agent.
 
     Args:
         run: The run directory.
-        best: Whether to take the checkpoint with the best return, rather than the agent as it was at
-            the end.
+        best: Whether to take the checkpoint with the best return, rather than the newest agent.
         trust_code: Whether to use code that is not as it was when the run was started (see `code`).
+        say: A function that is called with a sentence about a checkpoint that is taken for the policy.
 
     Returns:
         The configuration of the run, and the agent.
@@ -38,15 +46,19 @@ def load(run: RunDirectory, best: bool = False, trust_code: bool = False) -> tup
         UsageError: If there is no such agent, or its files are damaged.
         DamageError: If the checkpoint is damaged.
     """
-    if not best:
+    if not best and policy.is_newest(run):
         config, arrays = policy.load(run)
         loading.load(config, request.find_code(run, config, trust_code), trust_code)
         return config, restore(config, arrays)
     asked = request.read(run)
     loading.load(asked.config, request.find_code(run, asked.config, trust_code), trust_code)
-    checkpoint = directories.find_best(run.checkpoints)
     template = jax.eval_shape(make_ppo(asked.config).init, asked.hyper, jax.random.key(0))
     place = Store(run.checkpoints, request.digest(asked), keep=1)
+    if not best:
+        progress, state = store.read_newest(place, template, say)
+        say(f"'{run.path}' has not ended; this is its newest checkpoint, of update {progress.update:,}")
+        return asked.config, agent_of(state)
+    checkpoint = directories.find_best(run.checkpoints)
     try:
         return asked.config, agent_of(store.load(place, checkpoint, template))
     except DamageError as error:

@@ -97,7 +97,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UsageError: If it is missing, unreadable, too long, or holds something else.
     """
     if not path.is_file():
-        raise UsageError(f"'{path}' is missing: its run diverged or was stopped early; train again")
+        raise UsageError(f"'{path}' is missing; give a run that has one, or resume this one")
     if path.stat().st_size > MAX_JSON_BYTES:
         raise UsageError(f"'{path}' is longer than {MAX_JSON_BYTES:,} bytes; it is damaged")
     try:

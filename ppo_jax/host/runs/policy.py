@@ -1,5 +1,6 @@
 """A trained policy on disk: the tensors as safetensors, their meaning as JSON. No pickle."""
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import safetensors.numpy
 
 from ppo_jax.config import Config, as_fields, config_from
 from ppo_jax.errors import UsageError
+from ppo_jax.host.runs import written
+from ppo_jax.host.runs.checkpoints import directories
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.files import read_json, whole, write_json
 from ppo_jax.validation import validate
@@ -29,10 +32,25 @@ def save(run: RunDirectory, config: Config, tensors: dict[str, np.ndarray]) -> N
     description = {
         "format": FORMAT,
         "version": VERSION,
+        written.KEY: written.version(),
         "config": as_fields(config),
         "tensors": {name: _describe(tensor) for name, tensor in tensors.items()},
     }
     write_json(run.policy, description)
+
+
+def is_newest(run: RunDirectory) -> bool:
+    """Whether nothing newer than the policy of a run was saved: no checkpoint of a run that went on."""
+    newest = next(directories.readable(run.checkpoints), None)
+    if newest is None:
+        return True
+    try:
+        summary = read_json(run.summary)
+    except UsageError:  # the summary is written last
+        return False
+    updates, has_failed = summary.get("updates"), summary.get("status") == "failed"
+    is_older = not isinstance(updates, int) or updates < newest.manifest.update
+    return run.policy.exists() and not is_older and not has_failed
 
 
 def load(run: RunDirectory) -> tuple[Config, dict[str, np.ndarray]]:
@@ -44,9 +62,15 @@ def load(run: RunDirectory) -> tuple[Config, dict[str, np.ndarray]]:
     Raises:
         UsageError: If a file is missing or damaged, or the two do not belong together.
     """
+    if not run.policy.exists():
+        raise UsageError(
+            f"'{run.policy}' is missing, and so is any checkpoint; if the run is training, wait for the "
+            "first, or else resume it"
+        )
     description = read_json(run.policy)
     if (description.get("format"), description.get("version")) != (FORMAT, VERSION):
         raise UsageError(f"'{run.policy}' does not describe a {FORMAT} of version {VERSION}")
+    written.check(f"'{run.policy}'", description, {"config": [field.name for field in fields(Config)]})
     try:
         config = config_from(description["config"])
         validate(config, environment=config.env)  # looked for when it is needed

@@ -13,7 +13,7 @@ from ppo_jax import presets
 from ppo_jax.config import Config, Hyperparams, as_fields, config_from
 from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError
-from ppo_jax.host.runs import code
+from ppo_jax.host.runs import code, written
 from ppo_jax.host.runs import options as run_options
 from ppo_jax.host.runs.code import Source
 from ppo_jax.host.runs.directory import RunDirectory
@@ -23,6 +23,13 @@ from ppo_jax.validation import validate
 
 MAX_SEED = 2**32 - 1
 ADDED = ("env_args", "network")  # fields that runs of version 0.1.0 do not have
+
+
+_KNOWN = {
+    "config": [field.name for field in dataclasses.fields(Config)],
+    "hyper": Hyperparams._fields,
+    "options": [field.name for field in dataclasses.fields(RunOptions)],
+}
 
 
 class Request(NamedTuple):
@@ -236,6 +243,7 @@ def find_code(run: RunDirectory, config: Config, trust_code: bool) -> tuple[Sour
 def to_json(request: Request) -> dict[str, Any]:
     """Returns the content of `config.json`."""
     return {
+        written.KEY: written.version(),
         "preset": request.preset,
         "seed": request.seed,
         "config": as_fields(request.config),
@@ -249,8 +257,9 @@ def from_json(content: Mapping[str, Any]) -> Request:
     """Makes a request from the content of `config.json`, without trusting it.
 
     Raises:
-        UsageError: If it is not a valid request.
+        UsageError: If it is not a valid request, or one of a newer version.
     """
+    written.check("config.json", content, _KNOWN)
     try:
         hyper = {name: math.inf if value == "inf" else value for name, value in content["hyper"].items()}
         options = dict(content.get("options", {}))  # the first runs had none

@@ -11,6 +11,7 @@ from ppo_jax.host.runs.checkpoints.directories import Checkpoint
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.files import read_json
+from ppo_jax.host.runs.written import NewerError
 
 
 class Finding(NamedTuple):
@@ -18,13 +19,15 @@ class Finding(NamedTuple):
 
     Attributes:
         path: The file or directory.
-        problem: The damage, in words; empty if there is none.
-        remark: A few words about the content if there is no damage.
+        problem: The damage, in words, or why nothing can be said; empty if there is neither.
+        remark: A few words about the content if there is no problem.
+        is_newer: Whether nothing can be said, because a newer version of this package wrote it.
     """
 
     path: Path
     problem: str
     remark: str = ""
+    is_newer: bool = False
 
 
 def verify(run: RunDirectory) -> list[Finding]:
@@ -49,7 +52,7 @@ def verify(run: RunDirectory) -> list[Finding]:
 
 def describe(finding: Finding) -> str:
     """Describes a finding in one line."""
-    verdict = "DAMAGED" if finding.problem else "ok"
+    verdict = "UNKNOWN" if finding.is_newer else "DAMAGED" if finding.problem else "ok"
     return f"{verdict:8}{finding.path}  {finding.problem or finding.remark}"
 
 
@@ -57,7 +60,7 @@ def _try(path: Path, check: Callable[[], str]) -> Finding:
     try:
         return Finding(path, problem="", remark=check())
     except (UsageError, DamageError) as error:
-        return Finding(path, problem=str(error))
+        return Finding(path, problem=str(error), is_newer=isinstance(error, NewerError))
 
 
 def _describe_request(run: RunDirectory) -> str:

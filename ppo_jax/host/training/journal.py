@@ -70,7 +70,7 @@ class Journal:
         was_solved = self.solved is not None
         self.recall(new)
         self.screen.update(new, steps_per_second)
-        self.sinks.write(new[-1], "train")
+        self.sinks.write_chunk(new, "train")
         if self.solved is not None and not was_solved:
             self.screen.say(
                 f"solved after {self.solved['env_steps']:,} steps and {self.solved['seconds']:.1f} s: "

@@ -53,11 +53,9 @@ DAMAGES = {
     "an unknown preset": lambda content: content.update(preset="../../etc"),
     "no config": lambda content: content.pop("config"),
     "a config that is a list": lambda content: content.update(config=["env", 3]),
-    "an unknown field": lambda content: content["config"].update(colour="red"),
     "a config that is not valid": lambda content: content["config"].update(num_envs=0),
     "no hyperparameters": lambda content: content.pop("hyper"),
     "hyperparameters that are a list": lambda content: content.update(hyper=[1]),
-    "an unknown hyperparameter": lambda content: content["hyper"].update(colour=1.0),
     "a hyperparameter that is not valid": lambda content: content["hyper"].update(gamma=2.0),
     "a hyperparameter of a wrong type": lambda content: content["hyper"].update(gamma={"a": []}),
     "no seed": lambda content: content.pop("seed"),
@@ -72,7 +70,6 @@ DAMAGES = {
     "an unknown choice": lambda content: content["options"].update(on_nonfinite="hope"),
     "a sink without a name": lambda content: content["options"].update(log_to=[7]),
     "a sink that is a number": lambda content: content["options"].update(log_to=3),
-    "an unknown option": lambda content: content["options"].update(unknown=1),
 }
 
 
@@ -83,6 +80,27 @@ def test_what_is_not_a_valid_request_is_damaged(damage):
     with pytest.raises(
         ppo_jax.UsageError, match=r"^config\.json does not say what to train: .*; it is damaged$"
     ):
+        request.from_json(content)
+
+
+@pytest.mark.parametrize(
+    ("writer", "fix"),
+    [
+        ({}, "does not know; correct the name"),
+        (
+            {"written_by": "ppo-jax 9.9"},
+            r"does not know; it was written by ppo-jax 9\.9: install that version",
+        ),
+        ({"written_by": None}, "it was written by a version that did not record its name"),
+    ],
+)
+@pytest.mark.parametrize("section", ["config", "hyper", "options"])
+def test_a_field_of_another_version_is_named(section, writer, fix):
+    content = {**request.to_json(PRESET), **writer}
+    if content["written_by"] is None:
+        del content["written_by"]
+    content[section]["colour"] = "red"
+    with pytest.raises(NewerError, match=rf"^config\.json has {section}\.colour, .*{fix}"):
         request.from_json(content)
 
 

@@ -8,6 +8,7 @@ their states. Their pictures were left out.
 
 import json
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -53,7 +54,8 @@ def test_its_request_is_read_as_it_was_asked(run):
     asked = request.read(run)
     written = read_json(run.config)
     written["config"] |= {"env_args": {}, "network": None}  # which there was not yet
-    assert json.loads(json.dumps(request.to_json(asked))) == {**written, "sources": []}
+    now = {"sources": [], "written_by": f"ppo-jax {version('ppo-jax')}"}
+    assert json.loads(json.dumps(request.to_json(asked))) == {**written, **now}
     assert (asked.preset, asked.seed, asked.config.memory_size) == ("CartPole-v1", 3, 4)
     assert request.digest(asked) == directories.find_best(run.checkpoints).manifest.run_digest
     assert records.read(run)["update"].tolist() == list(range(1, 21))

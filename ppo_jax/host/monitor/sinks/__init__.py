@@ -28,14 +28,16 @@ class Row(NamedTuple):
     Attributes:
         module: The module that has to be installed.
         sink: The class, called with an `Opening`, as "module:class"; imported when the sink is opened.
+        most: The most records that it takes of a chunk, which lasts about a quarter of a second.
     """
 
     module: str
     sink: str
+    most: int = 16
 
 
 SINKS = {
-    "tensorboard": Row("tensorboardX", "ppo_jax.host.monitor.sinks.tensorboard:TensorBoard"),
+    "tensorboard": Row("tensorboardX", "ppo_jax.host.monitor.sinks.tensorboard:TensorBoard", most=256),
     "wandb": Row("wandb", "ppo_jax.host.monitor.sinks.wandb:WandB"),
     "trackio": Row("trackio", "ppo_jax.host.monitor.sinks.trackio:Trackio"),
 }
@@ -111,13 +113,25 @@ class Sinks:
                 finite are left out.
             group: The first part of their names: "train" gives "train/entropy".
         """
+        for name in list(self.working):
+            self._write_to(name, record, group)
+
+    def _write_to(self, name: str, record: "Record", group: str) -> None:
         values = {
-            f"{group}/{name}": value
-            for name, value in record.items()
-            if name != "env_steps" and value is not None and math.isfinite(value)
+            f"{group}/{key}": value
+            for key, value in record.items()
+            if key != "env_steps" and value is not None and math.isfinite(value)
         }
-        for name, sink in list(self.working.items()):
-            self.attempt(name, sink.write, record["env_steps"], values)
+        if name in self.working:  # it may have failed at the record before
+            self.attempt(name, self.working[name].write, record["env_steps"], values)
+
+    def write_chunk(self, records: "list[Record]", group: str) -> None:
+        """Hands the records of a chunk to every sink, joined to as many as it takes."""
+        from ppo_jax.host.monitor.sinks.thinning import thin  # loads NumPy, as records do
+
+        for name in list(self.working):
+            for record in thin(records, SINKS[name].most):
+                self._write_to(name, record, group)
 
     def close(self) -> None:
         """Closes every sink."""

@@ -79,13 +79,14 @@ def save(store: Store, state: Any, progress: Progress) -> None:
 
 
 def load_newest(store: Store, template: Any, tell: Callable[[str], None]) -> tuple[Progress, Any] | None:
-    """Loads the newest checkpoint in which everything is as it was written.
+    """Loads the newest checkpoint in which everything is as it was written, to continue from it.
+
+    Newer checkpoints, which are damaged, are set aside under other names.
 
     Args:
         store: The place to load from.
         template: Shapes and dtypes of the state, from `jax.eval_shape`.
-        tell: A function that is called with a sentence about each newer checkpoint that is damaged. These
-            checkpoints are set aside under other names.
+        tell: A function that is called with a sentence about each newer checkpoint that is damaged.
 
     Returns:
         The progress of the run, and its state, on the host; None if there is no checkpoint at all.
@@ -93,22 +94,31 @@ def load_newest(store: Store, template: Any, tell: Callable[[str], None]) -> tup
     Raises:
         DamageError: If there are checkpoints but none can be loaded; all are left unchanged.
     """
-    damaged: list[Path] = []
+    if not directories.newest_first(store.path):
+        return None
+    progress, state = read_newest(store, template, tell)
+    for other in directories.newest_first(store.path):
+        if other.name > directories.name_of(progress.update):
+            directories.set_aside(other)
+    return progress, state
+
+
+def read_newest(store: Store, template: Any, tell: Callable[[str], None]) -> tuple[Progress, Any]:
+    """Loads the newest good checkpoint as `load_newest` does, but changes nothing.
+
+    Raises:
+        DamageError: If none can be loaded.
+    """
     for path in directories.newest_first(store.path):
         try:
             checkpoint = directories.read(path)
             state = load(store, checkpoint, template)
         except DamageError as error:
             tell(f"checkpoint {path.name} is damaged and skipped: {error}")
-            damaged.append(path)
             continue
-        for other in damaged:
-            directories.set_aside(other)
         found = checkpoint.manifest
         return Progress(found.update, found.return_window, found.rewinds), state
-    if damaged:
-        raise DamageError(f"none of the checkpoints in '{store.path}' can be loaded; nothing was changed")
-    return None
+    raise DamageError(f"none of the checkpoints in '{store.path}' can be loaded; nothing was changed")
 
 
 def load(store: Store, checkpoint: Checkpoint, template: Any) -> Any:

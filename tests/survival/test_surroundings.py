@@ -1,0 +1,306 @@
+"""A command in odd surroundings: what keeps it from working is one line, and all else does not matter."""
+
+import json
+import os
+import pty
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+LONG, SLOW = pytest.mark.long, pytest.mark.slow
+PROGRAM = (sys.executable, "-m", "ppo_jax")
+SMALL = ("--num-envs", "4", "--num-steps", "8", "--hidden-sizes", "8", "--num-epochs", "1")
+SHORT = (*SMALL, "--total-timesteps", "64")
+ENDLESS = (*SMALL, "--total-timesteps", "100000000", "--checkpoint-every", "1000")
+SHIM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+/* A file system without locks, or one that cannot sync directories. */
+int flock(int descriptor, int operation) {
+    char *number = getenv("FLOCK_FAILS_WITH");
+    int (*real)(int, int) = dlsym(RTLD_NEXT, "flock");
+    if (number) errno = atoi(number);
+    return number ? -1 : real(descriptor, operation);
+}
+
+int fsync(int descriptor) {
+    char *number = getenv("FSYNC_OF_DIRECTORIES_FAILS_WITH");
+    int (*real)(int) = dlsym(RTLD_NEXT, "fsync");
+    struct stat found;
+    int fails = number && !fstat(descriptor, &found) && S_ISDIR(found.st_mode);
+    if (fails) errno = atoi(number);
+    return fails ? -1 : real(descriptor);
+}
+"""
+
+
+class Ending(NamedTuple):
+    """How a command ended: its exit status, and what it printed."""
+
+    status: int
+    out: str
+    error: str
+
+
+def run(*arguments, cwd, redirect="", **variables) -> Ending:
+    """Runs the program with environment variables, and with streams redirected as a shell does it."""
+    command = ["bash", "-c", f'exec "$@" {redirect}', "bash", *PROGRAM, *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **variables}, capture_output=True, timeout=300, text=True
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Ending(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory):
+    """The library that takes functions of the file system away."""
+    if shutil.which("cc") is None:
+        pytest.skip("needs a C compiler")
+    folder = tmp_path_factory.mktemp("shim")
+    (folder / "shim.c").write_text(SHIM)
+    library = folder / "shim.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, folder / "shim.c", "-ldl"], check=True)
+    return str(library)
+
+
+# Settings that keep JAX from working: one line, status 2, and the place is free again
+
+WRONG = {
+    "JAX_PLATFORMS=nonsense": "JAX_PLATFORMS = 'nonsense': JAX finds nothing to compute on",
+    "JAX_ENABLE_X64=perhaps": "JAX cannot start: .*JAX_ENABLE_X64",
+    "JAX_DISABLE_JIT=1": "JAX_DISABLE_JIT is on",
+    "XLA_FLAGS=--xla_nonsense=1": "XLA_FLAGS = '--xla_nonsense=1' ends the program",
+    "XLA_FLAGS=--xla_backend_optimization_level=high": "Couldn't interpret value high",
+}
+KEPT_IN_THE_DEFAULT_RUN = "XLA_FLAGS=--xla_nonsense=1"
+
+
+@pytest.mark.parametrize(
+    "setting", [x if x == KEPT_IN_THE_DEFAULT_RUN else pytest.param(x, marks=LONG) for x in WRONG]
+)
+def test_a_setting_that_keeps_jax_from_working_is_named_and_the_place_is_free(setting, tmp_path):
+    name, _, value = setting.partition("=")
+    ending = run("train", *SHORT, "--run-dir", "run", cwd=tmp_path, **{name: value})
+    assert ending.status == 2
+    (line,) = ending.error.splitlines()
+    import re
+
+    assert re.search(WRONG[setting], line)
+    assert not (tmp_path / "run").exists()
+
+
+# What does not matter: the run is as always
+
+HARMLESS = {
+    "a backend of a notebook": {"MPLBACKEND": "module://nothing.there"},
+    "a backend that does not exist": {"MPLBACKEND": "nothing"},
+    "ASCII": {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    "Latin-1": {"PYTHONIOENCODING": "latin-1"},
+    "64 bits": {"JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "error::FutureWarning"},
+    "another generator": {"JAX_DEFAULT_PRNG_IMPL": "rbg"},
+    "no terminal": {"TERM": "dumb", "COLUMNS": "20"},
+}
+CLOSED = {
+    "standard output is closed": ">&-",
+    "all streams are closed": "<&- >&- 2>&-",
+    "standard error is full": "2>/dev/full",
+}
+
+
+@LONG
+@pytest.mark.parametrize("variables", HARMLESS.values(), ids=HARMLESS)
+def test_a_setting_that_does_not_matter_changes_nothing(variables, tmp_path):
+    ending = run("train", *SHORT, "--run-dir", "läufe", cwd=tmp_path, **variables)
+    assert ending.status == 0, ending.error
+    assert json.loads((tmp_path / "läufe" / "summary.json").read_text())["status"] == "done"
+
+
+@LONG
+@pytest.mark.parametrize("redirect", CLOSED.values(), ids=CLOSED)
+def test_streams_that_cannot_be_written_to_do_not_matter(redirect, tmp_path):
+    ending = run("train", *SHORT, "--run-dir", "run", cwd=tmp_path, redirect=redirect)
+    assert ending.status == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["update"] for line in lines] == [1, 2], "nothing else was written into it"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_the_help_can_be_read_on_every_terminal(encoding, tmp_path):
+    ending = run("--help", cwd=tmp_path, PYTHONIOENCODING=encoding)
+    assert ending.status == 0
+    assert "* train      Train an agent." in ending.out
+    assert "\\u" not in ending.out
+
+
+@pytest.mark.parametrize("module", ["ppo_jax", "ppo_jax.cli"])
+def test_the_package_is_a_program_and_tells_its_version(module, tmp_path):
+    command = [sys.executable, "-m", module, "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("ppo-jax 0.")
+    assert "jax" in done.stdout
+
+
+# Places
+
+
+def test_the_home_directory_stands_for_a_tilde_where_the_shell_leaves_it(tmp_path):
+    ending = run("evaluate", "--seed=0", "~/nothing", cwd=tmp_path)
+    assert "'~/nothing'" in ending.error, "without = it is the shell's"
+    ending = run("train", *SHORT, "--run-dir=~/taken", cwd=tmp_path, HOME=str(tmp_path))
+    assert ending.status == 2
+    assert f"run_dir = '{tmp_path}/taken' exists" in ending.error
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """A directory with something that is taken."""
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("mine")
+    return tmp_path
+
+
+@LONG
+def test_a_directory_for_programs_that_cannot_be_made_is_refused(tmp_path):
+    place = tmp_path / "taken" / "file"
+    ending = run("train", *SHORT, "--run-dir", "run", "--cache-dir", place, cwd=tmp_path)
+    assert ending.status == 2
+    assert f"cache_dir = '{place}' cannot be made or written to" in ending.error
+    assert not (tmp_path / "run").exists()
+
+
+@LONG
+@pytest.mark.parametrize("number", [37, 38, 95], ids=["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
+def test_without_locks_it_trains_and_says_once_what_is_not_guaranteed(shim, number, tmp_path):
+    ending = run(
+        "train", *SHORT, "--run-dir", "run", cwd=tmp_path, LD_PRELOAD=shim, FLOCK_FAILS_WITH=str(number)
+    )
+    assert ending.status == 0, ending.error
+    assert ending.out.count("this file system has no locks") == 1
+
+
+@LONG
+def test_where_directories_cannot_be_synced_it_trains_and_resumes(shim, tmp_path):
+    variables = {"LD_PRELOAD": shim, "FSYNC_OF_DIRECTORIES_FAILS_WITH": "22"}
+    ending = run("train", *SHORT, "--run-dir", "run", cwd=tmp_path, **variables)
+    assert ending.status == 0, ending.error
+    assert ending.out.count("cannot write directories through to the disk") == 1
+    ending = run("resume", "run", "--total-timesteps", "128", cwd=tmp_path, **variables)
+    assert ending.status == 0, ending.error
+    assert "resumed at update 2 of 4" in ending.out
+
+
+# A terminal that is closed
+
+
+def train_on_a_terminal(run: Path) -> tuple[int, int]:
+    """Starts an endless run on a terminal; returns its process and the other end of the terminal."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        os.execv(sys.executable, [*PROGRAM, "train", *ENDLESS, "--run-dir", str(run)])
+    return process, terminal
+
+
+@LONG
+def test_a_terminal_that_is_closed_saves_the_run(tmp_path):
+    process, terminal = train_on_a_terminal(tmp_path / "run")
+    shown = b""
+    while b"entropy" not in shown:
+        shown += os.read(terminal, 4096)
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    assert (tmp_path / "run" / "policy.json").exists()
+
+
+# Everything at once
+
+VARIABLES = {
+    "JAX_PLATFORMS": ["nonsense", "cpu", "", "cuda,cpu"],
+    "JAX_ENABLE_X64": ["1", "0", "perhaps"],
+    "JAX_DEFAULT_PRNG_IMPL": ["rbg", "unsafe_rbg", "nonsense"],
+    "JAX_DEFAULT_MATMUL_PRECISION": ["highest", "nonsense"],
+    "JAX_DEBUG_NANS": ["1"],
+    "JAX_NUMPY_RANK_PROMOTION": ["raise"],
+    "JAX_NUMPY_DTYPE_PROMOTION": ["strict"],
+    "JAX_LOG_COMPILES": ["0"],
+    "XLA_FLAGS": ["", "--xla_nonsense=1", "--xla_force_host_platform_device_count=3", "/nothing/here"],
+    "MPLBACKEND": ["nothing", "module://nothing", "agg"],
+    "MPLCONFIGDIR": ["/proc/nothing"],
+    "PYTHONIOENCODING": ["ascii", "latin-1", "utf-16", "cp1252"],
+    "PYTHONUTF8": ["0", "1"],
+    "LC_ALL": ["C", "POSIX", "de_DE.ISO-8859-1"],
+    "TERM": ["dumb", "unknown", ""],
+    "COLUMNS": ["1", "0", "100000", "many"],
+    "FORCE_COLOR": ["1"],
+    "NO_COLOR": ["1"],
+    "TTY_COMPATIBLE": ["1"],
+    "HOME": ["/nothing", ""],
+    "TMPDIR": ["/nothing"],
+    "OMP_NUM_THREADS": ["1", "none"],
+    "PYTHONHASHSEED": ["0"],
+    "PYTHONDONTWRITEBYTECODE": ["1"],
+}
+REDIRECTS = [
+    "",
+    ">&-",
+    "2>&-",
+    "<&-",
+    ">&- 2>&-",
+    "<&- >&- 2>&-",
+    ">/dev/full",
+    "2>/dev/full",
+    "| head -c 10",
+]
+PLACES = ["run", "läufe 1", "taken", "taken/file", "a/b/c", "/proc/nothing", "x" * 300, "~", "new\nline", ""]
+NUM_COMMANDS = 100
+
+
+@SLOW
+@pytest.mark.parametrize("seed", range(NUM_COMMANDS))
+def test_no_surroundings_end_in_a_traceback_or_a_place_that_stays_claimed(seed, tmp_path):
+    draw = random.Random(seed)
+    names = draw.sample(sorted(VARIABLES), k=draw.randint(0, 5))
+    variables = {name: draw.choice(VARIABLES[name]) for name in names}
+    place, redirect = draw.choice(PLACES), draw.choice(REDIRECTS)
+    before = (tmp_path / "taken" / "file").read_text()
+    command = ["bash", "-c", f'"$@" {redirect}; exit ${{PIPESTATUS[0]}}', "bash", *PROGRAM, "train", *SHORT]
+    process = subprocess.Popen(
+        [*command, f"--run-dir={place}"],
+        cwd=tmp_path,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    number = draw.choice([None, None, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    if number is not None:
+        time.sleep(draw.uniform(0, 6))
+        os.killpg(process.pid, number)
+    out, error = process.communicate(timeout=300)
+    told = (
+        f"{variables} {redirect} {place!r} {number}: {process.returncode}\n{error.decode(errors='replace')}"
+    )
+    allowed = {0, 1, 2} | ({128 + number, -number} if number else set())
+    assert process.returncode in allowed, told
+    assert b"Traceback" not in error, told
+    assert (tmp_path / "taken" / "file").read_text() == before, told
+    directory = tmp_path / place if place not in ("~", "") else None
+    if process.returncode == 2 and directory is not None and "taken" not in place and "/proc" not in place:
+        assert not directory.exists() or not any(directory.iterdir()), told
+    if process.returncode == 0 and directory is not None:
+        assert json.loads((directory / "summary.json").read_text())["status"] == "done", told
