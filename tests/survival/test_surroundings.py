@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -57,7 +58,13 @@ def run(*arguments, cwd, redirect="", **variables) -> Ending:
     """Runs the program with environment variables, and with streams redirected as a shell does it."""
     command = ["bash", "-c", f'exec "$@" {redirect}', "bash", *PROGRAM, *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **variables}, capture_output=True, timeout=300, text=True
+        command,
+        cwd=cwd,
+        env={**os.environ, **variables},
+        capture_output=True,
+        timeout=300,
+        text=True,
+        errors="replace",
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Ending(done.returncode, done.stdout, done.stderr)
@@ -95,8 +102,6 @@ def test_a_setting_that_keeps_jax_from_working_is_named_and_the_place_is_free(se
     ending = run("train", *SHORT, "--run-dir", "run", cwd=tmp_path, **{name: value})
     assert ending.status == 2
     (line,) = ending.error.splitlines()
-    import re
-
     assert re.search(WRONG[setting], line)
     assert not (tmp_path / "run").exists()
 
@@ -291,7 +296,7 @@ def test_no_surroundings_end_in_a_traceback_or_a_place_that_stays_claimed(seed, 
     if number is not None:
         time.sleep(draw.uniform(0, 6))
         os.killpg(process.pid, number)
-    out, error = process.communicate(timeout=300)
+    _, error = process.communicate(timeout=300)
     told = (
         f"{variables} {redirect} {place!r} {number}: {process.returncode}\n{error.decode(errors='replace')}"
     )
