@@ -1,6 +1,6 @@
 """Lets `python -m ppo_jax` do what `ppo-jax` does."""
 
-from ppo_jax.cli.program import main
+from ppo_jax.cli import main
 
 if __name__ == "__main__":
     main()

@@ -22,7 +22,7 @@ ROOMS = (
     *("networks", "algorithm", "scale"),
     # Everything above this line is pure, except `presets`, which reads files.
     *("conformance", "host.programs", "host.runs", "host.diagnosis", "host.monitor", "host.pictures"),
-    *("host.training", "host.report", "host.export", "host.benchmark", "host.python", "cli"),
+    *("host.training", "host.report", "host.export", "host.benchmark", "host.python", "cli", "__main__"),
     "",  # the package itself, which re-exports
 )
 PURE = set(ROOMS[: ROOMS.index("conformance")]) - {"presets"}

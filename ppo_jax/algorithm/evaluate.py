@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ppo_jax import spaces
 from ppo_jax.algorithm import own_metrics
 from ppo_jax.algorithm.agent import Agent, act
-from ppo_jax.algorithm.mapped import on_auto_axes
+from ppo_jax.algorithm.mapped import in_usual_modes
 from ppo_jax.algorithm.own_metrics import Own, extend
 from ppo_jax.config import Config
 from ppo_jax.envs.environment import Environment, TimeStep, checked
@@ -84,7 +84,7 @@ def evaluate(
     environment = checked(made)
     network = network_for(config, environment, make_network)
     play_all = partial(_play_all, environment, network, num_episodes, greedy)
-    return on_auto_axes(play_all, key, Agent(params, statistics))
+    return in_usual_modes(play_all, key, Agent(params, statistics))
 
 
 def _play_all(

@@ -12,11 +12,12 @@ from jax.tree_util import GetAttrKey
 from ppo_jax.config import Config, Hyperparams
 
 
-def on_auto_axes(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Returns `function(*arguments)`, computed with axes of type Auto if the arguments lie on explicit ones.
+def in_usual_modes(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Returns `function(*arguments)`, computed in the usual modes of JAX, whatever those of the caller are.
 
-    On an explicit axis, the type of an array says how it is sharded, and each operation has to say so of its
-    result. `jax.make_mesh` makes such axes, but environments and networks are written without them.
+    Axes of a mesh are of type Auto. On an explicit axis, the type of an array says how it is sharded, and
+    each operation has to say so of its result. `jax.make_mesh` makes such axes, but environments and networks
+    are written without them. Types are promoted, as Optax and gymnax need it.
 
     Args:
         function: A function of arrays that returns arrays.
@@ -24,10 +25,11 @@ def on_auto_axes(function: Callable[..., Any], *arguments: Any) -> Any:
     """
     meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(arguments)]
     explicit = [mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types]
-    if not explicit:
-        return function(*arguments)
-    with jax.sharding.use_abstract_mesh(explicit[0]):
-        return jax.sharding.auto_axes(function, out_sharding=PartitionSpec())(*arguments)
+    with jax.numpy_dtype_promotion("standard"):
+        if not explicit:
+            return function(*arguments)
+        with jax.sharding.use_abstract_mesh(explicit[0]):
+            return jax.sharding.auto_axes(function, out_sharding=PartitionSpec())(*arguments)
 
 
 def _with_names(hyper: Hyperparams) -> tuple[list[tuple[Any, Any]], None]:

@@ -10,7 +10,7 @@ from jax.core import Tracer
 
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.estimate import estimate, explained_variance
-from ppo_jax.algorithm.mapped import on_auto_axes
+from ppo_jax.algorithm.mapped import in_usual_modes
 from ppo_jax.algorithm.metrics import Metrics, make_metrics, make_room
 from ppo_jax.algorithm.rollout import Collector, Trajectory, collect, init_collector
 from ppo_jax.algorithm.schedules import at_update
@@ -165,7 +165,7 @@ def make_ppo(
         return vary_with((hyper, key), state)
 
     step = partial(iterate, config, environment, network)
-    return PPO(init=partial(on_auto_axes, init), step=partial(on_auto_axes, step))
+    return PPO(init=partial(in_usual_modes, init), step=partial(in_usual_modes, step))
 
 
 def train(
@@ -229,7 +229,7 @@ def advance(
         The state after these updates, and metrics [capacity], zero beyond `num_updates`.
     """
     loop = partial(_loop, ppo, capacity)
-    return on_auto_axes(loop, hyper, state, capacity if num_updates is None else num_updates)
+    return in_usual_modes(loop, hyper, state, capacity if num_updates is None else num_updates)
 
 
 def _loop(

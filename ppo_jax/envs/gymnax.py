@@ -247,7 +247,7 @@ def _modes_of(env: Any) -> Iterator[None]:
         UsageError: If it fails in the mode with 64 bits.
     """
     try:
-        with jax.numpy_rank_promotion("allow"):
+        with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
             yield
     except TypeError as error:
         if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,16 +1,27 @@
 """The footprint of a run: how much RAM it needs, and what needs most of it, estimated before compiling."""
 
-import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import psutil
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from ppo_jax.algorithm.train import TrainState
 from ppo_jax.config import Config
+from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
+from ppo_jax.fast.loops import steps_at_once
+from ppo_jax.networks.make import make_network
+from ppo_jax.networks.network import network_for
 
 SCALAR = 4  # bytes of a float32 or an int32
+_KEPT = (
+    "dot_general",
+    "conv_general_dilated",
+    "concatenate",
+)  # operations that XLA does not fuse with others
 SCALARS_PER_STEP = 8  # for one step of one copy: reward, value, advantage, target, log-probability, flags
 MARGIN = 1.5  # the estimate is never that far off
 
@@ -46,23 +57,71 @@ def estimate(config: Config, template: TrainState) -> list[Share]:
     steps, collector = config.num_steps, template.collector
     observations = steps * _bytes(collector.observation)
     others = steps * (_bytes(collector.memory) + config.num_envs * SCALARS_PER_STEP * SCALAR)
-    positions = math.prod(jax.tree.leaves(collector.observation)[0].shape[1:3])  # of an image
-    kernels = [x.shape for x in jax.tree.leaves(template.learner.params) if x.ndim > 1]
-    width = sum(shape[-1] * (positions if len(shape) == 4 else 1) for shape in kernels)
     smaller_batch = "lower --num-envs or --num-steps"
     shares = [
         Share("the observations of a rollout", 2 * observations, smaller_batch),
         Share("the rest of a rollout", others, smaller_batch),
         Share("its shuffled copy", observations + others, smaller_batch),
-        Share(
-            "the activations of a minibatch",
-            2 * SCALAR * config.minibatch_size * width,
-            "give more --num-minibatches, or fewer --hidden-sizes",
-        ),
+        _largest_activations(config, template),
         Share("parameters and optimizer", 2 * _bytes(template.learner), "give fewer --hidden-sizes"),
         Share("the environments", 2 * _bytes(collector.environment), "lower --num-envs"),
     ]
     return sorted(shares, key=lambda share: -share.size)
+
+
+def _largest_activations(config: Config, template: TrainState) -> Share:
+    """Returns the activations of a minibatch, or of the values that are computed at once if that is more."""
+    collector = template.collector
+    environment = make_environment(config.env, config.env_args)
+    network = network_for(config, environment, make_network)
+    one = _shaped((1,), (collector.memory, collector.observation, jnp.zeros(config.num_envs, bool)))
+    arguments = template.learner.params, *one
+    of_both = activations(lambda *given: network.apply(*given)[:2], *arguments)
+    of_value = activations(lambda *given: network.apply(*given).value, *arguments)
+
+    rollout = _shaped((config.num_steps, config.num_envs), (collector.memory, collector.observation))
+    at_once = steps_at_once(rollout, on_cpu=jax.default_backend() == "cpu")
+    num_values = min(at_once, config.num_steps) * config.num_envs
+    shares = [
+        Share(
+            "the activations of a minibatch",
+            config.minibatch_size * of_both,
+            "give more --num-minibatches, or fewer --hidden-sizes",
+        ),
+        Share("the activations of values", num_values * of_value, "lower --num-envs"),
+    ]
+    return max(shares, key=lambda share: share.size)
+
+
+def activations(function: Callable[..., Any], *arguments: Any) -> int:
+    """Counts the bytes of what a network computes on the way to its outputs, as far as it is kept.
+
+    These are the outputs of products and convolutions, and of pieces that are put together, as the
+    neighbourhoods of a convolution are. All else is fused with them.
+
+    Args:
+        function: A function of arrays.
+        arguments: The arrays, or their shapes and dtypes.
+    """
+    traced = jax.make_jaxpr(function)(*arguments).jaxpr
+    needed, _ = dce_jaxpr(traced, [True] * len(traced.outvars))  # what no output depends on is not computed
+    return _activations(needed)
+
+
+def _activations(jaxpr: Any) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [getattr(x, "jaxpr", x) for x in equation.params.values()]
+        times = equation.params.get("length", 1)  # of a loop
+        total += times * sum(_activations(x) for x in inner if hasattr(x, "eqns"))
+        if equation.primitive.name in _KEPT:
+            total += sum(_bytes(x.aval) for x in equation.outvars)
+    return total
+
+
+def _shaped(axes: tuple[int, ...], tree: Any) -> Any:
+    """Returns the shapes and dtypes of arrays [N, ...] with other axes in place of the first."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*axes, *x.shape[1:]), x.dtype), tree)
 
 
 def check(shares: list[Share]) -> None:
@@ -80,10 +139,10 @@ def describe(shares: list[Share]) -> str:
     gib = 2**30
     total = sum(share.size for share in shares)
     largest = ", ".join(f"{share.what} {share.size / gib:,.2f} GiB" for share in shares[:3])
-    return (
-        f"this run needs about {total / gib:,.2f} GiB, and the device has {available() / gib:,.2f} GiB: "
-        f"{largest}; {shares[0].remedy}"
-    )
+    # If it does not fit although it should, something else is there too.
+    less = " less what else is in use" if total < available() else ""
+    needs, has = f"{total / gib:,.2f} GiB", f"{available() / gib:,.2f} GiB{less}"
+    return f"this run needs about {needs}, and the device has {has}: {largest}; {shares[0].remedy}"
 
 
 def is_exhausted(error: Exception) -> bool:

@@ -6,6 +6,12 @@ import sys
 
 from ppo_jax.errors import UsageError
 
+# Settings for debugging that no run works with, and why.
+IMPOSSIBLE = {
+    "jax_disable_jit": "a run is a compiled program, and would take hours without jax.jit",
+    "jax_debug_nans": "a metric without a value is NaN, and a run looks for any other NaN itself",
+    "jax_debug_infs": "a hyperparameter that is off is infinite, and a run looks for others itself",
+}
 TRY_FLAGS = "from jaxlib import xla_client; xla_client.CompileOptions()"  # reads the flags; takes 0.15 s
 
 
@@ -13,7 +19,7 @@ def check() -> None:
     """Imports JAX and looks for its devices.
 
     Raises:
-        UsageError: If an environment variable keeps JAX from starting, or if `jax.jit` is turned off.
+        UsageError: If an environment variable keeps JAX from starting, or makes every run fail.
     """
     if "jax" not in sys.modules:
         _check_flags()
@@ -21,11 +27,13 @@ def check() -> None:
         import jax
     except ValueError as error:  # a variable has a value that is none of its own
         raise UsageError(f"JAX cannot start: {error}; change the variable, or unset it") from error
-    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
-        raise UsageError(
-            "JAX_DISABLE_JIT is on, but a run is a compiled program, and without jax.jit takes hours; "
-            "turn it off, or debug with ppo_jax.train and few steps"
-        )
+    problems = [
+        f"{name.upper()} is on, but {reason}; turn it off, or debug with ppo_jax.train and few steps"
+        for name, reason in IMPOSSIBLE.items()
+        if getattr(jax.config, name)
+    ]
+    if problems:
+        raise UsageError(problems)
     try:
         jax.devices()
     except Exception as error:  # JAX raises errors of several kinds
