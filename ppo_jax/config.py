@@ -95,11 +95,17 @@ class Config:
     --final-entropy-coefficient."""
 
     def __post_init__(self):
+        if isinstance(self.hidden_sizes, list):
+            object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
         # A dictionary is what people give; a tuple is hashable. What is neither is left to `validate`.
         given = tuple(self.env_args.items()) if isinstance(self.env_args, Mapping) else self.env_args
         if _are_arguments(given):
             pairs = [(name, _plain(value)) for name, value in given]
             object.__setattr__(self, "env_args", Arguments(sorted(pairs, key=lambda pair: pair[0])))
+
+    def __hash__(self) -> int:
+        # As text, so that JAX takes any configuration, and `validate` says what is wrong with it.
+        return hash(repr(self))
 
     @property
     def batch_size(self) -> int:

@@ -24,6 +24,23 @@ class RunError(RuntimeError):
     """A run in Python failed; the message says why, and its run directory holds what was saved."""
 
 
+def check_kind(name: str, value: object, kind: type, example: str) -> None:
+    """Makes sure that an argument is of a class.
+
+    Args:
+        name: The name of the argument.
+        value: Its value.
+        kind: The class.
+        example: What to give, in code.
+
+    Raises:
+        UsageError: If it is of another class.
+    """
+    if not isinstance(value, kind):
+        given = value.__name__ if isinstance(value, type) else f"a {type(value).__name__}"
+        raise UsageError(f"{name} is {given}, not a {kind.__name__}; give {example}")
+
+
 def closest(name: str, known: Sequence[str]) -> str:
     """Suggests the known names that resemble a mistyped one, or all known names if none does.
 

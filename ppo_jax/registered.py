@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from ppo_jax.errors import UsageError
+from ppo_jax.errors import UsageError, closest
 
 Function = TypeVar("Function", bound=Callable)
 
@@ -73,15 +73,20 @@ def environment(function: Function) -> Function:
 
     A run directory can come from anywhere, so `ppo-jax evaluate` and the like call no function that its
     author has not marked.
+
+    Raises:
+        UsageError: If it is not a function.
     """
-    setattr(function, MARK, "environment")
-    return function
+    return _mark(function, "environment")
 
 
 def network(function: Function) -> Function:
-    """Marks a function that makes a network, so that a run directory may name it (see `environment`)."""
-    setattr(function, MARK, "network")
-    return function
+    """Marks a function that makes a network, so that a run directory may name it (see `environment`).
+
+    Raises:
+        UsageError: If it is not a function.
+    """
+    return _mark(function, "network")
 
 
 def is_own(name: str | None) -> bool:
@@ -89,9 +94,32 @@ def is_own(name: str | None) -> bool:
     return name in ENVIRONMENTS or name in NETWORKS
 
 
+def network_problems(name: str) -> list[str]:
+    """Explains why a name is not that of a network of the user's own; an empty list if it is."""
+    if name in NETWORKS:
+        return []
+    if ":" in name:
+        return [
+            f"network = {name!r} is code that has not been loaded; from Python, import it and give it as "
+            "make_network=, or register it under a name with ppo_jax.register_network"
+        ]
+    known = list(NETWORKS)
+    choice = closest(name, known) if known else "register it with ppo_jax.register_network"
+    return [f"network = {name!r} is unknown; {choice}"]
+
+
 def is_marked(function: Any, kind: str) -> bool:
     """Whether the author of a function marked it as one that returns an "environment" or a "network"."""
     return getattr(function, MARK, None) == kind
+
+
+def _mark(function: Function, kind: str) -> Function:
+    if not callable(function):
+        raise UsageError(
+            f"{function!r} cannot be marked: it is not a function; put @ppo_jax.{kind} above one"
+        )
+    setattr(function, MARK, kind)
+    return function
 
 
 def _enter(table: dict, name: str, entry: Any) -> None:

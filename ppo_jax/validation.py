@@ -6,6 +6,7 @@ This module imports nothing heavy, so that a mistake on the command line is repo
 import math
 from typing import Any, NamedTuple, get_args
 
+from ppo_jax import registered
 from ppo_jax.config import (
     Activation,
     Arguments,
@@ -18,7 +19,7 @@ from ppo_jax.config import (
     Schedule,
 )
 from ppo_jax.envs import registry
-from ppo_jax.errors import UsageError, closest
+from ppo_jax.errors import UsageError, check_kind, closest
 
 MAX_TIMESTEPS = 2**31 - 1  # steps are counted on the device in int32
 
@@ -62,8 +63,8 @@ class _Range(NamedTuple):
 
 
 _SMALLEST, _LARGEST = 2.0**-126, 2.0**128 - 2.0**104  # float32's range: the values are converted to it
-_POSITIVE = _Range(_SMALLEST, _LARGEST, "positive and finite")
-_POSITIVE_OR_OFF = _Range(_SMALLEST, math.inf, "positive (inf turns it off)")
+_POSITIVE = _Range(_SMALLEST, _LARGEST, "positive (at least 1.2e-38, float32's smallest) and finite")
+_POSITIVE_OR_OFF = _Range(_SMALLEST, math.inf, "positive (at least 1.2e-38; inf turns it off)")
 _POSITIVE_OR_NONE = _Range(_SMALLEST, math.inf, "positive (None turns it off)", optional=True)
 _NOT_NEGATIVE = _Range(0.0, _LARGEST, "0 or more and finite")
 _FRACTION = _Range(0.0, 1.0, "between 0 and 1")
@@ -98,6 +99,9 @@ def validate(config: Config, hyper: Hyperparams | None = None, environment: obje
     Raises:
         UsageError: With every mistake: what was given, the rule, and the fix.
     """
+    check_kind("config", config, Config, "ppo_jax.Config(...)")
+    if hyper is not None:
+        check_kind("hyper", hyper, Hyperparams, "ppo_jax.Hyperparams(...)")
     problems = [*_count_problems(config), *_choice_problems(config)]
     if not problems:
         problems += division_problems(config, remembers=config.memory_size > 0)
@@ -107,6 +111,8 @@ def validate(config: Config, hyper: Hyperparams | None = None, environment: obje
     problems += [*_name_problems(config), *_argument_problems(config)]
     if environment is None and isinstance(config.env, str):
         problems += registry.problems(config.env)
+    if environment is None and isinstance(config.network, str) and ":" not in config.network:
+        problems += registered.network_problems(config.network)
     if hyper is not None:
         examples = Hyperparams(target_kl=0.02)
         problems += [
@@ -267,4 +273,5 @@ def _unused_problems(config: Config, hyper: Hyperparams) -> list[str]:
 
 def _numbers(value: Any) -> list[Any]:
     """Returns the numbers in a field: a single one, or those of an array to map over."""
-    return value.ravel().tolist() if hasattr(value, "ravel") else [value]
+    listed = value.tolist() if hasattr(value, "tolist") else value
+    return [number for part in listed for number in _numbers(part)] if isinstance(listed, list) else [listed]

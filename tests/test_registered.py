@@ -65,9 +65,6 @@ def test_a_class_that_needs_an_argument_says_so():
 @pytest.mark.parametrize(
     ("thing", "problem"),
     [
-        (3, "is a int; give a Dynamics, an Environment, a gymnax class or instance, or a function that"),
-        (None, "is a NoneType; give a Dynamics"),
-        ("CartPole-v1", "is a str; give a Dynamics"),
         (lambda: None, "returned a NoneType; return a Dynamics, an Environment or an instance of a gymnax"),
         (lambda: Reach, r"returned a \w+; return a Dynamics, an Environment or an instance of a gymnax"),
         (lambda: Dynamics, "returned a type; return a Dynamics"),
@@ -78,6 +75,18 @@ def test_what_is_no_environment_is_said_to_be_none(thing, problem):
     with pytest.raises(ppo_jax.UsageError, match=f"^env = 'mine' {problem}") as caught:
         make_environment("mine")
     assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("thing", [3, None, "CartPole-v1"])
+def test_what_cannot_be_an_environment_is_not_registered(thing):
+    with pytest.raises(ppo_jax.UsageError, match=r"^environment is a \w+; give a Dynamics, an Environment"):
+        ppo_jax.register("mine", thing)
+
+
+@pytest.mark.parametrize("mark", ["475", True, [475.0]])
+def test_a_mark_that_is_no_number_is_refused(mark):
+    with pytest.raises(ppo_jax.UsageError, match=r"^solved_return = .* is not a number"):
+        ppo_jax.register("mine", paying(1), solved_return=mark)
 
 
 def test_a_batch_has_no_single_copy():

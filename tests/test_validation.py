@@ -27,7 +27,7 @@ FRACTIONS = ("gamma", "gae_lambda")
 
 BAD_CONFIGS = [
     *[(name, value) for name in COUNTS for value in (0, -1, 1.5, True, "8", None, math.nan)],
-    *[("hidden_sizes", value) for value in ((0,), (64, -1), (64.0,), (True,), [64, 64], 64, "64")],
+    *[("hidden_sizes", value) for value in ((0,), (64, -1), (64.0,), (True,), 64, "64", {64})],
     *[("activation", value) for value in ("Tanh", "gelu", "", None, 1)],
     *[("memory_size", value) for value in (-1, 1.5, 0.5, 0.0, True, False, "0", "8", None, math.nan)],
     *[(name, value) for name in SWITCHES for value in (1, 0, "yes", None)],

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 
 from ppo_jax.algorithm.normalization import normalize_observation
+from ppo_jax.errors import check_kind
 from ppo_jax.networks.network import Memory, Network, Params, Prediction
 
 
@@ -36,5 +37,7 @@ def act(
         The observations as the network sees them, [N, ...], and its prediction: the distribution over
         actions, the value, and the memory after the observations.
     """
+    check_kind("network", network, Network, "what ppo_jax.networks.make.make_network returns")
+    check_kind("agent", agent, Agent, "ppo_jax.agent_of(state)")
     observation = normalize_observation(agent.statistics, observation)
     return observation, network.apply(agent.params, memory, observation, start)

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from ppo_jax import spaces
 from ppo_jax.algorithm import own_metrics
 from ppo_jax.algorithm.agent import Agent, act
+from ppo_jax.algorithm.given import check_agent, check_count, check_key
 from ppo_jax.algorithm.mapped import in_usual_modes
 from ppo_jax.algorithm.own_metrics import Own, extend
 from ppo_jax.config import Config
 from ppo_jax.envs.environment import Environment, TimeStep, checked
 from ppo_jax.envs.make import make_environment
-from ppo_jax.errors import UsageError
+from ppo_jax.errors import check_kind
 from ppo_jax.fast.loops import vary_with
 from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import MakeNetwork, Memory, Network, Params, network_for
@@ -70,19 +71,16 @@ def evaluate(
 
     Raises:
         UsageError: With every mistake in the configuration, if there are no episodes, or if the
-            statistics are missing.
+            parameters or the statistics are not those of the network and the environment.
     """
     validate(config, environment=environment)
-    if num_episodes < 1:
-        raise UsageError(f"num_episodes = {num_episodes} is not at least 1; give one such as 100")
-    if config.normalize_observations and statistics is None:
-        raise UsageError(
-            "normalize_observations = True needs the statistics of the train state; "
-            "give statistics=state.collector.statistics"
-        )
+    check_key(key)
+    num_episodes = check_count("num_episodes", num_episodes)
+    check_kind("greedy", greedy, bool, "True or False")
     made = make_environment(config.env, config.env_args) if environment is None else environment
     environment = checked(made)
     network = network_for(config, environment, make_network)
+    check_agent(config, environment, network, params, statistics)
     play_all = partial(_play_all, environment, network, num_episodes, greedy)
     return in_usual_modes(play_all, key, Agent(params, statistics))
 

@@ -1,8 +1,9 @@
 """Generalized advantage estimation (Schulman et al. 2016; Eqs. 11 and 12 of the PPO paper)."""
 
-import chex
 import jax
 import jax.numpy as jnp
+
+from ppo_jax.algorithm.given import as_flags, check_arrays, check_number, check_shapes
 
 
 def gae(
@@ -35,8 +36,15 @@ def gae(
 
     Returns:
         A_t, [T, ...]. The value target of the PPO loss is `A_t + V(s_t)`.
+
+    Raises:
+        UsageError: If the shapes differ, or a number is out of its range.
     """
-    chex.assert_equal_shape([rewards, values, next_values, terminated, done])
+    check_arrays(rewards=rewards, values=values, next_values=next_values)
+    terminated, done = as_flags(terminated=terminated, done=done)
+    check_shapes(1, rewards=rewards, values=values, next_values=next_values, terminated=terminated, done=done)
+    check_number("gamma", gamma, 0, 1)
+    check_number("gae_lambda", gae_lambda, 0, 1)
     delta = rewards + gamma * jnp.where(terminated, 0.0, next_values) - values
     decay = gamma * gae_lambda * (~done).astype(delta.dtype)
 

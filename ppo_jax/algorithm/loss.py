@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from ppo_jax.algorithm.given import check_arrays, check_leading_axes, check_number, check_shapes
 from ppo_jax.algorithm.normalization import standardize
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.errors import check_kind
 from ppo_jax.networks.network import Memory, Network, Params
 
 # exp overflows float32 at 88.7, and the gradient of the clipped loss is NaN from there on, so the
@@ -87,8 +88,12 @@ def ppo_loss(
     Returns:
         The scalar loss, and its parts.
     """
-    chex.assert_equal_shape([minibatch.log_prob, minibatch.value, minibatch.advantage, minibatch.target])
-    chex.assert_equal_shape_prefix([minibatch.log_prob, minibatch.action], minibatch.log_prob.ndim)
+    check_kind("network", network, Network, "what ppo_jax.networks.make.make_network returns")
+    check_kind("minibatch", minibatch, Samples, "what ppo_jax.algorithm.estimate.estimate returns")
+    numbers = {name: getattr(minibatch, name) for name in ("log_prob", "value", "advantage", "target")}
+    check_arrays(**numbers)
+    check_shapes(1, **numbers)
+    check_leading_axes(minibatch.log_prob, action=minibatch.action)
     policy, value, _ = network.unroll(params, minibatch.memory, minibatch.observation, minibatch.start)
     log_prob = policy.log_prob(minibatch.action)
 
@@ -127,7 +132,11 @@ def probability_ratio(log_prob: jax.Array, old_log_prob: jax.Array) -> jax.Array
 
     Returns:
         r, [...], between exp(-20) and exp(20).
+
+    Raises:
+        UsageError: If the ranks differ.
     """
+    check_arrays(log_prob=log_prob, old_log_prob=old_log_prob)
     return jnp.exp(_log_ratio(log_prob, old_log_prob))
 
 
@@ -143,7 +152,12 @@ def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: jax.
 
     Returns:
         The objective, [...], a lower bound of r * A.
+
+    Raises:
+        UsageError: If the ranks differ, or epsilon is negative.
     """
+    check_arrays(ratio=ratio, advantage=advantage)
+    check_number("clip_epsilon", clip_epsilon, 0, jnp.inf)
     clipped = jnp.clip(ratio, 1 - clip_epsilon, 1 + clip_epsilon)
     return jnp.minimum(ratio * advantage, clipped * advantage)
 

@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.estimate import estimate, explained_variance
+from ppo_jax.algorithm.given import check_hyper, check_key
 from ppo_jax.algorithm.mapped import in_usual_modes
 from ppo_jax.algorithm.metrics import Metrics, make_metrics, make_room
 from ppo_jax.algorithm.rollout import Collector, Trajectory, collect, init_collector
@@ -18,7 +19,7 @@ from ppo_jax.algorithm.update import Learner, UpdateInfo, improve, init_learner
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Environment, checked
 from ppo_jax.envs.make import make_environment
-from ppo_jax.errors import UsageError
+from ppo_jax.errors import UsageError, check_kind
 from ppo_jax.fast.loops import vary_with
 from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import MakeNetwork, Network, network_for
@@ -154,18 +155,39 @@ def make_ppo(
         raise UsageError(problems)
 
     def init(hyper: Hyperparams, key: jax.Array) -> TrainState:
-        network_key, environment_key, key = jax.random.split(key, 3)
-        state = TrainState(
-            learner=init_learner(network, hyper, network_key),
-            collector=init_collector(config, environment, network, environment_key),
-            key=key,
-            num_updates=jnp.zeros((), jnp.int32),
-            horizon=jnp.asarray(config.num_updates, jnp.int32),
-        )
-        return vary_with((hyper, key), state)
+        check_hyper(hyper)
+        check_key(key)
+        return in_usual_modes(partial(begin, config, environment, network), hyper, key)
 
-    step = partial(iterate, config, environment, network)
-    return PPO(init=partial(in_usual_modes, init), step=partial(in_usual_modes, step))
+    def step(hyper: Hyperparams, state: TrainState) -> tuple[TrainState, Metrics]:
+        check_hyper(hyper)
+        check_kind("state", state, TrainState, "what init or step returned")
+        return in_usual_modes(partial(iterate, config, environment, network), hyper, state)
+
+    return PPO(init=init, step=step)
+
+
+def begin(
+    config: Config, environment: Environment, network: Network, hyper: Hyperparams, key: jax.Array
+) -> TrainState:
+    """Returns the state before the first iteration.
+
+    Args:
+        config: The static part of the run.
+        environment: The environment to collect from.
+        network: The policy and the value function.
+        hyper: The traced part of the run.
+        key: The source of all randomness.
+    """
+    network_key, environment_key, key = jax.random.split(key, 3)
+    state = TrainState(
+        learner=init_learner(network, hyper, network_key),
+        collector=init_collector(config, environment, network, environment_key),
+        key=key,
+        num_updates=jnp.zeros((), jnp.int32),
+        horizon=jnp.asarray(config.num_updates, jnp.int32),
+    )
+    return vary_with((hyper, key), state)
 
 
 def train(
@@ -196,6 +218,7 @@ def train(
     Raises:
         UsageError: With every mistake in the configuration, and in hyperparameters that are known.
     """
+    check_hyper(hyper)
     # A traced hyperparameter has no value to validate; its default takes its place.
     known = {name: x for name, x in hyper._asdict().items() if not isinstance(x, Tracer)}
     validate(config, Hyperparams(**known), environment)
@@ -247,4 +270,5 @@ def _loop(
 
 def agent_of(state: TrainState) -> Agent:
     """Returns the agent that a train state contains."""
+    check_kind("state", state, TrainState, "what train or step returned")
     return Agent(params=state.learner.params, statistics=state.collector.statistics)

@@ -92,10 +92,10 @@ def _load(path: Path, best: bool, trust_code: bool) -> tuple[Config, Any]:
     from ppo_jax.host.runs.checkpoints import directories
 
     run = directory.open_existing(path)
-    if best:
-        directories.find_best(run.checkpoints)
     is_policy = not best and policy.is_newest(run)
     config = policy.load(run)[0] if is_policy else request.read(run).config
+    if best:
+        directories.find_best(run.checkpoints)
     request.find_code(run, config, trust_code)
     readiness.check()
     from ppo_jax.host.runs import agents

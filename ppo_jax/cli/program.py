@@ -74,10 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         discard_output()  # or the exit would fail as well
         sys.exit(0)
     except OSError as error:
-        where = f" '{error.filename}'" if error.filename else ""
+        where = f" to '{error.filename}'" if error.filename else ""
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        fix = "free some space, or give another place" if is_full else "give another place"
-        _complain([f"cannot read or write{where}: {error.strerror or error}; {fix}"])
+        fix = "free some space or give another place" if is_full else "give another place"
+        _complain([f"cannot write{where}: {error.strerror or error}; {fix}"])
         sys.exit(1)
 
 

@@ -102,13 +102,22 @@ def register(name: str, environment: Any, solved_return: float | None = None) ->
         solved_return: Mean return of 100 consecutive episodes at which the task counts as solved.
 
     Raises:
-        UsageError: If the name belongs to an environment of a library, or is a reference to code.
+        UsageError: If the name belongs to an environment of a library or is a reference to code, if nothing
+            can be made of the environment, or if the mark is not a number.
     """
     registered.check_name(name)
     if name in ENVIRONMENTS:
         raise UsageError(
             f"name = {name!r} cannot be registered: it is an environment of a library; give another one"
         )
+    if not (callable(environment) or hasattr(environment, "reset")):
+        raise UsageError(
+            f"environment is a {type(environment).__name__}; give a Dynamics, an Environment, a gymnax class "
+            "or instance, or a function that returns one"
+        )
+    is_number = isinstance(solved_return, int | float) and not isinstance(solved_return, bool)
+    if not is_number and solved_return is not None:
+        raise UsageError(f"solved_return = {solved_return!r} is not a number; give one, or None")
     registered.enter(name, environment, solved_return)
 
 

@@ -14,7 +14,7 @@ from ppo_jax import presets
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.train import agent_of
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.errors import RunError
+from ppo_jax.errors import RunError, UsageError, check_kind
 from ppo_jax.host.pictures import film, plots
 from ppo_jax.host.programs import episode, evaluation
 from ppo_jax.host.programs.evaluation import Result
@@ -76,6 +76,7 @@ class Run:
             seed: The source of sampled actions.
             best: Whether to take the checkpoint with the best return rather than the agent at the end.
         """
+        _check_seed(seed)
         return Player(self.config, self.agent(best), greedy, seed)
 
     def evaluate(
@@ -89,17 +90,18 @@ class Run:
             seed: The source of all randomness; the same seed gives the same episodes.
             best: Whether to take the checkpoint with the best return rather than the agent at the end.
         """
+        _check_seed(seed)
         return evaluation.run(self.config, self.agent(best), num_episodes, greedy, seed)
 
     def plot(self, output: Path | str | None = None) -> Path:
         """Draws the diagnostics, by default to diagnostics.png in the run directory; returns the path."""
-        return plots.draw([RunDirectory(self.path)], _path(output) if output else None)
+        return plots.draw([RunDirectory(self.path)], None if output is None else _path(output))
 
     def report(self, output: Path | str | None = None) -> Path:
         """Writes the report, by default to report.html in the run directory; returns the path."""
         run = RunDirectory(self.path)
         recording = page.record(run)
-        return page.report(run, _path(output) if output else None, recording)
+        return page.report(run, None if output is None else _path(output), recording)
 
     def render(self, output: Path | str, seed: int = 0, greedy: bool = True, best: bool = False) -> Path:
         """Draws one episode as an animated GIF; returns the path.
@@ -110,6 +112,7 @@ class Run:
             greedy: Whether to take the most probable action rather than sample one.
             best: Whether to take the checkpoint with the best return rather than the agent at the end.
         """
+        _check_seed(seed)
         film.check(self.config.env, _path(output))
         played = episode.play(self.config, self.agent(best), seed, greedy)
         film.draw(played, _path(output))
@@ -211,11 +214,14 @@ def start_run(
     Raises:
         As `run` does.
     """
+    check_kind("config", config, Config, "ppo_jax.Config(...)")
+    if options is not None:
+        check_kind("options", options, RunOptions, "ppo_jax.host.runs.options.RunOptions(...)")
     preset = config.env if config.env in presets.names() else None
     if hyper is None:
         hyper = presets.preset(preset)[1] if preset else Hyperparams()
     asked = Request(preset, config, hyper, seed, options or RunOptions())
-    stop, path = Stop(is_guest=True), _path(run_dir) if run_dir else None
+    stop, path = Stop(is_guest=True), None if run_dir is None else _path(run_dir)
     with start.opened(asked, path, resume, trust_code, quiet, stop) as session:
         if session is None:
             assert path is not None  # only a run that is continued can be complete
@@ -257,6 +263,17 @@ def open_run(path: Path | str, trust_code: bool = False) -> Run:
     )
 
 
+def _check_seed(seed: int) -> None:
+    if problems := request.seed_problems(seed):
+        raise UsageError(problems)
+
+
 def _path(given: Path | str) -> Path:
-    """Returns a path, with the home directory for a ~ at its start."""
+    """Returns a path, with the home directory for a ~ at its start.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise UsageError(f"path = {given!r} is not a path; give a text or a pathlib.Path")
     return Path(os.path.expanduser(given))

@@ -2,7 +2,7 @@
 
 from ppo_jax import registered
 from ppo_jax.config import Config
-from ppo_jax.errors import UsageError, closest, explained
+from ppo_jax.errors import UsageError, explained
 from ppo_jax.networks import flax
 from ppo_jax.networks.network import Network
 from ppo_jax.spaces import Space
@@ -26,8 +26,8 @@ def make_network(
     if name is None:
         return flax.make_network(config, observation_space, action_space, privileged_space)
 
-    if name not in registered.NETWORKS:
-        raise UsageError(_unknown(name))
+    if problems := registered.network_problems(name):
+        raise UsageError(problems)
     with explained(f"network = {name!r}"):
         network = registered.NETWORKS[name](config, observation_space, action_space, privileged_space)
     if not isinstance(network, Network):
@@ -36,14 +36,3 @@ def make_network(
             "separate, shared and memoryless in ppo_jax.networks.network make"
         )
     return network
-
-
-def _unknown(name: str) -> str:
-    if ":" in name:
-        return (
-            f"network = {name!r} is code that has not been loaded; from Python, import it and give it as "
-            "make_network=, or register it under a name with ppo_jax.register_network"
-        )
-    known = list(registered.NETWORKS)
-    choice = closest(name, known) if known else "register it with ppo_jax.register_network"
-    return f"network = {name!r} is unknown; {choice}"

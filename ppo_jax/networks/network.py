@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from ppo_jax.config import Config
 from ppo_jax.envs.environment import Environment, actor_features, critic_features, legal_actions
-from ppo_jax.errors import UsageError
+from ppo_jax.errors import UsageError, check_kind
 from ppo_jax.networks.distributions import Distribution, make_distribution, num_outputs
 from ppo_jax.spaces import Box, Space
 
@@ -67,10 +67,20 @@ MakeNetwork = Callable[[Config, Space, Space, Space | None], Network]
 
 
 def network_for(config: Config, environment: Environment, make_network: MakeNetwork) -> Network:
-    """Makes the network that fits the spaces of an environment."""
-    return make_network(
+    """Makes the network that fits the spaces of an environment.
+
+    Raises:
+        UsageError: If `make_network` is no function, or returns no network.
+    """
+    if not callable(make_network):
+        raise UsageError(
+            f"make_network is a {type(make_network).__name__}; give a function that returns a Network"
+        )
+    network = make_network(
         config, environment.observation_space, environment.action_space, environment.privileged_space
     )
+    check_kind("what make_network returned", network, Network, "what separate, shared or memoryless return")
+    return network
 
 
 class Tower(NamedTuple):

@@ -44,6 +44,6 @@ def read(name: str) -> dict[str, Any]:
     Raises:
         UsageError: If there is no such preset.
     """
-    if name not in names():
-        raise UsageError(f"preset = {name!r} does not exist; {closest(name, names())}")
+    if not isinstance(name, str) or name not in names():
+        raise UsageError(f"preset = {name!r} does not exist; {closest(str(name), names())}")
     return tomllib.loads((_FOLDER / f"{name}.toml").read_text())

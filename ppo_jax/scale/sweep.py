@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ppo_jax.algorithm.train import Metrics, TrainState, train
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Environment
-from ppo_jax.errors import UsageError
+from ppo_jax.errors import UsageError, check_kind
 from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import MakeNetwork
 
@@ -40,6 +40,8 @@ def sweep(
     Raises:
         UsageError: If no field of `hyper` is an array [H], or `keys` is not [S].
     """
+    check_kind("hyper", hyper, Hyperparams, "ppo_jax.Hyperparams(...)")
+    check_kind("keys", keys, jax.Array, "jax.random.split(key, num_seeds)")
     ranks = {name: jnp.ndim(value) for name, value in hyper._asdict().items() if value is not None}
     if max(ranks.values()) != 1 or keys.ndim != 1:
         raise UsageError(

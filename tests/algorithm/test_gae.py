@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ppo_jax.algorithm.gae import gae
+from ppo_jax.errors import UsageError
 from tests.support import oracles
 
 GAMMA, LAMBDA = 0.9, 0.8
@@ -120,7 +121,7 @@ def test_a_vmap_over_environments_is_the_batch():
 def test_an_array_of_another_shape_is_refused(argument):
     arrays = [np.zeros((4, 2), np.float32)] * 3 + [np.zeros((4, 2), bool)] * 2
     arrays[argument] = arrays[argument][:, :1]
-    with pytest.raises(AssertionError, match="shape"):
+    with pytest.raises(UsageError, match="shape"):
         gae(*arrays, GAMMA, LAMBDA)
 
 

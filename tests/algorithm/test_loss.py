@@ -19,6 +19,7 @@ from ppo_jax.algorithm.loss import (
     value_error,
 )
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.errors import UsageError
 from tests.support import oracles
 from tests.support.linear import as_oracle, linear_network, random_params, random_samples
 
@@ -222,5 +223,5 @@ def test_loss_and_info_are_float32_scalars():
 def test_a_field_of_another_length_is_refused(field):
     params, samples = fresh_case()
     samples = samples._replace(**{field: getattr(samples, field)[:1]})
-    with pytest.raises(AssertionError, match="shape"):
+    with pytest.raises(UsageError, match="shape"):
         ppo_loss(Config(), NETWORK, Hyperparams(), params, samples)

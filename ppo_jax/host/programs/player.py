@@ -8,6 +8,7 @@ import numpy as np
 
 from ppo_jax import spaces
 from ppo_jax.algorithm.agent import Agent, act
+from ppo_jax.algorithm.given import check_seed
 from ppo_jax.config import Config
 from ppo_jax.envs.environment import Observation, actor_features
 from ppo_jax.envs.make import make_environment
@@ -27,6 +28,7 @@ class Player:
     """
 
     def __init__(self, config: Config, agent: Agent, greedy: bool = True, seed: int = 0):
+        check_seed(seed)
         environment = make_environment(config.env, config.env_args)
         self.action_space = environment.action_space
         self.observation_space: Any = environment.observation_space
@@ -57,7 +59,7 @@ class Player:
             UsageError: If the observation is of another shape, or the batch of another size than before.
         """
         if not isinstance(observation, Observation):
-            observation = np.asarray(observation, np.float32)  # a list would be taken for a tree
+            observation = _as_array(observation)  # a list would be taken for a tree
         shape = np.shape(actor_features(observation))
         wanted = self.observation_space.shape
         is_single = shape == wanted
@@ -86,3 +88,11 @@ class Player:
             self._memory = None
         else:
             self._start = np.asarray(done, bool).reshape(-1)
+
+
+def _as_array(observation: Any) -> np.ndarray:
+    try:
+        return np.asarray(observation, np.float32)
+    except (TypeError, ValueError) as error:
+        kind = type(observation).__name__
+        raise UsageError(f"observation is a {kind}, not an array of numbers; give one ({error})") from error

@@ -111,9 +111,9 @@ def check(request: Request, environment: object = None) -> None:
 
 def seed_problems(seed: int) -> list[str]:
     """Lists what is wrong with a seed; an empty list if nothing is."""
-    if isinstance(seed, int) and 0 <= seed <= MAX_SEED:
+    if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= MAX_SEED:
         return []
-    return [f"seed = {seed} is not between 0 and {MAX_SEED}; give one that is, such as 0"]
+    return [f"seed = {seed!r} is not between 0 and {MAX_SEED}; give one that is, such as 0"]
 
 
 def check_continuation(old: Request, new: Request) -> None:
