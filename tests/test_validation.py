@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -299,3 +300,28 @@ def test_a_config_is_hashable_and_equal_by_value():
 @pytest.mark.parametrize("scalar", [np.float32, np.float64, jnp.float32, int])
 def test_a_scalar_from_any_library_is_accepted_as_a_number(scalar):
     validate(Config(), Hyperparams(gamma=scalar(1)))
+
+
+def test_a_number_that_float32_cannot_hold_is_not_called_negative():
+    with pytest.raises(UsageError, match=r"learning_rate = 1e-50 .*at least 1\.2e-38, float32's smallest"):
+        validate(Config(), Hyperparams(learning_rate=1e-50))
+
+
+def test_known_names_are_listed_once_also_after_gymnax_was_imported():
+    import gymnax  # noqa: F401
+
+    with pytest.raises(UsageError) as caught:
+        validate(Config(env="zzz"))
+    names = str(caught.value).partition("choose one of: ")[2].split(", ")
+    assert len(names) == len(set(names)) > 20
+
+
+def test_a_list_of_widths_is_as_good_as_a_tuple_and_every_configuration_can_be_hashed():
+    assert Config(hidden_sizes=[8, 8]) == Config(hidden_sizes=(8, 8))
+    assert hash(Config(hidden_sizes=[8, 8])) == hash(Config(hidden_sizes=(8, 8)))
+    assert isinstance(hash(Config(hidden_sizes={}, env=[])), int)
+
+
+def test_hyperparameters_that_are_known_are_checked_while_something_else_is_traced():
+    hyper = Hyperparams(gamma=jnp.float32(0.9), gae_lambda=jnp.array([0.9, 0.95]))
+    jax.jit(lambda x: validate(Config(), hyper) or x)(1.0)

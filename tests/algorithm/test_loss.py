@@ -225,3 +225,12 @@ def test_a_field_of_another_length_is_refused(field):
     samples = samples._replace(**{field: getattr(samples, field)[:1]})
     with pytest.raises(UsageError, match="shape"):
         ppo_loss(Config(), NETWORK, Hyperparams(), params, samples)
+
+
+def test_a_column_beside_a_row_is_refused():
+    """Broadcasting would make a table of them, without a word."""
+    row, column = jnp.ones(3), jnp.ones((3, 1))
+    with pytest.raises(UsageError, match=r"the shapes do not agree: ratio \[3\], advantage \[3, 1\]"):
+        clipped_surrogate(row, column, 0.2)
+    with pytest.raises(UsageError, match=r"log_prob \[3, 1\], old_log_prob \[3\]"):
+        probability_ratio(column, row)

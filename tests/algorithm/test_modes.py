@@ -65,7 +65,7 @@ def trained(kind, key=0):
 
 
 @every_kind
-def test_numbers_have_32_bits_and_the_same_values_in_the_mode_with_64(kind):
+def test_the_mode_with_64_bits_changes_no_value(kind):
     state, metrics = trained(kind)
     with jax.enable_x64(True):
         assert jnp.ones(()).dtype == jnp.float64

@@ -185,3 +185,23 @@ def test_a_policy_without_the_statistics_that_its_config_asks_for_is_refused(cop
     config, tensors = policy.load(copy)
     with pytest.raises(ppo_jax.UsageError, match="statistics/mean"):
         agents.restore(dataclasses.replace(config, normalize_observations=True), tensors)
+
+
+def _summarize(run, **fields):
+    run.summary.write_text(json.dumps(read_json(run.summary) | fields))
+
+
+LATER = {
+    "the run went on, and was killed": lambda run: _summarize(run, updates=1),
+    "the run failed later": lambda run: _summarize(run, status="failed"),
+    "the summary was lost": lambda run: run.summary.unlink(),
+    "there is no policy": lambda run: run.policy.unlink(),
+    "the summary is damaged": lambda run: _summarize(run, updates="many"),
+}
+
+
+@pytest.mark.parametrize("change", LATER.values(), ids=LATER)
+def test_a_policy_is_the_newest_only_if_nothing_was_saved_after_it(copy, change):
+    assert policy.is_newest(copy)
+    change(copy)
+    assert not policy.is_newest(copy)

@@ -68,21 +68,40 @@ def test_a_failure_is_written_down_up_to_its_update_and_counts_for_nothing(journ
     assert journal.failure.text == "bad"
 
 
+class Heard:
+    """A sink that keeps what it is given."""
+
+    view = "nowhere"
+
+    def __init__(self):
+        self.written = []
+
+    def write(self, step, values):
+        self.written.append((step, values))
+
+
 def test_every_chunk_and_every_evaluation_reaches_the_sinks(journal):
-    class Memory:
-        def __init__(self):
-            self.taken = []
-
-        def write(self, step, values):
-            self.taken.append((step, values))
-
-    memory = Memory()
-    journal.sinks.working["memory"] = memory
+    sink = Heard()
+    journal.sinks.working["wandb"] = sink
     take(journal, make_records(env_steps=np.array([64, 128]), entropy=np.array([0.5, 0.25], np.float32)))
     result = Result(100, True, 0, 21.0, 1.0, 20.0, 19.0, 23.0, 22.0, 0)
     journal.take_evaluation({"greedy": result})
-    (step, values), (later, means) = memory.taken
-    assert (step, values["train/entropy"]) == (128, 0.25)
+    (first, _), (step, values), (later, means) = sink.written
+    assert (first, step, values["train/entropy"]) == (64, 128, 0.25)
     assert (later, means["evaluate/greedy/mean"]) == (128, 21.0)
     row = json.loads(journal.run.evaluations.read_text())
     assert row == {"update": 2, "env_steps": 128, "greedy": result._asdict()}
+
+
+def test_sinks_get_every_update_of_a_chunk_each_as_many_as_it_takes(journal):
+    """They once got the last of a chunk alone, in which most often no episode ends."""
+    every, some = Heard(), Heard()
+    journal.sinks.working.update(tensorboard=every, wandb=some)
+    ended = np.where(np.arange(40) % 10 == 0, 1, 0)
+    returns = np.where(ended, 7, np.nan).astype(np.float32)
+    take(journal, make_records(env_steps=np.arange(40), episodes=ended, episode_return=returns))
+    assert [step for step, _ in every.written] == list(range(40))
+    assert sum("train/episode_return" in values for _, values in every.written) == 4
+    assert len(some.written) == 16
+    assert sum("train/episode_return" in values for _, values in some.written) == 4
+    assert sum(values["train/episodes"] for _, values in some.written) == 4

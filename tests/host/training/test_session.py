@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,7 +127,19 @@ def test_a_signal_saves_the_run_first_and_says_how_to_continue_it(
     assert "stopping: saving first" in err
     summary = read_json(run / "summary.json")
     assert (summary["status"], summary["updates"], summary["evaluation"]) == ("interrupted", 1, None)
-    config, agent = agents.load(RunDirectory(run))  # the policy so far can be used
+    directory = RunDirectory(run)
+    config, agent = agents.load(directory, say=pytest.fail)  # the policy so far can be used
+    # As if it had been killed, or went on and was killed: then the checkpoint is what there is.
+    policy, told = directory.tensors.read_bytes(), []
+    directory.summary.rename(run / "summary")
+    _, same = agents.load(directory, say=told.append)
+    assert told == [f"'{run}' has not ended; this is its newest checkpoint, of update 1"]
+    chex.assert_trees_all_equal(same, agent)
+    directory.policy.rename(run / "policy")
+    chex.assert_trees_all_equal(agents.load(directory, say=told.append)[1], agent)
+    (run / "policy").rename(directory.policy)
+    (run / "summary").rename(directory.summary)
+    assert directory.tensors.read_bytes() == policy
     assert evaluation.run(config, agent, 100, greedy=True, seed=0).unfinished == 0
 
     monkeypatch.setattr(chunks.Training, "advance", advance)

@@ -30,13 +30,15 @@ def _join(records: list[Record]) -> Record:
 
 
 def _join_values(name: str, records: list[Record]) -> float | None:
+    of_episodes = name in ("episode_return", "episode_length") or name not in (*STANDARD, REPEATED)
     present = [record for record in records if record[name] is not None]
+    if of_episodes:
+        present = [record for record in present if record["episodes"]]
     if not present:
         return None
     if name in _NEWEST:
         return present[-1][name]
     if name in _COUNTS:
         return sum(record[name] for record in present)
-    of_episodes = name in ("episode_return", "episode_length") or name not in STANDARD
     weights = [record["episodes"] if of_episodes else 1 for record in present]
     return sum(record[name] * weight for record, weight in zip(present, weights, strict=True)) / sum(weights)
