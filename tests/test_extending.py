@@ -9,6 +9,7 @@ import json
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 import ppo_jax
 from ppo_jax import validation
@@ -39,6 +40,7 @@ def make_dynamics(name: str, arguments: dict) -> Dynamics:
     return Dynamics(reset, step, Box((1,)), Discrete(2))
 
 
+@pytest.mark.long
 def test_an_environment_library_is_one_adapter_and_one_row(monkeypatch, tmp_path):
     monkeypatch.setitem(make.ADAPTERS, "levers", __name__)
     monkeypatch.setitem(registry.ENVIRONMENTS, "Lever-v0", EnvironmentInfo(library="levers"))
@@ -54,6 +56,7 @@ def squared_surrogate(hyper, ratio, advantage, old_policy, policy):
     return ratio * advantage - hyper.kl_coefficient * (ratio - 1) ** 2
 
 
+@pytest.mark.long
 def test_an_objective_is_one_function_and_one_row(monkeypatch):
     monkeypatch.setitem(loss.OBJECTIVES, "squared", squared_surrogate)
     known = (*validation.CHOICES["objective"], "squared")

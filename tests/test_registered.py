@@ -101,6 +101,7 @@ def test_names_that_mean_something_else_are_refused(name):
         ppo_jax.register(name, paying(1))
 
 
+@pytest.mark.long
 def test_a_name_that_is_registered_again_means_the_new_one_also_to_compiled_programs():
     train = jax.jit(ppo_jax.train, static_argnums=0)
     returns = []
@@ -111,6 +112,7 @@ def test_a_name_that_is_registered_again_means_the_new_one_also_to_compiled_prog
     assert returns == [1, 7]
 
 
+@pytest.mark.long
 def test_its_mark_decides_when_it_is_solved(tmp_path):
     ppo_jax.register("mine", paying(1), solved_return=0.5)
     config = ppo_jax.Config("mine", 4, 50, 400, num_minibatches=1, num_epochs=1, hidden_sizes=(4,))

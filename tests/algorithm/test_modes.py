@@ -33,10 +33,6 @@ KINDS = {
     "stopping early": (CONFIG, STOPPING),
 }
 DEVICES = 2
-every_kind = pytest.mark.parametrize(
-    "kind",
-    [name if name == "with a memory" else pytest.param(name, marks=pytest.mark.long) for name in KINDS],
-)
 
 
 def walk() -> Environment:
@@ -64,7 +60,10 @@ def trained(kind, key=0):
     return jax.jit(train, static_argnums=3)(config, hyper, jax.random.key(key), walk())
 
 
-@every_kind
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind == "with a memory" else pytest.param(kind, marks=pytest.mark.long) for kind in KINDS],
+)
 def test_the_mode_with_64_bits_changes_no_value(kind):
     state, metrics = trained(kind)
     with jax.enable_x64(True):
@@ -108,7 +107,8 @@ def test_keys_that_lie_on_a_mesh_are_trained_on_all_of_its_devices(axes):
     chex.assert_trees_all_close(one_by_one("plain", sharded), one_by_one("plain", keys), rtol=1e-5)
 
 
-@pytest.mark.parametrize("axes", [AxisType.Explicit, pytest.param(AxisType.Auto, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("axes", [AxisType.Explicit, AxisType.Auto])
 def test_train_and_config_are_arguments_of_vmap_and_jit_on_a_mesh(axes):
     keys = jax.random.split(jax.random.key(0), 2 * DEVICES)
     sharded = jax.device_put(keys, NamedSharding(a_mesh(axes), PartitionSpec("seeds")))
@@ -118,7 +118,8 @@ def test_train_and_config_are_arguments_of_vmap_and_jit_on_a_mesh(axes):
     assert metrics.value_loss.shape == (2 * DEVICES, 3)
 
 
-@every_kind
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
 def test_shard_map_trains_without_turning_its_check_off(kind):
     config, hyper = KINDS[kind]
     keys = jax.random.split(jax.random.key(0), DEVICES)

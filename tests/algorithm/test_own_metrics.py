@@ -99,6 +99,7 @@ def test_they_are_further_fields_of_the_metrics(told):
     assert (told.episodes.sum(), told.episodes.min()) > (9_000, 100)
 
 
+@pytest.mark.long
 def test_where_no_episode_ended_there_is_no_value(tmp_path):
     environment = make_batched(walk(tell, longest=1)._replace(step=endless))
     config = ppo_jax.Config("endless", 2, 4, 24, num_minibatches=1, hidden_sizes=(4,))
@@ -195,6 +196,7 @@ def test_a_metric_that_is_added_or_dropped_midway_is_refused_by_its_name():
         ppo_jax.train(CONFIG, ppo_jax.Hyperparams(), jax.random.key(0), make_batched(walk(fickle)))
 
 
+@pytest.mark.long
 def test_seeds_can_be_vmapped_over():
     config = ppo_jax.Config("walk", 4, 8, 64, num_minibatches=1, hidden_sizes=(4,))
     train = partial(ppo_jax.train, config, environment=make_batched(walk(tell)))

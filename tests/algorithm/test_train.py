@@ -183,6 +183,7 @@ def test_twenty_seeds_give_twenty_different_runs(singles):
     assert len({digest(metrics) for _, metrics in singles}) == SEEDS
 
 
+@pytest.mark.long
 def test_another_process_gives_the_same_bits(singles):
     program = """
 import jax

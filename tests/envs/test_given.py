@@ -234,7 +234,7 @@ def test_parts_that_have_no_space_are_refused(observation, problem):
     [
         (0, True),
         (3, True),
-        (4, False),
+        pytest.param(4, False, marks=LONG),
         pytest.param(7, False, marks=LONG),
         pytest.param(-1, False, marks=LONG),
     ],
@@ -336,7 +336,7 @@ def test_bounds_that_may_be_meant_are_taken_as_they_are(bound):
     assert num_outputs(Box((1,), -bound, bound)) == 1
 
 
-KINDS = ["uint8", "bool", *(pytest.param(x, marks=LONG) for x in ("int8", "uint32", "int32", "float16"))]
+KINDS = ["uint8", *(pytest.param(x, marks=LONG) for x in ("bool", "int8", "uint32", "int32", "float16"))]
 
 
 @pytest.mark.parametrize("dtype", KINDS)

@@ -193,6 +193,7 @@ for _ in range(2):
 """
 
 
+@pytest.mark.long
 def test_the_package_may_be_used_for_the_first_time_inside_a_trace():
     """FrozenLake makes arrays when it is imported, which must not belong to the trace."""
     run = [sys.executable, "-c", FIRST_USE_IN_A_TRACE]

@@ -74,6 +74,7 @@ def test_as_long_as_it_lasts_no_first_state_is_seen_twice_in_any_rollout():
     assert abs(correlation) < 4 / np.sqrt(len(seen))
 
 
+@pytest.mark.long
 def test_the_count_of_repeated_starts_is_reported_for_each_update():
     config = ppo_jax.Config("tickets", N, T, N * T * 3, num_minibatches=1, hidden_sizes=(4,))
     train = partial(ppo_jax.train, config, ppo_jax.Hyperparams(), jax.random.key(0))
@@ -86,6 +87,7 @@ def test_the_count_of_repeated_starts_is_reported_for_each_update():
     assert not hasattr(none, "repeated_starts")
 
 
+@pytest.mark.long
 def test_whole_evaluations_and_seeds_work_with_a_pool():
     config = ppo_jax.Config("tickets", N, T, N * T, num_minibatches=1, hidden_sizes=(4,))
     environment = make_batched(tickets(3))

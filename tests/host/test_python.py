@@ -201,6 +201,7 @@ def test_a_failed_run_raises_and_leaves_its_directory(tmp_path, capsys):
     assert len(run.metrics["update"]) == 6
 
 
+@pytest.mark.long
 def test_a_registered_environment_is_named_in_what_says_how_to_go_on(tmp_path, capsys):
     ppo_jax.register("lever", lever_that_breaks(at=math.inf))
     with ppo_jax.start_run(LEVER, run_dir=tmp_path / "run") as training:
@@ -232,6 +233,7 @@ def test_mistakes_are_found_at_once_and_leave_no_directory(tmp_path):
         ppo_jax.open_run(path)
 
 
+@pytest.mark.long
 def test_the_preset_of_the_environment_gives_the_hyperparameters(tmp_path):
     config = ppo_jax.Config(num_envs=4, num_steps=8, total_timesteps=32)
     run = ppo_jax.run(config, run_dir=tmp_path / "run", quiet=True)

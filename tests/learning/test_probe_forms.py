@@ -182,12 +182,8 @@ def assert_recall(learned):
 
 
 # One test for each form, so that each is trained once, by whichever worker.
-SOON = ("continuous MLP",)  # the others take a minute together
-
-
-@pytest.mark.parametrize(
-    "form", [form if form in SOON else pytest.param(form, marks=pytest.mark.long) for form in FORMS]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("form", FORMS)
 def test_every_form_finds_the_known_values_and_actions_from_every_seed(form):
     learned = FORMS[form]()
     assert_values(learned, VALUES)

@@ -61,7 +61,9 @@ def _run_tests(bug: Bug | None, nodes: Sequence[str]) -> subprocess.CompletedPro
             path = root / bug.file
             path.write_text(path.read_text(encoding="utf-8").replace(bug.old, bug.new), encoding="utf-8")
         _check_what_is_imported(root)
-        return _python(root, "-m", "pytest", "-n", "0", "-x", "-q", "-p", "no:cacheprovider", *nodes)
+        return _python(
+            root, "-m", "pytest", "-n", "0", "-m", "not slow", "-x", "-q", "-p", "no:cacheprovider", *nodes
+        )
 
 
 @contextmanager

@@ -404,6 +404,7 @@ def _recall(key, walk, action):
     return walk._replace(time=time), Transition(jnp.zeros(1), reward, time == 3, jnp.zeros((), bool))
 
 
+@pytest.mark.long
 def test_a_memory_learns_what_has_to_be_remembered():
     config = Config(
         env="recall",

@@ -14,6 +14,7 @@ MARKER = "<!-- test command -->"
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_a_snippet_runs_from_an_empty_directory_and_prints_no_nan(snippet, tmp_path):
     command = [sys.executable, "-W", "error", "-c", snippet]

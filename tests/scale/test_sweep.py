@@ -81,6 +81,7 @@ def test_each_point_has_its_own_hyperparameters(swept, name):
     np.testing.assert_allclose(getattr(swept[1], name)[:, :, 0], VARIED[name][:, None].repeat(S, 1))
 
 
+@pytest.mark.long
 def test_a_caller_may_sweep_an_environment_and_a_network_of_their_own():
     states, metrics = sweep(CONFIG, HYPER, KEYS, probes.counter(time_limit=4), make_linear_network)
     np.testing.assert_array_equal(metrics.episode_return, np.full((H, S, U), 1.0 + 2 + 3 + 4))

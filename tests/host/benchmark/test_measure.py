@@ -28,6 +28,7 @@ def written(tmp_path_factory):
     return json.loads((folder / "result.json").read_text()), folder
 
 
+@pytest.mark.long
 def test_every_part_is_measured_for_one_agent_and_training_for_several(written):
     rows = [(row["shape"], row["agents"], row["part"]) for row in written[0]["measurements"]]
     parts = ("training", "rollout", "environment", "update", "matrix products")

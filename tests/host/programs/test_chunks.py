@@ -125,6 +125,7 @@ def lanes():
     return states, lambda states, num_updates: compiled(hyper, states, np.int32(num_updates))
 
 
+@pytest.mark.long
 def test_lanes_advance_together_and_chunks_of_any_length_give_the_same_bits(lanes):
     states, run = lanes
     whole, metrics, finite = run(states, 5)

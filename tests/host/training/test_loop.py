@@ -279,6 +279,7 @@ def test_nothing_is_compiled_once_it_runs(whole, tmp_path):
         jax.monitoring.unregister_event_duration_listener(note)
 
 
+@pytest.mark.long
 def test_the_process_does_not_grow_with_the_number_of_chunks(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(chunks, "next_size", lambda *_: 1)
     place, _ = whole

@@ -210,6 +210,7 @@ def test_the_best_checkpoint_is_kept_and_can_be_evaluated(tmp_path):
     assert (digest(best) == digest(last)) == (len(kept) == 1)
 
 
+@pytest.mark.long
 def test_a_run_can_be_plotted_reported_and_rendered(trained, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(trained.path, run)

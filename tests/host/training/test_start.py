@@ -142,6 +142,7 @@ def test_a_configuration_that_was_altered_does_not_fit_its_checkpoints(tmp_path,
         start.run(changed(altered, total_timesteps=5000), path, resume=True)
 
 
+@pytest.mark.long
 def test_options_may_change_whenever_a_run_continues(tmp_path):
     path = tmp_path / "run"
     assert start.run(SHORT, path, quiet=True) == 0
