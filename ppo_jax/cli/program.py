@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -122,5 +123,6 @@ def _version() -> str:
 
 
 def _complain(problems: Iterable[str]) -> None:
-    for problem in problems:
-        print(f"ppo-jax: error: {problem}", file=sys.stderr)
+    with suppress(OSError):  # the exit status says it as well
+        for problem in problems:
+            print(f"ppo-jax: error: {problem}", file=sys.stderr)

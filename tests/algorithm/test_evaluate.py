@@ -149,3 +149,35 @@ def test_observations_are_normalized_by_the_statistics_from_training(mean, varia
         statistics=statistics,
     )
     assert {*episodes.episode_return.tolist()} == returns
+
+
+WRONG = {
+    "arguments in another order": ((jax.random.key(0), CONFIG, {}), "config is a PRNGKeyArray, not a Config"),
+    "parameters in place of the key": ((CONFIG, {"actor": 1}, jax.random.key(0)), "key is .*, not one key"),
+    "several keys": (
+        (CONFIG, jax.random.split(jax.random.key(0), 3), None),
+        r"key is an array of .*\[3\]",
+    ),
+    "half an episode": ((CONFIG, jax.random.key(0), None, 2.5), "num_episodes = 2.5 is not an int"),
+    "a policy of another environment": (
+        (CONFIG, jax.random.key(0), network_of(make_environment("Pendulum-v1"))[1]),
+        r"params do not fit: params\['actor'\].* is \[3, 8\] and should be \[4, 8\]",
+    ),
+    "no parameters": ((CONFIG, jax.random.key(0), None), r"params\['actor'\].* is missing and should be"),
+}
+
+
+@pytest.mark.parametrize(("given", "problem"), WRONG.values(), ids=WRONG)
+def test_wrong_arguments_are_named(given, problem):
+    with pytest.raises(UsageError, match=problem):
+        evaluate(*given)
+
+
+def test_statistics_that_the_policy_was_not_trained_with_are_refused():
+    _, params = network_of(CARTPOLE)
+    statistics = Statistics(jnp.uint32(1), jnp.zeros(4), jnp.ones(4))
+    with pytest.raises(UsageError, match="statistics are given, but normalize_observations = False"):
+        evaluate(CONFIG, jax.random.key(0), params, statistics=statistics)
+    normalizing = dataclasses.replace(CONFIG, normalize_observations=True)
+    with pytest.raises(UsageError, match=r"statistics do not fit: statistics\.mean is \[3\]"):
+        evaluate(normalizing, jax.random.key(0), params, statistics=statistics._replace(mean=jnp.zeros(3)))

@@ -266,7 +266,7 @@ class PatientStream:
             call(*arguments)
         except UnicodeEncodeError:
             call(*(text.encode("ascii", "backslashreplace").decode() for text in arguments))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: it was closed
             discard_output()
 
 
