@@ -42,7 +42,6 @@ CONFIG = Config(
 
 # What the default run leaves to the long one: programs that take seconds to compile, and trainings that
 # resemble one of these.
-LARGE = {"Asterix-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar"}
 TRAINED_AT_ONCE = {  # one of each kind: classic control, a Box of actions, an image, one-hot numbers, data
     "CartPole-v1",
     "Pendulum-v1",
@@ -78,7 +77,7 @@ def assert_trains(config, environment=None):
 # The environments of gymnax
 
 
-@pytest.mark.parametrize("name", [long_if(name in LARGE, name) for name in ENVIRONMENTS])
+@pytest.mark.parametrize("name", [long_if(name not in TRAINED_AT_ONCE, name) for name in ENVIRONMENTS])
 def test_an_environment_keeps_to_the_contract(name, tiny_mnist):
     check(make_environment(name))
 
@@ -175,6 +174,7 @@ def test_spaces_of_every_kind_keep_to_the_contract(kind):
     check(wrapped(kind))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "kind", ["a PyTree with Discrete leaves", "a Tuple of Discrete actions", "a Box of actions of rank 2"]
 )

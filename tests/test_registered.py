@@ -127,6 +127,7 @@ def test_a_network_is_used_by_its_name():
     assert network.init(jax.random.key(0))["policy"].shape == (3, 2)
 
 
+@pytest.mark.long
 def test_a_network_that_is_registered_again_means_the_new_one_also_to_compiled_programs():
     ppo_jax.register("mine", paying(1))
     train = jax.jit(ppo_jax.train, static_argnums=0)

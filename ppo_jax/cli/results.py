@@ -57,8 +57,7 @@ class Report(Command):
 class Verify(Command):
     """Check the files of a run for damage.
 
-    Checkpoints are checked byte by byte. The exit status is 1 if a file is
-    damaged, or was written by a newer version.
+    Checkpoints are checked byte by byte. The exit status is 1 if a file is damaged.
     """
 
     run_dir: RunPath

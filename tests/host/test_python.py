@@ -95,6 +95,7 @@ def test_each_chunk_is_handed_over_and_together_they_are_the_run(trained, tmp_pa
     assert same(without_time(run), without_time(trained))
 
 
+@pytest.mark.long
 def test_a_loop_of_the_users_own_stops_early_and_goes_on_later_to_the_same_bits(trained, tmp_path):
     path = tmp_path / "run"
     with ppo_jax.start_run(CONFIG, HYPER, run_dir=path, quiet=True) as training:

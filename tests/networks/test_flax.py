@@ -236,7 +236,7 @@ def test_the_first_weights_of_a_memory_are_orthogonal_gate_by_gate():
         assert np.all(gate.get("bias", 0) == 0)
 
 
-@pytest.mark.parametrize("memory_size", [0, 6])
+@pytest.mark.parametrize("memory_size", [0, pytest.param(6, marks=pytest.mark.long)])
 def test_bfloat16_rounds_the_layers_and_nothing_else(memory_size):
     space, actions = Box((4,)), Discrete(3)
     observation, start = jax.random.normal(jax.random.key(1), (50, 4)), jnp.zeros(50, bool)

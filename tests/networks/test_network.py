@@ -147,6 +147,7 @@ def make_recurrent(config, observation_space, action_space, privileged_space):
     return separate(*towers, action_space)
 
 
+@pytest.mark.long
 def test_a_callers_own_memory_needs_minibatches_of_whole_sequences_too():
     config = Config(env="probe", num_envs=6, num_steps=4, num_minibatches=4)
     with pytest.raises(

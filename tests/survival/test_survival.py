@@ -72,12 +72,11 @@ STAGES = {
     "training": ("compiled in", 1.0),
     "evaluating": ("evaluating", 0.05),
 }
-USUAL = [("loading", signal.SIGINT), ("training", signal.SIGTERM)]
 OTHERS = [
     (stage, number)
     for stage in STAGES
     for number in (signal.SIGINT, signal.SIGTERM)
-    if (stage, number) not in USUAL
+    if (stage, number) != ("loading", signal.SIGINT)
 ]
 
 
@@ -95,7 +94,7 @@ def stop(process, number, word, delay):
 
 
 @pytest.mark.parametrize(
-    ("stage", "number"), [*USUAL, *(pytest.param(*other, marks=LONG) for other in OTHERS)]
+    ("stage", "number"), [("loading", signal.SIGINT), *(pytest.param(*other, marks=LONG) for other in OTHERS)]
 )
 def test_a_signal_at_any_stage_saves_says_how_to_continue_and_has_its_status(tmp_path, stage, number):
     run = tmp_path / "run"
@@ -120,6 +119,7 @@ def test_a_signal_at_any_moment_saves(tmp_path, seed):
     assert_whole(run)
 
 
+@pytest.mark.long
 def test_a_second_interrupt_stops_at_once_and_leaves_the_checkpoints_whole(tmp_path):
     run = tmp_path / "run"
     process = train(run, ENDLESS, *EVERY_UPDATE)
@@ -152,6 +152,7 @@ def test_a_full_disk_is_an_error_that_leaves_what_is_there(tmp_path, kib):
     assert start.run(asked_for(100), run, resume=True, quiet=True) == 0
 
 
+@pytest.mark.long
 def test_a_pipe_that_closes_at_the_same_signal_does_not_lose_the_run(tmp_path):
     """As with `ppo-jax train 2>&1 | tee log`, where Ctrl-C ends both."""
     run = tmp_path / "run"

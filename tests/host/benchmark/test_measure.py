@@ -42,6 +42,7 @@ def test_every_shape_is_measured_in_order(monkeypatch):
     assert measure.run(options, Console(quiet=True)).measurements == ["2x8", "8x2", "4x8"]
 
 
+@pytest.mark.long
 def test_a_measurement_reports_its_spread_memory_and_compile_time(written):
     for row in written[0]["measurements"]:
         assert len(row["rates"]) == 2
@@ -50,6 +51,7 @@ def test_a_measurement_reports_its_spread_memory_and_compile_time(written):
         assert row["compile_seconds"] > 0
 
 
+@pytest.mark.long
 def test_the_file_says_what_was_measured_and_on_which_machine(written):
     content, _ = written
     assert {"options", "limits", "measurements", "versions", "hardware"} == set(content)
@@ -58,6 +60,7 @@ def test_the_file_says_what_was_measured_and_on_which_machine(written):
     assert min(content["limits"].values()) > 0
 
 
+@pytest.mark.long
 def test_a_picture_is_written_beside_the_file(written):
     picture = written[1] / "result.png"
     assert picture.read_bytes().startswith(b"\x89PNG")

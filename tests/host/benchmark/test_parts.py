@@ -20,10 +20,12 @@ def all_parts():
     return {part.name: part for part in loops}
 
 
+@pytest.mark.long
 def test_the_parts_have_the_names_that_are_reported(all_parts):
     assert tuple(all_parts) == NAMES
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_every_turn_of_a_loop_does_new_work(all_parts, name):
     """Otherwise the compiler could take it out of the loop."""

@@ -141,6 +141,7 @@ def test_lanes_advance_together_and_chunks_of_any_length_give_the_same_bits(lane
         jax.tree.map(lambda x, done=done: np.testing.assert_array_equal(x[:, done:], 0), rest)
 
 
+@pytest.mark.long
 def test_each_lane_is_the_member_that_trains_alone(lanes, program):
     states, run = lanes
     _, metrics, _ = run(states, 4)
@@ -150,6 +151,7 @@ def test_each_lane_is_the_member_that_trains_alone(lanes, program):
             np.testing.assert_allclose(getattr(metrics, name)[lane, :4], column, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.long
 def test_it_is_known_for_each_lane_whether_it_is_finite(lanes):
     states, run = lanes
     value = states.collector.statistics.mean.at[1].set(jnp.nan)

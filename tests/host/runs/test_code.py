@@ -687,6 +687,7 @@ def test_names_that_another_program_registered_are_missing_by_name(run, capsys):
         assert run_command(command, run.path) == 0
 
 
+@pytest.mark.long
 def test_a_run_of_registered_names_is_read_anywhere_and_acts_only_where_they_are(folder, monkeypatch, capsys):
     load_typed("mine.py:lever", network="mine.py:network")
     monkeypatch.setattr(registered, "ENVIRONMENTS", dict(registered.ENVIRONMENTS))

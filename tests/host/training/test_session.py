@@ -38,6 +38,7 @@ def test_a_run_leaves_every_file_that_is_promised(trained):
     ]
 
 
+@pytest.mark.long
 def test_the_metrics_file_holds_the_bits_of_the_training_as_one_scan(trained):
     config = SMALL.config
     train = jax.jit(ppo_jax.train, static_argnums=0, compiler_options=chunks.CPU_OPTIONS)
