@@ -60,10 +60,8 @@ def trained(kind, key=0):
     return jax.jit(train, static_argnums=3)(config, hyper, jax.random.key(key), walk())
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [kind if kind == "with a memory" else pytest.param(kind, marks=pytest.mark.long) for kind in KINDS],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_mode_with_64_bits_changes_no_value(kind):
     state, metrics = trained(kind)
     with jax.enable_x64(True):

@@ -90,7 +90,13 @@ def singles(run):
 # One trace, no callbacks
 
 
-@pytest.mark.parametrize("name", Hyperparams._fields)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if THREE_VALUES[name][0] is CONFIG else pytest.param(name, marks=pytest.mark.long)
+        for name in Hyperparams._fields
+    ],
+)
 def test_three_values_of_every_hyperparameter_are_one_trace_and_each_makes_a_difference(name):
     config, values = THREE_VALUES[name]
     training = counted(config, limited=name == "target_kl")

@@ -36,7 +36,11 @@ def test_the_table_has_exactly_the_environments_that_gymnax_registers():
     assert sorted(ENVIRONMENTS) == sorted(gymnax.registered_envs)
 
 
-@pytest.mark.parametrize("name", COMPLETE)
+AT_ONCE = {"CartPole-v1", "Pendulum-v1", "Breakout-MinAtar", "FrozenLake-misc"}  # one of each kind
+SOME_AT_ONCE = [x if x in AT_ONCE else pytest.param(x, marks=pytest.mark.long) for x in COMPLETE]
+
+
+@pytest.mark.parametrize("name", SOME_AT_ONCE)
 def test_an_environment_can_be_made_and_stepped(name):
     environment = make_environment(name)
     assert isinstance(environment.observation_space, Box)
@@ -55,7 +59,7 @@ def test_an_environment_can_be_made_and_stepped(name):
     chex.assert_tree_all_finite(time_step)
 
 
-@pytest.mark.parametrize("name", COMPLETE)
+@pytest.mark.parametrize("name", SOME_AT_ONCE)
 def test_an_environment_fits_into_the_training_loop(name):
     config = Config(env=name, num_envs=2, num_steps=4, total_timesteps=16, hidden_sizes=(4,))
     _, metrics = jax.eval_shape(partial(train, config), Hyperparams(), jax.random.key(0))
