@@ -82,7 +82,7 @@ def test_an_environment_keeps_to_the_contract(name, tiny_mnist):
     check(make_environment(name))
 
 
-@pytest.mark.parametrize("name", [long_if(name not in TRAINED_AT_ONCE, name) for name in ENVIRONMENTS])
+@pytest.mark.parametrize("name", [long_if(name != "CartPole-v1", name) for name in ENVIRONMENTS])
 def test_an_environment_can_be_trained_on(name, tiny_mnist):
     assert_trains(dataclasses.replace(CONFIG, env=name))
 

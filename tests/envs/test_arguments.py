@@ -112,9 +112,14 @@ GOOD = {
 }
 
 
-@pytest.mark.parametrize("holds", GOOD.values(), ids=GOOD)
-def test_an_argument_reaches_the_environment(holds):
-    assert holds()
+AT_ONCE = ("a longer pole", "an earlier time limit", "a larger lake")  # of each kind; the others take longer
+
+
+@pytest.mark.parametrize(
+    "use", [use if use in AT_ONCE else pytest.param(use, marks=pytest.mark.long) for use in GOOD]
+)
+def test_an_argument_reaches_the_environment(use):
+    assert GOOD[use]()
 
 
 def test_without_these_arguments_a_sea_is_sure_and_ice_is_not():

@@ -24,7 +24,9 @@ def p_value(counts: np.ndarray) -> float:
     return stats.chisquare(counts.reshape(-1)).pvalue
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "size", [size if size % 8 < 2 else pytest.param(size, marks=pytest.mark.long) for size in SIZES]
+)
 def test_no_sample_is_lost_or_doubled(size):
     for order in orders(size, 3):
         np.testing.assert_array_equal(np.sort(order), np.arange(size))
@@ -48,7 +50,7 @@ def test_every_sample_is_equally_likely_in_every_place(size):
     assert SURE < stats.chi2.sf(statistic, (size - 1) ** 2) < 1 - SURE
 
 
-@pytest.mark.parametrize("size", [8, 15, 30, 64])
+@pytest.mark.parametrize("size", [15, *(pytest.param(size, marks=pytest.mark.long) for size in (8, 30, 64))])
 @pytest.mark.parametrize("places", [(0, 1), (2, 5), (0, -1)])
 def test_every_pair_of_samples_is_equally_likely_in_a_pair_of_places(size, places):
     drawn = orders(size, 200_000)

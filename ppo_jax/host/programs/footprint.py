@@ -14,7 +14,7 @@ from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
 from ppo_jax.fast.loops import steps_at_once
 from ppo_jax.networks.make import make_network
-from ppo_jax.networks.network import network_for
+from ppo_jax.networks.network import Prediction, network_for
 
 SCALAR = 4  # bytes of a float32 or an int32
 _KEPT = (
@@ -75,9 +75,7 @@ def _largest_activations(config: Config, template: TrainState) -> Share:
     environment = make_environment(config.env, config.env_args)
     network = network_for(config, environment, make_network)
     one = _shaped((1,), (collector.memory, collector.observation, jnp.zeros(config.num_envs, bool)))
-    arguments = template.learner.params, *one
-    of_both = activations(lambda *given: network.apply(*given)[:2], *arguments)
-    of_value = activations(lambda *given: network.apply(*given).value, *arguments)
+    of_both, of_value = activations(network.apply, template.learner.params, *one)
 
     rollout = _shaped((config.num_steps, config.num_envs), (collector.memory, collector.observation))
     at_once = steps_at_once(rollout, on_cpu=jax.default_backend() == "cpu")
@@ -93,19 +91,28 @@ def _largest_activations(config: Config, template: TrainState) -> Share:
     return max(shares, key=lambda share: share.size)
 
 
-def activations(function: Callable[..., Any], *arguments: Any) -> int:
+def activations(apply: Callable[..., Prediction], *arguments: Any) -> tuple[int, int]:
     """Counts the bytes of what a network computes on the way to its outputs, as far as it is kept.
 
     These are the outputs of products and convolutions, and of pieces that are put together, as the
     neighbourhoods of a convolution are. All else is fused with them.
 
     Args:
-        function: A function of arrays.
-        arguments: The arrays, or their shapes and dtypes.
+        apply: The function of the network.
+        arguments: Its arguments, or their shapes and dtypes.
+
+    Returns:
+        The bytes for the policy and the value, and for the value alone.
     """
-    traced = jax.make_jaxpr(function)(*arguments).jaxpr
-    needed, _ = dce_jaxpr(traced, [True] * len(traced.outvars))  # what no output depends on is not computed
-    return _activations(needed)
+    traced, outputs = jax.make_jaxpr(apply, return_shape=True)(*arguments)
+
+    def count(used: Prediction) -> int:
+        needed, _ = dce_jaxpr(traced.jaxpr, jax.tree.leaves(used))  # nothing else is computed
+        return _activations(needed)
+
+    nothing = jax.tree.map(lambda _: False, outputs)
+    of_policy = jax.tree.map(lambda _: True, outputs.policy)
+    return count(nothing._replace(policy=of_policy, value=True)), count(nothing._replace(value=True))
 
 
 def _activations(jaxpr: Any) -> int:

@@ -107,6 +107,7 @@ def reset_states(env):
     return jax.device_get(states)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("env", DRAWN_BY_GYMNAX)
 def test_gymnax_draws_more_than_empty_axes(env):
     episode = Episode(env, (), reset_states(env), np.zeros(2, np.float32), True)

@@ -18,7 +18,7 @@ SHAPES = {
     "convolutions": ("CartPole-v1", {"env": "84 x 84", "num_envs": 64, "num_steps": 64}),
     "few convolutions": ("CartPole-v1", {"env": "84 x 84", "num_envs": 8, "num_steps": 64}),
 }
-LONG = SHAPES.keys() - {"activations", "observations"}  # each is compiled for itself alone
+LONG = SHAPES.keys() - {"observations"}  # each is compiled for itself alone
 
 
 @pytest.fixture(autouse=True, scope="module")
