@@ -139,9 +139,9 @@ def check_leading_axes(like: jax.Array, **arrays: Any) -> None:
 
 
 def check_arrays(**arrays: Any) -> None:
-    """Makes sure that arguments are arrays of numbers, of one rank, unless they are single numbers.
+    """Makes sure that arguments are arrays of numbers whose shapes agree.
 
-    A column beside a row would be taken for a table, without a word.
+    One may have further axes in front. A row [M] beside a column [M, 1] would become a table, without a word.
 
     Raises:
         UsageError: If they are not.
@@ -153,12 +153,12 @@ def check_arrays(**arrays: Any) -> None:
             raise UsageError(f"{name} is a {type(x).__name__}, not an array of numbers; give one")
     shapes = {name: list(jnp.shape(x)) for name, x in arrays.items()}
     told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-    if len({len(shape) for shape in shapes.values() if shape}) > 1:
-        raise UsageError(f"the shapes do not agree: {told}; give arrays of one rank")
     try:
-        np.broadcast_shapes(*map(tuple, shapes.values()))
+        together = list(np.broadcast_shapes(*map(tuple, shapes.values())))
     except ValueError as error:
         raise UsageError(f"the shapes do not agree: {told}; give arrays of one shape") from error
+    if len({len(shape) for shape in shapes.values()}) > 1 and together not in shapes.values():
+        raise UsageError(f"the shapes do not agree: {told}; give arrays of one rank")
 
 
 def as_flags(**flags: Any) -> list[jax.Array]:

@@ -134,7 +134,7 @@ def probability_ratio(log_prob: jax.Array, old_log_prob: jax.Array) -> jax.Array
         r, [...], between exp(-20) and exp(20).
 
     Raises:
-        UsageError: If the ranks differ.
+        UsageError: If the shapes do not agree.
     """
     check_arrays(log_prob=log_prob, old_log_prob=old_log_prob)
     return jnp.exp(_log_ratio(log_prob, old_log_prob))
@@ -154,7 +154,7 @@ def clipped_surrogate(ratio: jax.Array, advantage: jax.Array, clip_epsilon: jax.
         The objective, [...], a lower bound of r * A.
 
     Raises:
-        UsageError: If the ranks differ, or epsilon is negative.
+        UsageError: If the shapes do not agree, or epsilon is negative.
     """
     check_arrays(ratio=ratio, advantage=advantage)
     check_number("clip_epsilon", clip_epsilon, 0, jnp.inf)

@@ -862,7 +862,7 @@ BUGS = (
     Bug(
         "a column beside a row becomes a table",
         "ppo_jax/algorithm/given.py",
-        "if len({len(shape) for shape in shapes.values() if shape}) > 1:",
+        "if len({len(shape) for shape in shapes.values()}) > 1 and together not in shapes.values():",
         "if False:",
         ("tests/algorithm/test_loss.py::test_a_column_beside_a_row_is_refused",),
     ),

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -212,24 +211,28 @@ def test_where_directories_cannot_be_synced_it_trains_and_resumes(shim, tmp_path
 # A terminal that is closed
 
 
-def train_on_a_terminal(run: Path) -> tuple[int, int]:
-    """Starts an endless run on a terminal; returns its process and the other end of the terminal."""
-    process, terminal = pty.fork()
-    if process == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        os.execv(sys.executable, [*PROGRAM, "train", *ENDLESS, "--run-dir", str(run)])
-    return process, terminal
+# Makes the terminal that is its standard input its own, and becomes a program.
+ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 
 
 @LONG
 def test_a_terminal_that_is_closed_saves_the_run(tmp_path):
-    process, terminal = train_on_a_terminal(tmp_path / "run")
+    terminal, end = pty.openpty()
+    arguments = [*PROGRAM[1:], "train", *ENDLESS, "--run-dir", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL, *arguments], stdin=end, stdout=end, stderr=subprocess.DEVNULL
+    )
+    os.close(end)
     shown = b""
     while b"entropy" not in shown:
         shown += os.read(terminal, 4096)
     os.close(terminal)
-    _, status = os.waitpid(process, 0)
-    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    assert process.wait(timeout=300) == 128 + signal.SIGHUP
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["status"] == "interrupted"
     assert (tmp_path / "run" / "policy.json").exists()
