@@ -31,7 +31,7 @@ def check_kind(name: str, value: object, kind: type, example: str) -> None:
         name: The name of the argument.
         value: Its value.
         kind: The class.
-        example: What to give, in code.
+        example: An expression to give instead, such as `ppo_jax.Config(...)`.
 
     Raises:
         UsageError: If it is of another class.

@@ -22,6 +22,7 @@ from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError, check_kind, closest
 
 MAX_TIMESTEPS = 2**31 - 1  # steps are counted on the device in int32
+MAX_SEED = 2**32 - 1
 
 _COUNTS = ("num_envs", "num_steps", "total_timesteps", "num_epochs", "num_minibatches")
 _SWITCHES = ("shared_torso", "normalize_advantages", "normalize_observations", "normalize_rewards")
@@ -122,6 +123,23 @@ def validate(config: Config, hyper: Hyperparams | None = None, environment: obje
             if not _RANGES[name].holds(value)
         ]
     if problems:
+        raise UsageError(problems)
+
+
+def seed_problems(seed: Any) -> list[str]:
+    """Lists what is wrong with a seed; an empty list if nothing is."""
+    if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= MAX_SEED:
+        return []
+    return [f"seed = {seed!r} is not an int from 0 to {MAX_SEED}; give one such as 0"]
+
+
+def check_seed(seed: Any) -> None:
+    """Makes sure that something is a seed.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    if problems := seed_problems(seed):
         raise UsageError(problems)
 
 

@@ -1,4 +1,4 @@
-"""What callers gave to public functions: mistakes are named before anything is computed from them."""
+"""Checks of the arguments of public functions, before anything is computed from them."""
 
 import operator
 from typing import Any
@@ -172,16 +172,6 @@ def as_flags(**flags: Any) -> list[jax.Array]:
         if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.floating, jnp.integer)):
             raise UsageError(f"{name} is a {type(x).__name__}, not an array of bools; give one")
     return [jnp.asarray(x, bool) for x in flags.values()]
-
-
-def check_seed(seed: Any) -> None:
-    """Makes sure that something is a seed.
-
-    Raises:
-        UsageError: If it is not.
-    """
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise UsageError(f"seed = {seed!r} is not an int from 0 to {2**32 - 1}; give one such as 0")
 
 
 def _check_like(name: str, given: Any, expected: Any, fix: str) -> None:

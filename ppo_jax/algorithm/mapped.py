@@ -1,4 +1,4 @@
-"""How the algorithm meets the transformations of JAX: `jax.jit`, `jax.vmap`, `jax.shard_map`, and meshes."""
+"""Lets the algorithm be transformed by `jax.jit`, `jax.vmap` and `jax.shard_map`, also on a mesh."""
 
 from collections.abc import Callable
 from typing import Any

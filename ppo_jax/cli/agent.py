@@ -11,6 +11,7 @@ from ppo_jax.cli.command import Command, RunPath, TrustCode
 from ppo_jax.config import Config
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs import readiness
+from ppo_jax.validation import check_seed, seed_problems
 
 MAX_EPISODES = 1_000_000  # they are played side by side, so each takes up RAM
 
@@ -37,9 +38,7 @@ class Evaluate(Command):
 
     def run(self) -> int:
         """Evaluates the agent, and returns the exit status."""
-        from ppo_jax.host.runs import request
-
-        problems = request.seed_problems(self.seed)
+        problems = seed_problems(self.seed)
         if not 1 <= self.episodes <= MAX_EPISODES:
             problems.append(
                 f"episodes = {self.episodes} is not between 1 and {MAX_EPISODES}; give one such as 100"
@@ -71,10 +70,7 @@ class Render(Command):
 
     def run(self) -> int:
         """Draws the episode, and returns the exit status."""
-        from ppo_jax.host.runs import request
-
-        if problems := request.seed_problems(self.seed):
-            raise UsageError(problems)
+        check_seed(self.seed)
         config, agent = _load(self.run_dir, self.best, self.trust_code)
         from ppo_jax.host.pictures import film
         from ppo_jax.host.programs import episode

@@ -76,7 +76,6 @@ class Run:
             seed: The source of sampled actions.
             best: Whether to take the checkpoint with the best return rather than the agent at the end.
         """
-        _check_seed(seed)
         return Player(self.config, self.agent(best), greedy, seed)
 
     def evaluate(
@@ -90,7 +89,6 @@ class Run:
             seed: The source of all randomness; the same seed gives the same episodes.
             best: Whether to take the checkpoint with the best return rather than the agent at the end.
         """
-        _check_seed(seed)
         return evaluation.run(self.config, self.agent(best), num_episodes, greedy, seed)
 
     def plot(self, output: Path | str | None = None) -> Path:
@@ -112,11 +110,11 @@ class Run:
             greedy: Whether to take the most probable action rather than sample one.
             best: Whether to take the checkpoint with the best return rather than the agent at the end.
         """
-        _check_seed(seed)
-        film.check(self.config.env, _path(output))
+        path = _path(output)
+        film.check(self.config.env, path)
         played = episode.play(self.config, self.agent(best), seed, greedy)
-        film.draw(played, _path(output))
-        return _path(output)
+        film.draw(played, path)
+        return path
 
 
 class Training:
@@ -261,11 +259,6 @@ def open_run(path: Path | str, trust_code: bool = False) -> Run:
         summary=read_json(run.summary) if run.summary.exists() else {},
         trust_code=trust_code,
     )
-
-
-def _check_seed(seed: int) -> None:
-    if problems := request.seed_problems(seed):
-        raise UsageError(problems)
 
 
 def _path(given: Path | str) -> Path:

@@ -215,8 +215,7 @@ def _leaves_room(space: Box) -> bool:
     low, high = known
     if not np.all(low < high):
         return False
-    width = high - low
-    if np.any((width > WIDEST) & np.isfinite(width)):
+    if _are_wide(low, high).any():
         warnings.warn(
             f"bounds of actions {space} are more than {WIDEST:g} apart and count as missing: "
             "the policy begins around 0 with a standard deviation of 1; give the bounds that matter",
@@ -225,13 +224,19 @@ def _leaves_room(space: Box) -> bool:
     return True
 
 
+def _are_wide(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Returns which bounds are so far apart that they count as missing; those that are missing are not."""
+    width = high - low
+    return (width > WIDEST) & np.isfinite(width)
+
+
 def _without_wide_bounds(space: Box) -> Box:
     """Returns a Box in which bounds that are more than WIDEST apart are missing."""
     known = known_bounds(space)
     if known is None:
         return space
     low, high = known
-    is_wide = (high - low > WIDEST) & np.isfinite(high - low)
+    is_wide = _are_wide(low, high)
     if not is_wide.any():
         return space
     low = np.where(is_wide & (low < -WIDEST / 2), -np.inf, low)

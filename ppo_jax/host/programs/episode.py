@@ -16,6 +16,7 @@ from ppo_jax.errors import UsageError
 from ppo_jax.host.programs.chunks import compile_ahead
 from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import network_for
+from ppo_jax.validation import check_seed
 
 MAX_STEPS = 3_000  # by default; no environment that can be drawn has a longer time limit
 LONGEST = 100_000  # every state is kept until it is drawn
@@ -55,8 +56,9 @@ def play(config: Config, agent: Agent, seed: int, greedy: bool = True, max_steps
         max_steps: The number of steps after which an episode that has not ended is cut off.
 
     Raises:
-        UsageError: If `max_steps` is not between 1 and LONGEST.
+        UsageError: If the seed is none, or `max_steps` is not between 1 and LONGEST.
     """
+    check_seed(seed)
     if not 1 <= max_steps <= LONGEST:
         raise UsageError(
             f"max_steps = {max_steps} is not between 1 and {LONGEST}; give one such as {MAX_STEPS}"

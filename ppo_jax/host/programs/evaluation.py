@@ -12,6 +12,7 @@ from ppo_jax.algorithm.evaluate import MAX_STEPS, Episodes, evaluate
 from ppo_jax.config import Config
 from ppo_jax.envs.environment import NO_METRICS
 from ppo_jax.host.programs.chunks import compiler_options
+from ppo_jax.validation import check_seed
 
 EPISODES = 100  # of an evaluation during or after training
 
@@ -55,7 +56,11 @@ def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int
         num_episodes: The number of whole episodes.
         greedy: Whether to take the most probable action rather than sample one.
         seed: The source of all randomness; the same seed gives the same episodes.
+
+    Raises:
+        UsageError: If the seed is none.
     """
+    check_seed(seed)
     # Folded, so that no evaluation repeats the states in which a run with the same seed began.
     key = jax.random.fold_in(jax.random.key(seed), 1)
     episodes = jax.device_get(_make_program(config, num_episodes, greedy)(key, agent))

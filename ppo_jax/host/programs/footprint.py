@@ -17,11 +17,8 @@ from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import Prediction, network_for
 
 SCALAR = 4  # bytes of a float32 or an int32
-_KEPT = (
-    "dot_general",
-    "conv_general_dilated",
-    "concatenate",
-)  # operations that XLA does not fuse with others
+# Operations that XLA does not fuse with others.
+_KEPT = ("dot_general", "conv_general_dilated", "concatenate")
 SCALARS_PER_STEP = 8  # for one step of one copy: reward, value, advantage, target, log-probability, flags
 MARGIN = 1.5  # the estimate is never that far off
 

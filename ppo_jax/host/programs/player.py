@@ -8,13 +8,13 @@ import numpy as np
 
 from ppo_jax import spaces
 from ppo_jax.algorithm.agent import Agent, act
-from ppo_jax.algorithm.given import check_seed
 from ppo_jax.config import Config
 from ppo_jax.envs.environment import Observation, actor_features
 from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
 from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import Memory, network_for
+from ppo_jax.validation import check_seed
 
 
 class Player:

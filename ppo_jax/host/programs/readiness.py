@@ -8,7 +8,7 @@ from ppo_jax.errors import UsageError
 
 # Settings for debugging that no run works with, and why.
 IMPOSSIBLE = {
-    "jax_disable_jit": "a run is a compiled program, and would take hours without jax.jit",
+    "jax_disable_jit": "a run would take hours without jax.jit (a few steps of ppo_jax.train would not)",
     "jax_debug_nans": "a metric without a value is NaN, and a run looks for any other NaN itself",
     "jax_debug_infs": "a hyperparameter that is off is infinite, and a run looks for others itself",
 }
@@ -28,7 +28,7 @@ def check() -> None:
     except ValueError as error:  # a variable has a value that is none of its own
         raise UsageError(f"JAX cannot start: {error}; change the variable, or unset it") from error
     problems = [
-        f"{name.upper()} is on, but {reason}; turn it off, or debug with ppo_jax.train and few steps"
+        f"{name.upper()} is on, but {reason}; turn it off"
         for name, reason in IMPOSSIBLE.items()
         if getattr(jax.config, name)
     ]

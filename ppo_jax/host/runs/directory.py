@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ppo_jax.errors import UsageError
-from ppo_jax.host.runs.files import DRAFT, UNSUPPORTED, read_json, write_json
+from ppo_jax.host.runs.files import DRAFT, is_supported, read_json, write_json
 
 
 class RunDirectory(NamedTuple):
@@ -110,14 +110,12 @@ def locked(run: RunDirectory) -> Iterator[None]:
 
 def _lock(run: RunDirectory, descriptor: int) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Without locks, nothing is guaranteed, and `limits` says so.
+        is_supported(fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UsageError(
             f"RUN = '{run.path}' is in use: another process trains there; wait for it, or stop it"
         ) from error
-    except OSError as error:
-        if error.errno not in UNSUPPORTED:  # `limits` says what is then not guaranteed
-            raise
 
 
 def limits(run: RunDirectory) -> Iterator[str]:
@@ -140,10 +138,8 @@ def limits(run: RunDirectory) -> Iterator[str]:
 
 def _can(call: Callable[..., None], *arguments: int) -> bool:
     """Whether a file system has a function; that it fails for another reason is found where it matters."""
-    try:
-        call(*arguments)
-    except OSError as error:
-        return error.errno not in UNSUPPORTED
+    with suppress(OSError):
+        return is_supported(call, *arguments)
     return True
 
 

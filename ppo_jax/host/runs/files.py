@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from ppo_jax.errors import UsageError
 
 DRAFT = ".tmp"  # the end of the name of a file that is not yet whole
 # How a file system says that it has no locks, or cannot write through: some on networks and in user space.
-UNSUPPORTED = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_UNSUPPORTED = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 MAX_JSON_BYTES = 2**24  # far more than any JSON file of a run
 
 
@@ -67,12 +67,24 @@ def sync(path: Path) -> None:
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in UNSUPPORTED:
-            raise
+        is_supported(os.fsync, descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_supported(call: Callable[..., None], *arguments: int) -> bool:
+    """Calls a function of the file system, and returns whether the file system has it.
+
+    Raises:
+        OSError: If it has the function, but the call failed.
+    """
+    try:
+        call(*arguments)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        return False
+    return True
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

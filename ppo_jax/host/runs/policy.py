@@ -1,6 +1,5 @@
 """A trained policy on disk: the tensors as safetensors, their meaning as JSON. No pickle."""
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -70,7 +69,7 @@ def load(run: RunDirectory) -> tuple[Config, dict[str, np.ndarray]]:
     description = read_json(run.policy)
     if (description.get("format"), description.get("version")) != (FORMAT, VERSION):
         raise UsageError(f"'{run.policy}' does not describe a {FORMAT} of version {VERSION}")
-    written.check(f"'{run.policy}'", description, {"config": [field.name for field in fields(Config)]})
+    written.check(f"'{run.policy}'", description)
     try:
         config = config_from(description["config"])
         validate(config, environment=config.env)  # looked for when it is needed

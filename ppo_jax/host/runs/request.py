@@ -19,17 +19,9 @@ from ppo_jax.host.runs.code import Source
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.files import read_json, write_json
 from ppo_jax.host.runs.options import RunOptions
-from ppo_jax.validation import validate
+from ppo_jax.validation import seed_problems, validate
 
-MAX_SEED = 2**32 - 1
 ADDED = ("env_args", "network")  # fields that runs of version 0.1.0 do not have
-
-
-_KNOWN = {
-    "config": [field.name for field in dataclasses.fields(Config)],
-    "hyper": Hyperparams._fields,
-    "options": [field.name for field in dataclasses.fields(RunOptions)],
-}
 
 
 class Request(NamedTuple):
@@ -107,13 +99,6 @@ def check(request: Request, environment: object = None) -> None:
         problems.extend(error.problems)
     if problems:
         raise UsageError(problems)
-
-
-def seed_problems(seed: int) -> list[str]:
-    """Lists what is wrong with a seed; an empty list if nothing is."""
-    if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= MAX_SEED:
-        return []
-    return [f"seed = {seed!r} is not between 0 and {MAX_SEED}; give one that is, such as 0"]
 
 
 def check_continuation(old: Request, new: Request) -> None:
@@ -259,7 +244,7 @@ def from_json(content: Mapping[str, Any]) -> Request:
     Raises:
         UsageError: If it is not a valid request, or one of a newer version.
     """
-    written.check("config.json", content, _KNOWN)
+    written.check("config.json", content)
     try:
         hyper = {name: math.inf if value == "inf" else value for name, value in content["hyper"].items()}
         options = dict(content.get("options", {}))  # the first runs had none

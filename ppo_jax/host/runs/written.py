@@ -1,12 +1,20 @@
 """Says which version of this package wrote a file, and notices what only a newer version knows."""
 
-from collections.abc import Collection, Mapping
+import dataclasses
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
+from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
+from ppo_jax.host.runs.options import RunOptions
 
 KEY = "written_by"  # the field of a JSON file that says so; the first versions did not write it
+_KNOWN = {  # the fields of each section
+    "config": [field.name for field in dataclasses.fields(Config)],
+    "hyper": Hyperparams._fields,
+    "options": [field.name for field in dataclasses.fields(RunOptions)],
+}
 
 
 class NewerError(UsageError):
@@ -18,20 +26,19 @@ def version() -> str:
     return f"ppo-jax {metadata.version('ppo-jax')}"
 
 
-def check(name: str, content: Mapping[str, Any], known: Mapping[str, Collection[str]]) -> None:
-    """Makes sure that this version knows every field of some sections of a JSON file.
+def check(name: str, content: Mapping[str, Any]) -> None:
+    """Makes sure that this version knows every field in the sections of a JSON file.
 
     Args:
         name: The name of the file.
         content: Its content.
-        known: The known fields of each section, by the name of the section.
 
     Raises:
         NewerError: If there are others.
     """
     unknown = [
         f"{section}.{field}"
-        for section, fields in known.items()
+        for section, fields in _KNOWN.items()
         if isinstance(content.get(section), Mapping)
         for field in content[section]
         if field not in fields
