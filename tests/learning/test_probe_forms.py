@@ -182,8 +182,13 @@ def assert_recall(learned):
 
 
 # One test for each form, so that each is trained once, by whichever worker.
-@pytest.mark.long
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(form, marks=pytest.mark.slow if form == "continuous GRU" else pytest.mark.long)
+        for form in FORMS
+    ],
+)
 def test_every_form_finds_the_known_values_and_actions_from_every_seed(form):
     learned = FORMS[form]()
     assert_values(learned, VALUES)

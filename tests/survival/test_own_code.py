@@ -21,10 +21,14 @@ FILES = {
 UPDATES = 400
 SIZES = ("--num-envs", "8", "--num-steps", "16", "--total-timesteps", str(128 * UPDATES), "--num-epochs", "1")
 RUNS = {
-    "a corridor": ("--env", "corridor.py:corridor", "--memory-size", "4", "--hidden-sizes", "8"),
-    "a gymnax class": ("--env", "reach.py:Reach", "--env-args", "speed=0.3", "max_steps_in_episode=15"),
-    "a network of Flax": ("--network", "networks.py:of_flax"),
-    "a network in plain JAX": ("--env", "reach.py:Reach", "--network", "networks.py:of_plain_jax"),
+    "a corridor and a network of Flax": (
+        *("--env", "corridor.py:corridor"),
+        *("--network", "networks.py:of_flax"),
+    ),
+    "a gymnax class and a network in plain JAX": (
+        *("--env", "reach.py:Reach", "--env-args", "speed=0.3", "max_steps_in_episode=15"),
+        *("--network", "networks.py:of_plain_jax"),
+    ),
 }
 
 
