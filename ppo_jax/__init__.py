@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from ppo_jax.host.python import open_run as open_run
     from ppo_jax.host.python import run as run
     from ppo_jax.host.python import start_run as start_run
+    from ppo_jax.host.runs.points import Range as Range
+    from ppo_jax.host.sweeps import Sweep as Sweep
+    from ppo_jax.host.sweeps import SweepOptions as SweepOptions
+    from ppo_jax.host.sweeps import grid as grid
+    from ppo_jax.host.sweeps import open_sweep as open_sweep
+    from ppo_jax.host.sweeps import run_sweep as run_sweep
+    from ppo_jax.host.sweeps import sample as sample
     from ppo_jax.presets import preset as preset
     from ppo_jax.registered import environment as environment
     from ppo_jax.registered import network as network
@@ -42,8 +49,11 @@ _HOMES = {
     "Config": "config",
     "Hyperparams": "config",
     "Metrics": "algorithm.metrics",
+    "Range": "host.runs.points",
     "Run": "host.python",
     "RunError": "errors",
+    "Sweep": "host.sweeps",
+    "SweepOptions": "host.sweeps",
     "TrainState": "algorithm.train",
     "Training": "host.python",
     "UsageError": "errors",
@@ -53,15 +63,19 @@ _HOMES = {
     "environment": "registered",
     "evaluate": "algorithm.evaluate",
     "gae": "algorithm.gae",
+    "grid": "host.sweeps",
     "make_ppo": "algorithm.train",
     "network": "registered",
     "open_run": "host.python",
+    "open_sweep": "host.sweeps",
     "ppo_loss": "algorithm.loss",
     "preset": "presets",
     "probability_ratio": "algorithm.loss",
     "register": "envs.registry",
     "register_network": "registered",
     "run": "host.python",
+    "run_sweep": "host.sweeps",
+    "sample": "host.sweeps",
     "start_run": "host.python",
     "sweep": "scale.sweep",
     "train": "algorithm.train",

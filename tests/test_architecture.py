@@ -22,7 +22,16 @@ ROOMS = (
     *("networks", "algorithm", "scale"),
     # Everything above this line is pure, except `presets`, which reads files.
     *("conformance", "host.programs", "host.runs", "host.diagnosis", "host.monitor", "host.pictures"),
-    *("host.training", "host.report", "host.export", "host.benchmark", "host.python", "cli", "__main__"),
+    *(
+        "host.training",
+        "host.report",
+        "host.export",
+        "host.benchmark",
+        "host.python",
+        "host.sweeps",
+        "cli",
+        "__main__",
+    ),
     "",  # the package itself, which re-exports
 )
 PURE = set(ROOMS[: ROOMS.index("conformance")]) - {"presets"}

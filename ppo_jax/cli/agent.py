@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from ppo_jax.cli.command import Command, RunPath, TrustCode
+from ppo_jax.cli.command import Command, RunPath, TrustCode, open_run
 from ppo_jax.config import Config
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs import readiness
@@ -84,10 +84,10 @@ class Render(Command):
 
 def _load(path: Path, best: bool, trust_code: bool) -> tuple[Config, Any]:
     """Loads the agent of a run. Anything that is missing is reported before JAX is imported."""
-    from ppo_jax.host.runs import directory, policy, request
+    from ppo_jax.host.runs import policy, request
     from ppo_jax.host.runs.checkpoints import directories
 
-    run = directory.open_existing(path)
+    run = open_run(path)
     is_policy = not best and policy.is_newest(run)
     config = policy.load(run)[0] if is_policy else request.read(run).config
     if best:

@@ -14,6 +14,8 @@ import tyro
 from tyro.conf import Positional, arg
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
+from ppo_jax.host.programs import readiness
+
 REGISTRY = ConstructorRegistry()  # where tyro looks up how to make a command
 
 RunPath = Annotated[Path, Positional, arg(metavar="RUN", help="A run directory that `ppo-jax train` wrote.")]
@@ -25,6 +27,22 @@ TrustCode = Annotated[
     ),
 ]
 PathFlag = Annotated[Path | None, arg(metavar="PATH")]
+
+
+def open_run(path: Path) -> Any:
+    """Opens the directory of a run, or a member of a sweep; only a member needs JAX.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    from ppo_jax.host.runs import directory, family
+
+    if family.member_number(path) is None and not family.is_sweep(path):
+        return directory.open_existing(path)
+    readiness.check()
+    from ppo_jax.host.runs import members
+
+    return members.open_run(path)
 
 
 class Group(NamedTuple):
@@ -139,7 +157,7 @@ def _flag(kind: type[Command], name: str, home: type, values: Any) -> StructFiel
         values: The holder of the default.
     """
     default = getattr(values, name, tyro.MISSING_NONPROP)
-    text = _helps(home).get(name)
+    text = helps(home).get(name)
     about, by_default, rest = (text or "").partition("By default")
     if by_default and default in (None, ()):  # the sentence says more than "(default: None)"
         shown = arg(help=about.rstrip(), help_behavior_hint=by_default + rest)
@@ -153,8 +171,13 @@ def _flag(kind: type[Command], name: str, home: type, values: Any) -> StructFiel
 
 
 @cache
-def _helps(home: type) -> dict[str, str]:
-    """Returns the string below each field of a class, as a single line, by the name of the field."""
+def helps(home: type) -> dict[str, str]:
+    """Returns the string below each field of a class, as a single line, by the name of the field.
+
+    A class that was not written but made has its helps as HELPS.
+    """
+    if hasattr(home, "HELPS"):
+        return home.HELPS  # pyright: ignore[reportAttributeAccessIssue]
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(home))).body
     assert isinstance(definition, ast.ClassDef)
     return {

@@ -24,6 +24,7 @@ from ppo_jax.cli.catalogue import Envs
 from ppo_jax.cli.command import REGISTRY, Command
 from ppo_jax.cli.figures import Figures
 from ppo_jax.cli.results import Plot, Report, Verify
+from ppo_jax.cli.sweep import Sweep
 from ppo_jax.cli.train import Resume, Train
 from ppo_jax.errors import UsageError
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
@@ -31,6 +32,7 @@ from ppo_jax.host.runs.checkpoints.manifest import DamageError
 COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "resume": Resume,
+    "sweep": Sweep,
     "evaluate": Evaluate,
     "render": Render,
     "plot": Plot,

@@ -2,11 +2,11 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from ppo_jax.cli.command import Command, RunPath
+from ppo_jax.cli.command import Command, RunPath, open_run
 from ppo_jax.errors import UsageError
 
 
@@ -23,11 +23,9 @@ class Plot(Command):
 
     def run(self) -> int:
         """Draws the plot, and returns the exit status."""
-        from ppo_jax.host.runs import directory
-
         if not self.run_dirs:
             raise UsageError("RUN is required; give one or more directories that `ppo-jax train` wrote")
-        runs = [directory.open_existing(path) for path in self.run_dirs]
+        runs = [open_run(path) for path in self.run_dirs]
         from ppo_jax.host.pictures import plots
 
         print(f"wrote {plots.draw(runs, self.output)}")
@@ -44,9 +42,14 @@ class Report(Command):
 
     def run(self) -> int:
         """Writes the report, and returns the exit status."""
-        from ppo_jax.host.runs import directory
+        from ppo_jax.host.runs import family
 
-        run = directory.open_existing(self.run_dir)
+        if family.is_sweep(self.run_dir):
+            from ppo_jax.host.report import sweep_page
+
+            print(f"wrote {sweep_page.report(family.open_existing(self.run_dir), self.output)}")
+            return 0
+        run = open_run(self.run_dir)
         from ppo_jax.host.report import page
 
         print(f"wrote {page.report(run, self.output, page.record(run))}")
@@ -64,9 +67,20 @@ class Verify(Command):
 
     def run(self) -> int:
         """Checks every file, and returns the exit status: 1 if one has a problem."""
-        from ppo_jax.host.runs import directory, verify
+        from ppo_jax.host.runs import verify
 
-        findings = verify.verify(directory.open_existing(self.run_dir))
+        findings = verify.verify(open_run(self.run_dir))
         for finding in findings:
             print(verify.describe(finding))
         return int(any(finding.problem for finding in findings))
+
+
+def finish_sweep(sweep: Any, status: int, quiet: bool) -> int:
+    """Writes the report of a sweep that is done, and returns the exit status."""
+    if status == 0:
+        from ppo_jax.host.report import sweep_page
+
+        path = sweep_page.report(sweep)
+        if not quiet:
+            print(f"wrote {path}")
+    return status

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
@@ -11,7 +11,9 @@ from tyro.extras import literal_type_from_choices
 
 from ppo_jax import presets
 from ppo_jax.cli.command import Command, Group, PathFlag, RunPath, TrustCode
+from ppo_jax.cli.results import finish_sweep
 from ppo_jax.config import Arguments, Config, Hyperparams
+from ppo_jax.errors import UsageError
 from ppo_jax.host.monitor.sinks import SINKS
 from ppo_jax.host.runs.options import OnNonfinite, RunOptions
 
@@ -180,9 +182,11 @@ class Resume(Command):
 
     def run(self) -> int:
         """Continues the run, and returns the exit status."""
-        from ppo_jax.host.runs import directory, request
+        from ppo_jax.host.runs import directory, family, request
         from ppo_jax.host.training import start
 
+        if family.is_sweep(self.run_dir):
+            return self._run_sweep(family.read(family.open_existing(self.run_dir)))
         asked = request.read(directory.open_existing(self.run_dir))
         config, options = asked.config, asked.options
         if self.total_timesteps is not None:
@@ -191,3 +195,16 @@ class Resume(Command):
             options = dataclasses.replace(options, on_nonfinite=self.on_nonfinite)
         asked = asked._replace(config=config, options=options)
         return start.run(asked, self.run_dir, True, self.cache_dir, self.quiet, self.trust_code)
+
+    def _run_sweep(self, asked: Any) -> int:
+        from ppo_jax.host.training import start_sweep
+
+        if self.total_timesteps is not None or self.on_nonfinite is not None:
+            raise UsageError(
+                f"RUN = '{self.run_dir}' is a sweep, which is only continued as it was begun; leave out "
+                "--total-timesteps and --on-nonfinite"
+            )
+        sweep, status = start_sweep.run(
+            asked, self.run_dir, True, self.cache_dir, self.quiet, self.trust_code
+        )
+        return finish_sweep(sweep, status, self.quiet)

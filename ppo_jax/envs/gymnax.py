@@ -42,18 +42,19 @@ _DERIVED: dict[str, dict[str, Callable[[Any], float]]] = {
 }
 
 
-def make_dynamics(name: str, arguments: Mapping[str, Argument]) -> Dynamics:
+def make_dynamics(name: str, arguments: Mapping[str, Argument], traced: Mapping[str, jax.Array]) -> Dynamics:
     """Makes one copy of a gymnax environment.
 
     Args:
         name: A registered name such as "CartPole-v1", or "gymnax:CartPole-v1".
         arguments: Arguments of its constructor and values of its parameters, by name.
+        traced: Values of parameters that are being traced; the spaces are those of `arguments`.
 
     Raises:
         UsageError: If it cannot be made, an argument does not fit it, or a space is of a kind that is not
             implemented.
     """
-    return _adapt(*_make(name, arguments))
+    return _adapt(*_make(name, arguments), traced)
 
 
 def parameters(name: str) -> dict[str, Parameter]:
@@ -196,7 +197,7 @@ def _try(dynamics: Dynamics) -> None:
     jax.eval_shape(dynamics.step, key, state, spaces.zeros(dynamics.action_space))
 
 
-def _adapt(env: Any, params: Any) -> Dynamics:
+def _adapt(env: Any, params: Any, traced: Mapping[str, jax.Array] | None = None) -> Dynamics:
     inner = _innermost(env)
     if not isinstance(inner, gymnax_environment.Environment):
         raise UsageError(
@@ -212,6 +213,7 @@ def _adapt(env: Any, params: Any) -> Dynamics:
     with jax.ensure_compile_time_eval():
         observation_space, action_space = env.observation_space(params), env.action_space(params)
     reset_one, step_one = _functions(env, inner)
+    params = _replace(env, params, dict(traced)) if traced else params
 
     def reset(key: jax.Array) -> tuple[Any, jax.Array]:
         with _modes_of(env):

@@ -13,27 +13,58 @@ from ppo_jax.envs.arguments import Argument, Parameter, bind, parameters_of
 from ppo_jax.envs.environment import Dynamics, Environment, make_batched
 from ppo_jax.errors import UsageError, explained
 
-# One row per library: the module that has its `make_dynamics(name, arguments)`, `parameters(name)` and
+# One row per library: the module that has its `make_dynamics(name, arguments, traced)`, `parameters(name)`,
 # `make_visualizer(name, arguments, states)`, and, for classes and instances of the user's own,
 # `is_environment(thing)` and `adapt(name, thing, arguments)`.
 ADAPTERS = {"gymnax": "ppo_jax.envs.gymnax"}
 
 Arguments = Mapping[str, Argument] | Sequence[tuple[str, Argument]]
+NOTHING: Mapping[str, jax.Array] = {}
 
 
-def make_environment(name: str, arguments: Arguments = ()) -> Environment:
+def make_environment(
+    name: str, arguments: Arguments = (), traced: Mapping[str, jax.Array] = NOTHING
+) -> Environment:
     """Makes a batched environment from its name.
 
     Args:
         name: The name, such as "CartPole-v1" (see `envs.registry`).
         arguments: Its `Config.env_args`.
+        traced: Values of parameters, [], in place of those in `arguments`; only of those that `traceable`
+            returns.
 
     Raises:
         UsageError: If it cannot be made, an argument does not fit it, or a space is of a kind that is not
             implemented.
     """
-    made = _make(name, dict(arguments))
+    made = _make(name, dict(arguments), traced)
     return make_batched(made) if isinstance(made, Dynamics) else made
+
+
+def traceable(name: str, arguments: Sequence[Arguments]) -> tuple[str, ...]:
+    """Returns the parameters of an environment whose values need not be known when a program is compiled.
+
+    These are the numbers of environments of a library on which no space depends.
+
+    Args:
+        name: The name of the environment.
+        arguments: The `Config.env_args` among which the environment shall vary.
+
+    Raises:
+        UsageError: If it cannot be made, or an argument does not fit it.
+    """
+    if registered.is_own(name) or registry.is_reference(name):
+        return ()
+    given = [dict(one) for one in arguments]
+    made = [make_dynamics(name, one) for one in _distinct(given)]
+    same_spaces = len({(repr(one.observation_space), repr(one.action_space)) for one in made}) == 1
+    numbers = {parameter for one in given for parameter, x in one.items() if type(x) in (int, float)}
+    known = parameters(name)
+    return tuple(sorted(x for x in numbers if same_spaces and known[x].kinds == (float,)))
+
+
+def _distinct(given: list[dict[str, Argument]]) -> list[dict[str, Argument]]:
+    return list({repr(sorted(one.items())): one for one in given}.values())
 
 
 def make_dynamics(name: str, arguments: Arguments = ()) -> Dynamics:
@@ -78,7 +109,9 @@ def make_visualizer(name: str, arguments: Arguments, states: Sequence[Any]) -> A
     return _adapter(registry.info(name).library).make_visualizer(name, dict(arguments), states)
 
 
-def _make(name: str, arguments: dict[str, Argument]) -> Dynamics | Environment:
+def _make(
+    name: str, arguments: dict[str, Argument], traced: Mapping[str, jax.Array] = NOTHING
+) -> Dynamics | Environment:
     own = registered.ENVIRONMENTS.get(name)
     if own:
         return _make_own(name, own.made_from, arguments)
@@ -87,7 +120,7 @@ def _make(name: str, arguments: dict[str, Argument]) -> Dynamics | Environment:
             f"env = {name!r} is code that has not been loaded; from Python, import it and give it as "
             "environment=, or register it under a name with ppo_jax.register"
         )
-    return _adapter(registry.info(name).library).make_dynamics(name, arguments)
+    return _adapter(registry.info(name).library).make_dynamics(name, arguments, traced)
 
 
 def is_environment(thing: Any) -> bool:

@@ -20,7 +20,7 @@ from ppo_jax.host.programs import episode, evaluation
 from ppo_jax.host.programs.evaluation import Result
 from ppo_jax.host.programs.player import Player
 from ppo_jax.host.report import page
-from ppo_jax.host.runs import agents, directory, records, request
+from ppo_jax.host.runs import agents, members, records, request
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.files import read_json
 from ppo_jax.host.runs.options import RunOptions
@@ -93,13 +93,13 @@ class Run:
 
     def plot(self, output: Path | str | None = None) -> Path:
         """Draws the diagnostics, by default to diagnostics.png in the run directory; returns the path."""
-        return plots.draw([RunDirectory(self.path)], None if output is None else _path(output))
+        return plots.draw([RunDirectory(self.path)], None if output is None else as_path(output))
 
     def report(self, output: Path | str | None = None) -> Path:
         """Writes the report, by default to report.html in the run directory; returns the path."""
         run = RunDirectory(self.path)
         recording = page.record(run)
-        return page.report(run, None if output is None else _path(output), recording)
+        return page.report(run, None if output is None else as_path(output), recording)
 
     def render(self, output: Path | str, seed: int = 0, greedy: bool = True, best: bool = False) -> Path:
         """Draws one episode as an animated GIF; returns the path.
@@ -110,7 +110,7 @@ class Run:
             greedy: Whether to take the most probable action rather than sample one.
             best: Whether to take the checkpoint with the best return rather than the agent at the end.
         """
-        path = _path(output)
+        path = as_path(output)
         film.check(self.config.env, path)
         played = episode.play(self.config, self.agent(best), seed, greedy)
         film.draw(played, path)
@@ -219,7 +219,7 @@ def start_run(
     if hyper is None:
         hyper = presets.preset(preset)[1] if preset else Hyperparams()
     asked = Request(preset, config, hyper, seed, options or RunOptions())
-    stop, path = Stop(is_guest=True), None if run_dir is None else _path(run_dir)
+    stop, path = Stop(is_guest=True), None if run_dir is None else as_path(run_dir)
     with start.opened(asked, path, resume, trust_code, quiet, stop) as session:
         if session is None:
             assert path is not None  # only a run that is continued can be complete
@@ -237,17 +237,17 @@ def start_run(
 
 
 def open_run(path: Path | str, trust_code: bool = False) -> Run:
-    """Opens a run directory that `run` or `ppo-jax train` wrote.
+    """Opens a run directory that `run` or `ppo-jax train` wrote, or a member of a sweep.
 
     Args:
-        path: The run directory.
+        path: The run directory, or SWEEP/members/NUMBER.
         trust_code: Whether to use code of your own that has changed or moved since the run was started. Never
             trust the code of a stranger.
 
     Raises:
         UsageError: If it is not the directory of a run.
     """
-    run = directory.open_existing(_path(path))
+    run = members.open_run(as_path(path))
     asked = request.read(run)
     return Run(
         path=run.path,
@@ -261,7 +261,7 @@ def open_run(path: Path | str, trust_code: bool = False) -> Run:
     )
 
 
-def _path(given: Path | str) -> Path:
+def as_path(given: Path | str) -> Path:
     """Returns a path, with the home directory for a ~ at its start.
 
     Raises:

@@ -25,6 +25,8 @@ from rich.table import Table
 from ppo_jax.host.diagnosis.health import CLIP_FRACTION
 from ppo_jax.host.runs.records import Record, own
 
+Rows = list[tuple[str, str, str]]
+
 
 def make_screen(quiet: bool, total_steps: int, solved_return: float | None) -> "Screen":
     """Chooses the screen that fits the output.
@@ -109,18 +111,29 @@ class Screen:
             records: The records of all updates since the last call, at least one.
             steps_per_second: The environment steps per second since the last call.
         """
-        rows, record = self.rows(records), records[-1]
-        seconds, share = record["seconds"], record["env_steps"] / self.total_steps
+        record = records[-1]
+        self.show(record["env_steps"], record["seconds"], steps_per_second, self.rows(records))
+
+    def show(self, done: int, seconds: float, steps_per_second: float, rows: Rows) -> None:
+        """Shows how far the training is.
+
+        Args:
+            done: The environment steps so far.
+            seconds: The seconds of training so far.
+            steps_per_second: The environment steps per second since the last call.
+            rows: Name, value and remark of what is worth looking at.
+        """
+        share = done / self.total_steps
         if share < 1 and seconds < self._last_line + self.LINE_SECONDS:
             return
         self._last_line = seconds
         left = round(seconds * (1 - share) / share)
         self.say(
-            f"{share:4.0%}  {record['env_steps']:,} steps  {steps_per_second:,.0f} steps/s  "
+            f"{share:4.0%}  {done:,} steps  {steps_per_second:,.0f} steps/s  "
             f"{left // 60}:{left % 60:02d} left  {'  '.join(f'{name} {value}' for name, value, _ in rows)}"
         )
 
-    def rows(self, records: list[Record]) -> list[tuple[str, str, str]]:
+    def rows(self, records: list[Record]) -> Rows:
         """Returns name, value and remark of each diagnostic, as of the newest record.
 
         Args:
@@ -182,16 +195,15 @@ class LiveScreen(Screen):
         with self._live:
             yield
 
-    def update(self, records: list[Record], steps_per_second: float) -> None:
+    def show(self, done: int, seconds: float, steps_per_second: float, rows: Rows) -> None:
         """Redraws the panel."""
-        done = records[-1]["env_steps"]
         steps = f"{done:,} / {self.total_steps:,} steps  {steps_per_second:,.0f} steps/s"
         self._progress.update(self._task, completed=done, steps=steps)
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim")
         table.add_column(justify="right", style="bold")
         table.add_column(style="dim")
-        for row in self.rows(records):
+        for row in rows:
             table.add_row(*row)
         self._live.update(Group(self._progress, table))
 
@@ -220,9 +232,8 @@ class NotebookScreen(Screen):
         self._panel = display({"text/plain": "training ..."}, raw=True, display_id=True)
         yield
 
-    def update(self, records: list[Record], steps_per_second: float) -> None:
+    def show(self, done: int, seconds: float, steps_per_second: float, rows: Rows) -> None:
         """Redraws the panel."""
-        done, rows = records[-1]["env_steps"], self.rows(records)
         head = f"{done:,} of {self.total_steps:,} steps, {steps_per_second:,.0f} steps/s"
         lines = [head, *(f"{name} {value}  {remark}" for name, value, remark in rows)]
         cells = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in rows)

@@ -39,11 +39,12 @@ class Program(NamedTuple):
 
     Attributes:
         init: `init(hyper, key) -> TrainState`.
-        advance: `advance(hyper, state, num_updates) -> (TrainState, Metrics [CAPACITY])`.
+        advance: `advance(hyper, state, num_updates) -> (TrainState, Metrics [capacity])`.
         check: `check(state) -> [] bool`, whether all floats are finite. It is a program of its own because
             it then compiles beside the others.
         template: Shapes and dtypes of a TrainState.
         seconds: The time that tracing and compiling took.
+        capacity: The most updates of one chunk.
     """
 
     init: Any
@@ -51,6 +52,7 @@ class Program(NamedTuple):
     check: Any
     template: TrainState
     seconds: float
+    capacity: int = CAPACITY
 
 
 class Chunk(NamedTuple):
@@ -58,12 +60,12 @@ class Chunk(NamedTuple):
 
     Attributes:
         state: The state after these updates, on the device.
-        metrics: Their metrics on the host, [CAPACITY]; only the first `num_updates` rows are meaningful.
+        metrics: Their metrics on the host, [..., capacity]; only the first `num_updates` are meaningful.
         num_updates: The number of updates.
         first_update: The number of the first update, counted from 1.
         start: Seconds of training before these updates.
         end: Seconds of training after these updates.
-        nonfinite: The paths of the arrays in the state that contain NaN or an infinity.
+        finite: Whether all floats of the state are finite, [] bool; [L] for several lanes.
     """
 
     state: TrainState
@@ -72,7 +74,12 @@ class Chunk(NamedTuple):
     first_update: int
     start: float
     end: float
-    nonfinite: list[str]
+    finite: np.ndarray
+
+    @property
+    def nonfinite(self) -> list[str]:
+        """The paths of the arrays in the state that contain NaN or an infinity."""
+        return [] if np.all(self.finite) else find_nonfinite(self.state)
 
 
 def compile_program(config: Config, hyper: Hyperparams) -> Program:
@@ -91,11 +98,32 @@ def compile_program(config: Config, hyper: Hyperparams) -> Program:
     key = jax.random.key(0)
     template = jax.eval_shape(ppo.init, hyper, key)
     footprint.check(footprint.estimate(config, template))
-    run_chunk = partial(advance, ppo, CAPACITY)
-    with ThreadPoolExecutor() as pool:  # all at the same time, the longest first
-        compiled_advance = pool.submit(compile_ahead, run_chunk, hyper, template, np.int32(0))
-        compiled_init = pool.submit(compile_ahead, ppo.init, hyper, key)
-        compiled_check = pool.submit(compile_ahead, is_finite, template)
+    functions = Functions(init=ppo.init, advance=partial(advance, ppo, CAPACITY), check=is_finite)
+    return compile_functions(functions, hyper, key, template)._replace(seconds=time.perf_counter() - start)
+
+
+class Functions(NamedTuple):
+    """The functions of a `Program` before they are compiled."""
+
+    init: Callable[..., TrainState]
+    advance: Callable[..., tuple[TrainState, Metrics]]
+    check: Callable[[TrainState], jax.Array]
+
+
+def compile_functions(functions: Functions, hyper: Any, key: jax.Array, template: TrainState) -> Program:
+    """Compiles the functions of a program, all at the same time.
+
+    Args:
+        functions: The functions.
+        hyper: The traced part; its values do not matter here.
+        key: A key, or the keys of several lanes.
+        template: Shapes and dtypes of the state that `init` returns.
+    """
+    start = time.perf_counter()
+    with ThreadPoolExecutor() as pool:  # the longest first
+        compiled_advance = pool.submit(compile_ahead, functions.advance, hyper, template, np.int32(0))
+        compiled_init = pool.submit(compile_ahead, functions.init, hyper, key)
+        compiled_check = pool.submit(compile_ahead, functions.check, template)
     return Program(
         init=compiled_init.result(),
         advance=compiled_advance.result(),
@@ -162,21 +190,23 @@ class Training:
         program: The program, compiled for the configuration.
         config: The static part.
         hyper: The traced part.
-        state: The state after the updates that are done.
+        state: The state after the updates that are done; that of several lanes, [L, ...], if the program is
+            for lanes.
         update: Updates done.
         seconds: The time training has taken so far, including the time between chunks.
     """
 
     program: Program
     config: Config
-    hyper: Hyperparams
+    hyper: Any
     state: TrainState
     update: int = 0
     seconds: float = 0.0
 
     def __post_init__(self):
         # A program is compiled for runs of any length: the schedules read the length from the state.
-        self.state = self.state._replace(horizon=np.int32(self.config.num_updates))
+        horizon = np.full(self.state.horizon.shape, self.config.num_updates, np.int32)
+        self.state = self.state._replace(horizon=horizon)
         self._began = time.perf_counter() - self.seconds
         self._size = 1  # updates in the next chunk
 
@@ -192,7 +222,7 @@ class Training:
         finite = self.program.check(self.state)
         metrics, finite = jax.device_get((metrics, finite))  # waits for the device
         self.seconds = time.perf_counter() - self._began
-        self._size = next_size(size, self.seconds - start)
+        self._size = next_size(size, self.seconds - start, self.program.capacity)
         first_update = self.update + 1
         self.update += size
         return Chunk(
@@ -202,7 +232,7 @@ class Training:
             first_update=first_update,
             start=start,
             end=self.seconds,
-            nonfinite=[] if finite else find_nonfinite(self.state),
+            finite=finite,
         )
 
 
@@ -216,6 +246,6 @@ def begin(program: Program, hyper: Hyperparams, seed: int) -> tuple[TrainState, 
     return state, [] if program.check(state) else find_nonfinite(state)
 
 
-def next_size(size: int, seconds: float) -> int:
+def next_size(size: int, seconds: float, capacity: int = CAPACITY) -> int:
     """Returns how many updates fit into CHUNK_SECONDS; at most 4 times `size`, as early timings mislead."""
-    return max(1, min(int(size * CHUNK_SECONDS / seconds), 4 * size, CAPACITY))
+    return max(1, min(int(size * CHUNK_SECONDS / seconds), 4 * size, capacity))

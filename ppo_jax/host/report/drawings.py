@@ -33,7 +33,7 @@ def draw_panel(found: Found, metric: str) -> dict[str, bytes] | None:
         histories = {found.asked.label: found.columns}
         plots.panel(figure.subplots(), metric, histories, found.asked.solved_return, colors)
 
-    return _in_schemes(draw)
+    return in_schemes(draw)
 
 
 def draw_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, bytes]:
@@ -55,10 +55,18 @@ def draw_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.legend(fontsize="small")
 
-    return _in_schemes(draw)
+    return in_schemes(draw)
 
 
-def _in_schemes(draw: Callable[[Figure, Sequence[str]], None]) -> dict[str, bytes]:
+def in_schemes(draw: Callable[[Figure, Sequence[str]], None]) -> dict[str, bytes]:
+    """Draws a picture once for each scheme.
+
+    Args:
+        draw: A function that draws into a figure with the colors of a scheme.
+
+    Returns:
+        PNG files by the name of their scheme.
+    """
     pictures = {}
     for name, scheme in SCHEMES.items():
         with matplotlib.rc_context(scheme.settings):

@@ -71,16 +71,8 @@ def to_html(found: Found, recording: bytes | None = None) -> str:
         recording: A GIF of the policy, if there is one.
     """
     title = f"PPO on {found.asked.config.env}, seed {found.asked.seed}"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("title", title),
-        element("style", Markup(CSS.read_text())),
-    )
-    main = element(
-        "main",
+    return document(
+        title,
         sections.header(found, title),
         sections.diagnostics(found),
         sections.own_metrics(found),
@@ -89,4 +81,22 @@ def to_html(found: Found, recording: bytes | None = None) -> str:
         sections.configuration(found.asked),
         sections.reproduction(found),
     )
+
+
+def document(title: str, *content: Markup | str) -> str:
+    """Returns a whole page.
+
+    Args:
+        title: The title of the page.
+        content: The sections.
+    """
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("title", title),
+        element("style", Markup(CSS.read_text())),
+    )
+    main = element("main", *content)
     return f"<!doctype html>\n{element('html', head, element('body', main), lang='en')}\n"

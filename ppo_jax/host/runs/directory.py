@@ -40,20 +40,23 @@ class RunDirectory(NamedTuple):
     diagnostics = property(lambda run: run.path / "diagnostics.png")
 
 
-def create(path: Path | None, label: str, content: dict[str, Any]) -> RunDirectory:
+def create(
+    path: Path | None, label: str, content: dict[str, Any], kind: type[RunDirectory] = RunDirectory
+) -> RunDirectory:
     """Makes a new run directory. A directory that holds anything but drafts is never touched.
 
     Args:
         path: The directory to make; None makes a new one under `runs/`, named after the label and the time.
         label: The preset or environment, and the seed.
         content: The content of `config.json`, the file that claims the directory for this run.
+        kind: The kind of directory.
 
     Raises:
         UsageError: If the directory holds something already, or cannot be made or written to.
     """
-    run = RunDirectory(path or Path("runs"))
+    run = kind(path or Path("runs"))
     try:
-        run = RunDirectory(_make_new(label) if path is None else path)
+        run = kind(_make_new(label) if path is None else path)
         run.path.mkdir(parents=True, exist_ok=True)
         with locked(run):  # if several processes want this directory, only one finds it free
             _claim(run, content)
@@ -150,16 +153,17 @@ def release(run: RunDirectory) -> None:
         run.path.rmdir()
 
 
-def open_existing(path: Path) -> RunDirectory:
+def open_existing(path: Path, kind: type[RunDirectory] = RunDirectory) -> RunDirectory:
     """Opens the directory of an earlier run.
 
     Args:
         path: The directory, as `create` made it.
+        kind: The kind of directory.
 
     Raises:
         UsageError: If it is not the directory of a run.
     """
-    run = RunDirectory(path)
+    run = kind(path)
     if not path.is_dir():
         raise UsageError(f"RUN = '{path}' is not a directory; give one that `ppo-jax train` wrote")
     if not run.config.is_file():

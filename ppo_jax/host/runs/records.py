@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -23,6 +23,14 @@ STANDARD = (
     *("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "clamp_fraction"),
     *("explained_variance", "grad_norm", "num_epochs"),
     *("learning_rate", "clip_epsilon", "entropy_coefficient", "kl_coefficient"),
+)
+COUNTS = (
+    "episodes",
+    "dead_ends",
+    "nonfinite_observations",
+    "nonfinite_rewards",
+    "num_epochs",
+    "repeated_starts",
 )
 REPEATED = "repeated_starts"  # in addition, if the environment has a pool of first states
 
@@ -55,11 +63,35 @@ def from_metrics(metrics: Any, num_updates: int, clock: Clock) -> list[Record]:
     columns = {
         "update": np.arange(clock.first_update, clock.first_update + num_updates),
         "seconds": np.linspace(clock.start, clock.end, num_updates + 1)[1:].round(6),
-        **{name: np.ascontiguousarray(column[:num_updates]) for name, column in metrics._asdict().items()},
+        **{name: column[:num_updates] for name, column in metrics._asdict().items()},
     }
-    # Through JSON and back: float32 becomes the shortest number that stands for it; NaN and inf become None.
-    plain = [orjson.loads(orjson.dumps(x, option=orjson.OPT_SERIALIZE_NUMPY)) for x in columns.values()]
+    plain = [_plain(column) for column in columns.values()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
+
+
+def from_columns(columns: Mapping[str, np.ndarray], batch_size: int) -> list[Record]:
+    """Turns the columns of one member of a sweep into records (see `tables`).
+
+    Args:
+        columns: The columns by name, float32 [U].
+        batch_size: The environment steps of an update.
+
+    Returns:
+        One record per update, as its run alone would have written it.
+    """
+    num_updates = len(next(iter(columns.values())))
+    numbers = np.arange(1, num_updates + 1)
+    counts = {name: columns[name].astype(np.int64) for name in COUNTS if name in columns}
+    own = {**columns, **counts, "update": numbers, "env_steps": numbers * batch_size}
+    order = [name for name in (*STANDARD, *columns) if name in own]
+    plain = {name: _plain(own[name]) for name in dict.fromkeys(order)}
+    return [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]
+
+
+def _plain(column: np.ndarray) -> list[Any]:
+    """Returns a column as JSON would: float32 becomes the shortest number that stands for it, NaN None."""
+    contiguous = np.ascontiguousarray(column)
+    return orjson.loads(orjson.dumps(contiguous, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def append(file: IO[str], records: list[Record]) -> None:

@@ -85,7 +85,7 @@ def opened(
     """
     claim = _claim(asked, path, resume, trust_code)
     screen = make_screen(quiet, asked.total_steps, asked.solved_return)
-    with _released_after_a_mistake(claim), stop.listening(), directory.locked(claim.run):
+    with released_after_a_mistake(claim.run, claim.is_new), stop.listening(), directory.locked(claim.run):
         yield _prepare(claim, screen, stop)
 
 
@@ -124,13 +124,13 @@ def _claim(asked: Request, path: Path | None, resume: bool, trust_code: bool) ->
 
 
 @contextmanager
-def _released_after_a_mistake(claim: _Claim) -> Iterator[None]:
+def released_after_a_mistake(run: RunDirectory, is_new: bool) -> Iterator[None]:
     """Frees a new directory again if anything goes wrong before something is saved in it."""
     try:
         yield
     except BaseException:
-        if claim.is_new:
-            _release(claim.run)
+        if is_new:
+            _release(run)
         raise
 
 

@@ -1,0 +1,220 @@
+"""The command `sweep`: many trainings in one compiled program."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from tyro.conf import arg
+from tyro.constructors import PrimitiveConstructorSpec
+
+from ppo_jax import presets
+from ppo_jax.cli.command import Command, Group, PathFlag, TrustCode, helps
+from ppo_jax.cli.results import finish_sweep
+from ppo_jax.cli.train import DEFAULT_PRESET, GROUPS
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.errors import UsageError
+from ppo_jax.host.runs import points as sweep_points
+from ppo_jax.host.runs.options import RunOptions
+from ppo_jax.host.runs.points import ENV_ARGS, FIELDS, Point, Range
+
+_SINGLE = ("env", "network", "total_timesteps")  # one value for the whole sweep
+SWEPT = tuple(name for name in FIELDS if name not in _SINGLE)
+Values = tuple[Any, ...] | Range
+
+
+def _words(values: Values) -> list[str]:
+    """Returns values as they are typed on the command line."""
+    if isinstance(values, Range):
+        return [str(values)]
+    return [",".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in values]
+
+
+def _axis(name: str) -> Any:
+    """Returns the type of the flag of a field: one or more values, or a range."""
+    return Annotated[
+        Values,
+        PrimitiveConstructorSpec(
+            nargs="*",
+            metavar="VALUE ...",
+            instance_from_str=partial(sweep_points.parse, name),
+            is_instance=lambda value: isinstance(value, tuple),
+            str_from_instance=_words,
+        ),
+    ]
+
+
+def _parse_arguments(words: list[str]) -> tuple[tuple[str, Values], ...]:
+    """Makes the values of parameters from words such as "length=0.5,1.0" or "gravity=9..11"."""
+    pairs = [word.partition("=") for word in words]
+    if wrong := [name for name, equals, _ in pairs if not (name and equals)]:
+        raise ValueError(f"{wrong[0]!r} is not KEY=VALUE,..., such as length=0.5,1.0")
+    return tuple(
+        (name, sweep_points.parse(ENV_ARGS + name, [text] if ".." in text else text.split(",")))
+        for name, _, text in pairs
+    )
+
+
+EnvironmentAxes = Annotated[
+    tuple[tuple[str, Values], ...],
+    PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="KEY=VALUE,... ...",
+        instance_from_str=_parse_arguments,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [f"{name}={','.join(_words(x))}" for name, x in value],
+    ),
+]
+
+# A record with the values of each field that can be swept; its flags have the help of `train`.
+Axes = dataclasses.make_dataclass(
+    "Axes",
+    [(name, _axis(name)) for name in SWEPT],
+    frozen=True,
+    namespace={"HELPS": helps(Config) | helps(Hyperparams)},
+)
+_OTHER = ("environment", "run", "checkpoint and monitoring")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep(Command):
+    """Train many agents in one compiled program: every combination of values, each from several seeds.
+
+    A flag of the algorithm takes one value or several, such as --learning-rate 1e-4 3e-4 1e-3. With
+    --samples it also takes a range: --gamma 0.9..0.999, or --learning-rate log:1e-4..1e-2 for values whose
+    logarithm is uniform.
+    """
+
+    axes: Axes  # pyright: ignore[reportInvalidTypeForm]
+    env: str = Config.env
+    """Environment to train on: a name that `ppo-jax envs` lists, or your own as FILE.py:OBJECT or
+    MODULE:OBJECT."""
+    env_args: EnvironmentAxes = ()
+    """Parameters of the environment, each with one value, several, or a range: length=0.5,1.0 gravity=9..11.
+    By default those of the environment itself."""
+    network: str | None = None
+    """Network of your own, as FILE.py:FUNCTION or MODULE:FUNCTION. By default the one that the flags of the
+    network describe."""
+    preset: str | None = None
+    """Preset that supplies the value of every flag that is not given. By default the preset that has the
+    name of the environment, if there is one."""
+    points: PathFlag = None
+    """JSON file with a list of points to train, such as [{"learning_rate": 0.001, "gamma": 0.99}, ...]. By
+    default the points are all combinations of the values that are given."""
+    samples: int | None = None
+    """Number of points to draw at random from the values and ranges that are given. By default all
+    combinations of values are trained."""
+    seeds: int = 1
+    """Number of seeds to train each point from: --seed, and those that follow it."""
+    seed: int = 0
+    """First seed. The member with seed 7 gets exactly the result of `ppo-jax train --seed 7`."""
+    metric: str = "return_window"
+    """Metric whose last value ranks the points; the largest is best. return_window is the mean return of the
+    last 100 episodes."""
+    total_timesteps: Annotated[int, arg(metavar="STEPS")] = Config.total_timesteps
+    """Environment steps of each member, rounded down to a multiple of the --num-envs x --num-steps steps of
+    one update."""
+    block_size: int | None = None
+    """Most members to train at the same time. It changes no result. By default as many as fit into memory
+    and into the caches."""
+    run_dir: PathFlag = None
+    """Directory to create for the results. By default a new one under runs/."""
+    resume: bool = False
+    """Continue the sweep in --run-dir, or start it if there is none."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    cache_dir: PathFlag = None
+    """Directory in which to keep compiled programs. By default none are kept."""
+    checkpoint_every: Annotated[int | None, arg(metavar="UPDATES")] = None
+    """Number of updates between checkpoints. By default one is saved about once a minute."""
+    trust_code: TrustCode = False
+
+    groups: ClassVar = (
+        Group(
+            "environment",
+            "What to train on, and which settings to start from.",
+            ("env", "env_args", "preset"),
+        ),
+        Group(
+            "sweep",
+            "Which points to train, from how many seeds, and how to rank them.",
+            ("points", "samples", "seeds", "seed", "metric", "block_size"),
+        ),
+        Group(
+            "run",
+            "How long to train, and where the results go.",
+            (
+                *("total_timesteps", "run_dir", "resume", "quiet", "cache_dir", "checkpoint_every"),
+                "trust_code",
+            ),
+        ),
+        *(group for group in GROUPS if group.name not in _OTHER),
+    )
+    metavars: ClassVar = {"env": "NAME", "network": "FILE.py:FUNCTION", "preset": "NAME"}
+
+    @classmethod
+    def defaults(cls, arguments: Sequence[str]) -> Self:
+        """Looks ahead for the preset, so that its values become the defaults of all other flags."""
+        lookahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        lookahead.add_argument("--preset", nargs="?")
+        lookahead.add_argument("--env", nargs="?")
+        given, _ = lookahead.parse_known_args(arguments)
+        name = given.env or DEFAULT_PRESET if given.preset is None else given.preset
+        is_known = given.preset is not None or name in presets.names()
+        config, hyper = presets.preset(name) if is_known else (Config(), Hyperparams())
+        fields = {
+            **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)},
+            **hyper._asdict(),
+        }
+        return cls(
+            axes=Axes(**{field: (fields[field],) for field in SWEPT}),
+            env=config.env,
+            env_args=tuple((key, (value,)) for key, value in config.env_args),
+            network=config.network,
+            preset=name if is_known else None,
+            total_timesteps=config.total_timesteps,
+        )
+
+    def run(self) -> int:
+        """Trains all members, and returns the exit status."""
+        from ppo_jax.host.training import start_sweep
+
+        asked = self.request()
+        sweep, status = start_sweep.run(
+            asked, self.run_dir, self.resume, self.cache_dir, self.quiet, self.trust_code
+        )
+        return finish_sweep(sweep, status, self.quiet)
+
+    def request(self) -> Any:
+        """Returns what the flags ask for.
+
+        Raises:
+            UsageError: If the points cannot be made from them.
+        """
+        from ppo_jax.host.runs.family import SweepRequest
+        from ppo_jax.host.runs.request import Request
+
+        given = {**vars(self.axes), **{ENV_ARGS + name: values for name, values in self.env_args}}
+        single = {name: x[0] for name, x in given.items() if not isinstance(x, Range) and len(x) == 1}
+        base = Request(
+            preset=self.preset,
+            config=Config(env=self.env, network=self.network, total_timesteps=self.total_timesteps),
+            hyper=Hyperparams(),
+            seed=self.seed,
+            options=RunOptions(checkpoint_every=self.checkpoint_every),
+        )
+        base = sweep_points.apply(base, single)
+        varied = {name: values for name, values in given.items() if name not in single}
+        return SweepRequest(base, tuple(self._points(varied)), self.seeds, self.metric, self.block_size)
+
+    def _points(self, varied: dict[str, Values]) -> list[Point]:
+        if self.points is not None:
+            if varied or self.samples is not None:
+                other = next(iter(varied), "samples")
+                raise UsageError(f"points and {other} both say what to train; give only one of them")
+            return sweep_points.read(Path(self.points))
+        if self.samples is not None:
+            return sweep_points.sample(varied, self.samples, self.seed)
+        return sweep_points.grid(varied)

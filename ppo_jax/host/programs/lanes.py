@@ -1,0 +1,242 @@
+"""Compiles one program for several members of a sweep, each in a lane of its own, over all devices.
+
+A lane computes what the run of its member alone would compute. On an accelerator, all lanes of a device
+compute side by side (`jax.vmap`). The cores of a CPU are devices of their own, and on each of them the lanes
+take turns (`jax.lax.map`): that is as fast, needs less RAM, and a lane has the very bits of the run, while a
+batch axis would let XLA order some sums differently.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ppo_jax.algorithm.metrics import Metrics
+from ppo_jax.algorithm.train import PPO, TrainState, advance, make_ppo
+from ppo_jax.config import Config, Hyperparams
+from ppo_jax.envs.make import make_environment, parameters
+from ppo_jax.errors import UsageError
+from ppo_jax.host.programs import chunks, footprint
+from ppo_jax.host.programs.chunks import Functions, Program
+
+RECORDS = 65_536  # most rows of metrics of one chunk, over all lanes
+SHARE = 0.8  # of the RAM that a device has, for the lanes
+MEMBERS = "members"  # the axis of the mesh
+
+
+class Settings(NamedTuple):
+    """What may differ between lanes.
+
+    Attributes:
+        hyper: The traced parts, [L] each; `target_kl` is None if none of them stops early.
+        env_args: The parameters of the environment that are traced, [L] each.
+    """
+
+    hyper: Hyperparams
+    env_args: dict[str, Any]
+
+
+def settings_of(members: Sequence[tuple[Config, Hyperparams]], traced: Sequence[str]) -> Settings:
+    """Returns the settings of lanes.
+
+    Args:
+        members: The two parts of each member, [L].
+        traced: The parameters of the environment in which they may differ.
+    """
+    hypers = [hyper for _, hyper in members]
+    columns = {
+        name: None
+        if hypers[0]._asdict()[name] is None
+        else np.array([getattr(x, name) for x in hypers], np.float32)
+        for name in Hyperparams._fields
+    }
+    defaults = {name: parameters(members[0][0].env)[name].default for name in traced}
+    env_args = {
+        name: np.array([dict(config.env_args).get(name, default) for config, _ in members], np.float32)
+        for name, default in defaults.items()
+    }
+    return Settings(Hyperparams(**columns), env_args)  # pyright: ignore[reportArgumentType]
+
+
+@cache
+def mesh() -> Mesh:
+    """Returns all devices of this process, along one axis."""
+    return jax.make_mesh((len(jax.local_devices()),), (MEMBERS,), axis_types=(AxisType.Auto,))
+
+
+def use_all_cores(number: int) -> None:
+    """Makes each core of a CPU a device of its own, unless JAX has started already.
+
+    Args:
+        number: The number of cores.
+    """
+    try:
+        jax.config.update("jax_num_cpu_devices", number)
+    except RuntimeError:  # it has; then there are as many devices as the user asked for
+        return
+
+
+def num_lanes(config: Config, num_members: int, most: int | None) -> int:
+    """Returns how many lanes to train at the same time: as many as fit, in blocks of nearly equal size.
+
+    Args:
+        config: The configuration that the members share.
+        num_members: The number of members.
+        most: The most lanes that the user allows, or None.
+
+    Raises:
+        UsageError: If not even one member for each device fits.
+    """
+    num_devices = mesh().size
+    of_lane, at_work = bytes_of_lane(config)
+    # The cores of a CPU share its RAM.
+    available = SHARE * footprint.available() * (1 if _takes_turns() else num_devices)
+    if _takes_turns():
+        fit = int((available - num_devices * at_work) / of_lane)
+    else:
+        fit = int(available / (of_lane + at_work))
+    if fit < 1:
+        need = (of_lane + num_devices * at_work) / 2**30
+        raise UsageError(f"a member needs about {need:,.2f} GiB, which is not there; lower --num-envs")
+    num_blocks = -(-num_members // min(fit, most or num_members, num_members))
+    size = -(-num_members // num_blocks)
+    return -(-size // num_devices) * num_devices  # as many on each device
+
+
+def bytes_of_lane(config: Config) -> tuple[int, int]:
+    """Estimates the RAM of a member.
+
+    Returns:
+        The bytes of its state, before and after a chunk, and of its metrics; and those that it needs in
+        addition while an update is computed.
+
+    Raises:
+        UsageError: If one member does not fit.
+    """
+    template = jax.eval_shape(make_ppo(_one_update(config)).init, Hyperparams(), jax.random.key(0))
+    shares = footprint.estimate(config, template)
+    footprint.check(shares)
+    leaves = jax.tree.leaves(template)
+    state = sum(x.size * x.dtype.itemsize for x in leaves)
+    metrics = 2 * len(Metrics._fields) * footprint.SCALAR
+    return 2 * state + metrics, sum(share.size for share in shares)
+
+
+def _takes_turns() -> bool:
+    """Whether the lanes of a device take turns."""
+    return jax.default_backend() == "cpu"
+
+
+def _one_update(config: Config) -> Config:
+    """Returns a configuration whose length is not that of the run, which a program does not depend on."""
+    return dataclasses.replace(config, total_timesteps=config.batch_size)
+
+
+def functions_of(config: Config) -> Functions:
+    """Returns the functions of a program for one lane, which take its `Settings` as the traced part."""
+    short = _one_update(config)
+
+    def ppo_of(settings: Settings) -> PPO:
+        if not settings.env_args:
+            return make_ppo(short)
+        return make_ppo(short, make_environment(config.env, config.env_args, settings.env_args))
+
+    def init(settings: Settings, seed: jax.Array) -> TrainState:
+        return ppo_of(settings).init(settings.hyper, jax.random.key(seed))
+
+    def advance_lane(
+        capacity: int, settings: Settings, state: TrainState, num_updates: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        return advance(ppo_of(settings), capacity, settings.hyper, state, num_updates)
+
+    return Functions(init=init, advance=advance_lane, check=chunks.is_finite)
+
+
+def compile_lanes(config: Config, settings: Settings) -> Program:
+    """Traces and compiles the program of several lanes. Its `init` takes the seeds of lanes in place of keys.
+
+    Args:
+        config: The configuration that the members share. Its `total_timesteps` does not enter the program.
+        settings: Settings of lanes, of which only the shapes matter here; as many on each device.
+
+    Raises:
+        UsageError: If the environment cannot be made or does not fit the configuration.
+    """
+    start = time.perf_counter()
+    num_lanes = len(settings.hyper.gamma)  # pyright: ignore[reportArgumentType]
+    capacity = max(1, min(chunks.CAPACITY, RECORDS // num_lanes))
+    one = functions_of(config)
+
+    def advance_lanes(
+        settings: Settings, state: TrainState, num_updates: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        return over_lanes(lambda *lane: one.advance(capacity, *lane, num_updates))(settings, state)
+
+    lanes = Functions(
+        init=_over_devices(over_lanes(one.init), 2),
+        advance=_over_devices(advance_lanes, 2, PartitionSpec()),
+        check=_over_devices(over_lanes(one.check), 1),
+    )
+    seeds = np.zeros(num_lanes, np.uint32)
+    template = jax.eval_shape(lanes.init, settings, seeds)
+    placed = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_placement()), (settings, seeds, template)
+    )
+    program = chunks.compile_functions(lanes, placed[0], placed[1], placed[2])
+    return program._replace(seconds=time.perf_counter() - start, capacity=capacity)
+
+
+def over_lanes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Maps a function of one lane over the lanes of a device."""
+    if _takes_turns():
+        return lambda *lanes: jax.lax.map(lambda lane: function(*lane), lanes)
+    return jax.vmap(function)
+
+
+def _over_devices(
+    function: Callable[..., Any], num_mapped: int, *shared: PartitionSpec
+) -> Callable[..., Any]:
+    """Divides the lanes among the devices, which do not communicate.
+
+    Args:
+        function: A function of lanes.
+        num_mapped: The number of its arguments that have an axis of lanes; those come first.
+        shared: The placement of the other arguments.
+    """
+    along = PartitionSpec(MEMBERS)
+    return jax.shard_map(
+        function, mesh=mesh(), in_specs=(along,) * num_mapped + shared, out_specs=along, check_vma=False
+    )
+
+
+def _placement() -> NamedSharding:
+    return NamedSharding(mesh(), PartitionSpec(MEMBERS))
+
+
+def place(state: Any) -> Any:
+    """Puts the states of lanes onto their devices."""
+    return jax.device_put(state, _placement())
+
+
+@jax.jit
+def clean(state: TrainState, sound: jax.Array) -> TrainState:
+    """Replaces what is not finite by 0 in the lanes that have failed, so that the state can be saved.
+
+    Args:
+        state: The states of several lanes.
+        sound: The lanes to leave alone, [L] bool.
+    """
+
+    def clean_one(x: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            return x
+        keep = sound.reshape(-1, *[1] * (x.ndim - 1)) | jnp.isfinite(x)
+        return jnp.where(keep, x, jnp.zeros_like(x))
+
+    return jax.tree.map(clean_one, state)

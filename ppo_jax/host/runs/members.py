@@ -1,0 +1,185 @@
+"""The states of a sweep on disk, and members of a sweep as run directories of their own."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ppo_jax.algorithm.train import TrainState, agent_of
+from ppo_jax.envs.make import traceable
+from ppo_jax.errors import UsageError
+from ppo_jax.host.programs import lanes
+from ppo_jax.host.programs.lanes import Settings
+from ppo_jax.host.runs import agents, directory, family, loading, points, records, request, tables
+from ppo_jax.host.runs.checkpoints import directories, store
+from ppo_jax.host.runs.checkpoints.store import Progress, Store
+from ppo_jax.host.runs.directory import RunDirectory
+from ppo_jax.host.runs.family import Block, Group, SweepDirectory, SweepRequest
+from ppo_jax.host.runs.files import read_json, write_json
+from ppo_jax.host.runs.request import Request
+
+ALL = 10**9  # of the blocks, none is ever removed
+
+
+class Saved(NamedTuple):
+    """The state of a block as it is saved.
+
+    Attributes:
+        state: The states of the members in the lanes, [L, ...].
+        failed: The update in which a member failed, from 1, [L] int32; 0 if it has not.
+        score: The last value of the metric that ranks the points, [L] float32; 0 without one.
+        has_score: Whether there is one, [L] bool.
+    """
+
+    state: TrainState
+    failed: Any
+    score: Any
+    has_score: Any
+
+
+def groups_of(asked: SweepRequest) -> list[Group]:
+    """Groups the members that can share a compiled program.
+
+    Raises:
+        UsageError: If the environment cannot be made, or an argument does not fit it.
+    """
+    base = asked.base.config
+    changes = [points.apply(asked.base, point).config for point in asked.points]
+    names = {config.env for config in changes}
+    same = names == {base.env}
+    return family.group(asked, traceable(base.env, [x.env_args for x in changes]) if same else ())
+
+
+def settings_of(asked: SweepRequest, block: Block) -> Settings:
+    """Returns the settings of the lanes of a block."""
+    wanted = [asked.member(member) for member in block.lanes]
+    given = {name for one in wanted for name, _ in one.config.env_args}
+    traced = [name for name in block.group.traced if name in given]
+    return lanes.settings_of([(one.config, one.hyper) for one in wanted], traced)
+
+
+def template_of(asked: SweepRequest, block: Block) -> Saved:
+    """Returns shapes and dtypes of the saved state of a block."""
+    init = jax.vmap(lanes.functions_of(block.group.base.config).init)
+    state = jax.eval_shape(init, settings_of(asked, block), np.zeros(len(block.lanes), np.uint32))
+    size = (len(block.lanes),)
+    return Saved(
+        state=state,
+        failed=jax.ShapeDtypeStruct(size, np.int32),
+        score=jax.ShapeDtypeStruct(size, np.float32),
+        has_score=jax.ShapeDtypeStruct(size, bool),
+    )
+
+
+def finished(sweep: SweepDirectory, asked: SweepRequest) -> Store:
+    """Returns the place of the blocks that are done, each a checkpoint under the number of the block."""
+    return Store(sweep.blocks, family.digest(asked), ALL)
+
+
+def load_block(sweep: SweepDirectory, asked: SweepRequest, block: Block) -> Saved | None:
+    """Loads the final state of a block; None if the block is not done.
+
+    Raises:
+        DamageError: If it is damaged.
+    """
+    path = sweep.blocks / directories.name_of(block.number)
+    if not path.exists():
+        return None
+    return store.load(finished(sweep, asked), directories.read(path), template_of(asked, block))
+
+
+def open_run(path: Path) -> RunDirectory:
+    """Opens the directory of a run, or a member of a sweep like one, such as SWEEP/members/7.
+
+    The directory of a member is made when it is first opened.
+
+    Raises:
+        UsageError: If it is neither, or the member is not done.
+        DamageError: If the files of the sweep are damaged.
+    """
+    number = family.member_number(path)
+    if number is None:
+        return _plain(path)
+    sweep = family.open_existing(path.parent.parent)
+    asked = family.read(sweep)
+    further = asked.num_seeds if asked.winner is not None else 0
+    if number >= asked.num_members + further:
+        raise UsageError(
+            f"RUN = '{path}': the sweep has {asked.num_members + further} members; give a number from 0 to "
+            f"{asked.num_members + further - 1}"
+        )
+    run = RunDirectory(sweep.members / path.name)
+    return run if run.summary.exists() else _make(sweep, asked, number, run)
+
+
+def _plain(path: Path) -> RunDirectory:
+    if family.is_sweep(path):
+        raise UsageError(
+            f"RUN = '{path}' is a sweep; give one of its members, such as {path}/members/0 "
+            "(`ppo-jax report` also takes a sweep)"
+        )
+    return directory.open_existing(path)
+
+
+def _make(sweep: SweepDirectory, asked: SweepRequest, number: int, run: RunDirectory) -> RunDirectory:
+    """Makes the directory of a member: its request, its metrics, its last state, and its policy."""
+    one = asked.member(number)
+    loading.load(one.config, one.sources, trust=False)
+    block = next(x for x in family.blocks(groups_of(asked), asked.block_sizes) if number in x.lanes)
+    saved = load_block(sweep, asked, block)
+    if saved is None:
+        raise UsageError(
+            f"RUN = '{run.path}': member {number} is not done yet; wait for it, or resume the sweep"
+        )
+    lane = block.lanes.index(number)
+    draft = RunDirectory(run.path.with_name(f"{run.path.name}.{os.getpid()}.tmp"))
+    draft.path.mkdir(parents=True)
+    try:
+        request.write(draft, one)
+        failed = int(saved.failed[lane])
+        _write_metrics(sweep, block, lane, failed, draft)
+        if not failed:
+            _write_state(draft, one, jax.tree.map(lambda x: x[lane], saved.state))
+        write_json(draft.summary, _summary(sweep, one, failed))
+        shutil.rmtree(run.path, ignore_errors=True)
+        draft.path.rename(run.path)
+    finally:
+        shutil.rmtree(draft.path, ignore_errors=True)
+    return run
+
+
+def _write_metrics(sweep: SweepDirectory, block: Block, lane: int, failed: int, run: RunDirectory) -> None:
+    columns = tables.read(sweep.metrics_of(block.group.number))
+    config = block.group.base.config
+    num_updates = failed or config.num_updates
+    place = block.places[lane]
+    rows = {name: values[place, :num_updates] for name, values in columns.items()}
+    with run.metrics.open("w") as file:
+        records.append(file, records.from_columns(rows, config.batch_size))
+
+
+def _write_state(run: RunDirectory, one: Request, state: TrainState) -> None:
+    update = int(state.num_updates)
+    store.save(Store(run.checkpoints, request.digest(one), keep=1), state, Progress(update, None, 0))
+    agents.save(run, one.config, agent_of(state))
+
+
+def _summary(sweep: SweepDirectory, one: Request, failed: int) -> dict[str, Any]:
+    whole = read_json(sweep.summary) if sweep.summary.exists() else {}
+    updates = failed or one.config.num_updates
+    return {
+        "status": "failed" if failed else "done",
+        "preset": one.preset,
+        "changes": {name: request.plain(value) for name, value in one.changes.items()},
+        "env": one.config.env,
+        "seed": one.seed,
+        "updates": updates,
+        "env_steps": updates * one.config.batch_size,
+        "solved_return": one.solved_return,
+        "failure": f"a number was not finite at update {failed}" if failed else None,
+        "sweep": str(sweep.path),
+        **{name: whole.get(name) for name in ("versions", "hardware", "git")},
+    }

@@ -1,0 +1,116 @@
+"""The whole life of a sweep: claim its directory, lock it, load JAX, train, rank, report, release it.
+
+JAX is imported only after the request has been checked, so that a mistake is reported immediately.
+"""
+
+import os
+from pathlib import Path
+
+from ppo_jax.errors import UsageError
+from ppo_jax.host.monitor.screen import Screen, make_screen
+from ppo_jax.host.programs import readiness
+from ppo_jax.host.runs import code, directory, family, loading
+from ppo_jax.host.runs.family import SweepDirectory, SweepRequest
+from ppo_jax.host.training.signals import Stop
+from ppo_jax.host.training.start import released_after_a_mistake
+
+
+def run(
+    asked: SweepRequest,
+    path: Path | None = None,
+    resume: bool = False,
+    cache_dir: Path | None = None,
+    quiet: bool = False,
+    trust_code: bool = False,
+    stop: Stop | None = None,
+) -> tuple[SweepDirectory, int]:
+    """Carries out a sweep: trains its members, from a checkpoint if there is one, and fills its directory.
+
+    Args:
+        asked: What the sweep is asked to do.
+        path: The directory; by default a new one under `runs/`.
+        resume: Whether to continue the sweep in `path`, if there is one.
+        cache_dir: The directory that keeps compiled programs for later; by default none are kept.
+        quiet: Whether to show nothing but errors.
+        trust_code: Whether to use code of the user that has changed since the sweep was started.
+        stop: The signals that ask the sweep to end early; by default those of the process.
+
+    Returns:
+        The directory, and the exit status: 0 if the sweep is done, 1 if it failed, 128 + the number of the
+        signal that stopped it.
+
+    Raises:
+        UsageError: With every mistake, or if the directory cannot be used.
+        DamageError: If the sweep was started before, but has no good checkpoint to continue from.
+    """
+    stop = stop or Stop()
+    asked, sweep, is_new = _claim(asked, path, resume, trust_code)
+    screen = make_screen(quiet, _total_steps(asked), None)
+    with released_after_a_mistake(sweep, is_new), stop.listening(), directory.locked(sweep):
+        _load(asked, sweep, screen, trust_code or is_new)
+        from ppo_jax.host.programs import chunks
+        from ppo_jax.host.training.sweep import SweepSession, train
+
+        if cache_dir is not None:
+            chunks.keep_compiled(cache_dir)
+        return sweep, train(SweepSession(asked, sweep, screen, stop))
+
+
+def _claim(
+    asked: SweepRequest, path: Path | None, resume: bool, trust_code: bool
+) -> tuple[SweepRequest, SweepDirectory, bool]:
+    """Claims the directory of a sweep; returns what is asked as it was begun, and whether it is new."""
+    if resume and path is not None and not directory.is_free(path):
+        family.check(asked, environment=asked.base.config.env)
+        sweep = family.open_existing(path)
+        before = family.read(sweep)
+        if family.digest(before) != family.digest(asked):
+            raise UsageError(
+                f"run_dir = '{path}' is a sweep of other points, seeds or settings; give the same, or "
+                "another --run-dir"
+            )
+        sources = code.check(before.base.config, before.base.sources, trust_code)
+        return before._replace(base=before.base._replace(sources=sources)), sweep, False
+    family.check(asked)
+    asked = asked._replace(base=asked.base._replace(sources=code.locate(asked.base.config)))
+    label = f"{asked.base.label}-sweep"
+    sweep = directory.create(path, label, family.to_json(asked), SweepDirectory)
+    assert isinstance(sweep, SweepDirectory)
+    return asked, sweep, True
+
+
+def _load(asked: SweepRequest, sweep: SweepDirectory, screen: Screen, trust_code: bool) -> None:
+    screen.say(describe(asked))
+    screen.say(f"directory of the sweep {sweep.path}")
+    for remark in directory.limits(sweep):
+        screen.say(f"note: {remark}")
+    with screen.waiting("loading JAX"):
+        from ppo_jax.host.programs import lanes
+
+        lanes.use_all_cores(len(os.sched_getaffinity(0)))
+        readiness.check()
+        remarks = loading.load(asked.base.config, asked.base.sources, trust_code)
+    for remark in remarks:
+        screen.say(remark)
+
+
+def _total_steps(asked: SweepRequest) -> int:
+    """Returns the environment steps of all members, with those that train the best point again."""
+    per_point = [asked.member(point * asked.num_seeds).total_steps for point in range(len(asked.points))]
+    again = max(per_point) if len(per_point) > 1 else 0  # which point is not known yet
+    return asked.num_seeds * (sum(per_point) + again)
+
+
+def describe(asked: SweepRequest) -> str:
+    """Describes in a few lines what a sweep will do."""
+    base = asked.base
+    origin = f"preset {base.preset}" if base.preset else "default settings"
+    varied = {name: len({repr(point.get(name)) for point in asked.points}) for name in asked.varied}
+    names = ", ".join(f"{name} ({count} values)" for name, count in varied.items()) or "nothing but the seed"
+    return "\n".join(
+        (
+            f"PPO on {base.config.env}: {origin}; a sweep over {names}",
+            f"{len(asked.points)} points x {asked.num_seeds} seeds = {asked.num_members:,} members, "
+            f"{_total_steps(asked):,} steps; the best point has the largest {asked.metric} at the end",
+        )
+    )

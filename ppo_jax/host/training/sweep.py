@@ -1,0 +1,204 @@
+"""The part of a sweep that needs JAX: trains its members block by block, ranks its points, and sums up."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ppo_jax.errors import UsageError, closest
+from ppo_jax.host.diagnosis import ranking
+from ppo_jax.host.diagnosis.ranking import Standing
+from ppo_jax.host.programs import footprint, lanes, system
+from ppo_jax.host.programs.chunks import Program
+from ppo_jax.host.runs import family, members, points, tables
+from ppo_jax.host.runs.checkpoints.arrays import SaveError
+from ppo_jax.host.runs.family import Block, SweepDirectory, SweepRequest
+from ppo_jax.host.runs.files import write_json
+from ppo_jax.host.training.block import BlockLoop, SweepSession, program_metrics, seeds_of
+from ppo_jax.host.training.session import DONE, FAILED
+from ppo_jax.host.training.standings import Results, describe, interval_of
+
+
+def train(session: SweepSession) -> int:
+    """Trains all members, from the newest checkpoint if there is one, and fills the directory of the sweep.
+
+    Returns:
+        The exit status: 0 if the sweep is done, 1 if all members failed or a file could not be written, 128 +
+        the number of the signal that stopped it.
+
+    Raises:
+        UsageError: If the environment cannot be made or does not fit, or a metric does not exist.
+        DamageError: If there are checkpoints, but none can be loaded.
+    """
+    sweep, screen = session.sweep, session.screen
+    try:
+        return _train(session)
+    except (OSError, SaveError) as error:
+        screen.fail(f"cannot write to '{sweep.path}': {error}; what was saved before is intact")
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        if not footprint.is_exhausted(error):
+            raise
+        screen.fail("out of memory: give a smaller --block-size to another sweep, or fewer --num-envs")
+    screen.say(f"to continue: ppo-jax resume {sweep.path}")
+    return FAILED
+
+
+def _train(session: SweepSession) -> int:
+    results, began = Results(), time.perf_counter()
+    session, plan = _plan(session)
+    _run_blocks(session, plan, results)
+    if session.asked.winner is None and len(session.asked.points) > 1 and not session.stop.requested:
+        session = _with_winner(session, results)
+        before = len(plan)
+        session, plan = _plan(session)
+        _run_blocks(session, plan[before:], results)
+    return _finish(session, plan, results, time.perf_counter() - began)
+
+
+def _plan(session: SweepSession) -> tuple[SweepSession, list[Block]]:
+    """Divides the sweep into blocks, and writes down how, so that it is resumed in the same blocks."""
+    asked = session.asked
+    groups = members.groups_of(asked)
+    sizes = list(asked.block_sizes)
+    for one in groups[len(sizes) :]:
+        sizes.append(lanes.num_lanes(one.base.config, len(one.members), asked.block_size))
+    asked = asked._replace(block_sizes=tuple(sizes))
+    write_json(session.sweep.config, family.to_json(asked))
+    return session._replace(asked=asked), family.blocks(groups, asked.block_sizes)
+
+
+def _with_winner(session: SweepSession, results: Results) -> SweepSession:
+    """Ranks the points, and asks for further members of the best one."""
+    best, *_ = ranking.rank(session.asked, results.scores, results.failed)
+    if np.isnan(best.iqm):
+        return session
+    shown = points.describe(session.asked.points[best.point])
+    session.screen.say(
+        f"best of {len(session.asked.points)} points: {shown}, {interval_of(best)}; it is trained from "
+        f"{session.asked.num_seeds} other seeds, because the best of many has also been lucky"
+    )
+    return session._replace(asked=session.asked._replace(winner=best.point))
+
+
+def _run_blocks(session: SweepSession, plan: list[Block], results: Results) -> None:
+    programs: dict[tuple[int, int], Program] = {}
+    for block in plan:
+        saved = members.load_block(session.sweep, session.asked, block)
+        if saved is not None:
+            results.take(block, saved, block.num_updates, _seconds_of(session.sweep, block))
+            continue
+        if session.stop.requested:
+            return
+        shape = (block.group.number, len(block.lanes))
+        if shape not in programs:
+            programs = {shape: _compile(session, block, results)}  # the others are not needed again
+        with BlockLoop.running(session, block, programs[shape], results) as loop:
+            loop.run()
+
+
+def _seconds_of(sweep: SweepDirectory, block: Block) -> float:
+    """Returns the seconds that a finished block took."""
+    columns = tables.read(sweep.metrics_of(block.group.number))
+    return float(columns[tables.SECONDS][block.places[0], -1])
+
+
+def _compile(session: SweepSession, block: Block, results: Results) -> Program:
+    asked, screen = session.asked, session.screen
+    config = block.group.base.config
+    settings = members.settings_of(asked, block)
+    with screen.waiting(f"compiling {len(block.lanes)} lanes"):
+        program = lanes.compile_lanes(config, settings)
+        if asked.metric not in program_metrics(program):
+            known = program_metrics(program)
+            raise UsageError(f"metric = {asked.metric!r} does not exist; {closest(asked.metric, known)}")
+    results.compile_seconds += program.seconds
+    screen.say(f"compiled in {program.seconds:.1f} s")
+    screen.say(_describe_work(block, _seconds_of_update(program, settings, seeds_of(asked, block))))
+    return program
+
+
+def _seconds_of_update(program: Program, settings: lanes.Settings, seeds: np.ndarray) -> float:
+    """Measures the first update of a block; nothing of it is kept."""
+    state = program.init(settings, seeds)
+    jax.block_until_ready(program.advance(settings, state, np.int32(1)))  # the first call is slower
+    start = time.perf_counter()
+    jax.block_until_ready(program.advance(settings, state, np.int32(1)))
+    return time.perf_counter() - start
+
+
+def _describe_work(block: Block, seconds: float) -> str:
+    """Says how much is to be trained, and how long that will take."""
+    size, count = len(block.lanes), len(block.group.members)
+    num_blocks = -(-count // size)
+    left = seconds * block.num_updates * num_blocks
+    in_blocks = f" in {num_blocks} blocks of {size}" if num_blocks > 1 else ""
+    return f"{count} members{in_blocks}, {block.num_updates:,} updates each: about {_clock(left)}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _finish(session: SweepSession, plan: list[Block], results: Results, seconds: float) -> int:
+    """Sums up, writes the report, and says how the sweep ended."""
+    asked, sweep, screen = session.asked, session.sweep, session.screen
+    is_done = all(member in results.scores for block in plan for member in block.lanes)
+    is_done = is_done and not session.stop.requested
+    standings = ranking.rank(asked, results.scores, results.failed)
+    again = _trained_again(asked, results, standings)
+    write_json(sweep.summary, _sum_up(session, results, standings, again, is_done, seconds))
+    if not is_done:
+        screen.say(f"stopped; to continue: ppo-jax resume {sweep.path}")
+        return session.stop.status(otherwise=FAILED)
+    for line in describe(asked, standings, again, results):
+        screen.say(line)
+    screen.say(f"wrote {sweep.path}: {', '.join(sorted(file.name for file in sweep.path.iterdir()))}")
+    all_failed = len(results.failed) == len(results.scores)
+    if all_failed:
+        screen.fail("all members failed: a number was not finite; lower --learning-rate or --max-grad-norm")
+    return FAILED if all_failed else session.stop.status(otherwise=DONE)
+
+
+def _trained_again(asked: SweepRequest, results: Results, standings: list[Standing]) -> Standing | None:
+    if asked.winner is None:
+        return None
+    further = range(asked.num_members, asked.num_members + asked.num_seeds)
+    lowest = np.nanmin([score for one in standings for score in one.scores])
+    return ranking.stand(asked, asked.winner, further, results.scores, results.failed, lowest)
+
+
+def _sum_up(
+    session: SweepSession,
+    results: Results,
+    standings: list[Standing],
+    again: Standing | None,
+    is_done: bool,
+    seconds: float,
+) -> dict[str, Any]:
+    asked = session.asked
+    return {
+        "status": "done" if is_done else "interrupted",
+        "env": asked.base.config.env,
+        "metric": asked.metric,
+        "num_members": asked.num_members,
+        "ranking": [
+            {"values": points.to_json(asked.points[one.point]), **ranking.as_json(asked, one)}
+            for one in standings
+        ],
+        "winner_from_other_seeds": again and ranking.as_json(asked, again),
+        "failed_members": {str(member): update for member, update in sorted(results.failed.items())},
+        "env_steps": results.total_steps,
+        "train_seconds": round(results.total_seconds, 3),
+        "compile_seconds": round(results.compile_seconds, 3),
+        "total_seconds": round(seconds, 3),
+        "versions": system.versions(),
+        "hardware": system.hardware(),
+        "memory": system.memory(),
+        "git": system.git_commit(Path.cwd()),
+    }
