@@ -20,8 +20,7 @@ from ppo_jax.host.runs import points as sweep_points
 from ppo_jax.host.runs.options import RunOptions
 from ppo_jax.host.runs.points import ENV_ARGS, FIELDS, Point, Range
 
-_SINGLE = ("env", "network", "total_timesteps")  # one value for the whole sweep
-SWEPT = tuple(name for name in FIELDS if name not in _SINGLE)
+SWEPT = tuple(name for name in FIELDS if name != "total_timesteps")
 Values = tuple[Any, ...] | Range
 
 
@@ -109,7 +108,7 @@ class Sweep(Command):
     seeds: int = 1
     """Number of seeds to train each point from: --seed, and those that follow it."""
     seed: int = 0
-    """First seed. The member with seed 7 gets exactly the result of `ppo-jax train --seed 7`."""
+    """First seed. A member is the run that `ppo-jax train` makes with its values and its seed."""
     metric: str = "return_window"
     """Metric whose last value ranks the points; the largest is best. return_window is the mean return of the
     last 100 episodes."""
@@ -152,7 +151,14 @@ class Sweep(Command):
         ),
         *(group for group in GROUPS if group.name not in _OTHER),
     )
-    metavars: ClassVar = {"env": "NAME", "network": "FILE.py:FUNCTION", "preset": "NAME"}
+    metavars: ClassVar = {
+        "env": "NAME",
+        "network": "FILE.py:FUNCTION",
+        "preset": "NAME",
+        "samples": "COUNT",
+        "metric": "NAME",
+        "block_size": "MEMBERS",
+    }
 
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> Self:

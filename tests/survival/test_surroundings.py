@@ -213,7 +213,8 @@ def test_where_directories_cannot_be_synced_it_trains_and_resumes(shim, tmp_path
 
 # Makes the terminal that is its standard input its own, and becomes a program.
 ON_A_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may have been started with nohup
 os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])

@@ -70,9 +70,9 @@ def stand(
     """
     found = np.array([scores.get(member, np.nan) for member in members], dtype=float)
     seeds = tuple(asked.seed_of(member) for member in members if member in failed)
-    has_any = np.isfinite(found).any()
-    filled = np.where(np.isfinite(found), found, lowest if has_any else np.nan)
-    band = interval(filled)
+    if not np.isfinite(found).any():
+        return Standing(point, found, seeds, iqm=np.nan, low=np.nan, high=np.nan)
+    band = interval(np.where(np.isfinite(found), found, lowest))
     return Standing(point, found, seeds, float(band.iqm), float(band.low), float(band.high))
 
 

@@ -7,6 +7,7 @@ batch axis would let XLA order some sums differently.
 """
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -65,21 +66,28 @@ def settings_of(members: Sequence[tuple[Config, Hyperparams]], traced: Sequence[
 
 
 @cache
-def mesh() -> Mesh:
-    """Returns all devices of this process, along one axis."""
-    return jax.make_mesh((len(jax.local_devices()),), (MEMBERS,), axis_types=(AxisType.Auto,))
+def mesh(num_lanes: int) -> Mesh:
+    """Returns the devices of this process, along one axis: as many as divide the number of lanes."""
+    devices = jax.local_devices()
+    count = max(number for number in range(1, len(devices) + 1) if num_lanes % number == 0)
+    return jax.make_mesh((count,), (MEMBERS,), axis_types=(AxisType.Auto,), devices=devices[:count])
 
 
-def use_all_cores(number: int) -> None:
-    """Makes each core of a CPU a device of its own, unless JAX has started already.
-
-    Args:
-        number: The number of cores.
-    """
+def use_all_cores() -> None:
+    """Makes each core of a CPU a device, unless JAX has started or the user has chosen a number."""
+    is_chosen = jax.config.jax_num_cpu_devices != -1  # pyright: ignore[reportAttributeAccessIssue]
+    if is_chosen or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
     try:
-        jax.config.update("jax_num_cpu_devices", number)
+        jax.config.update("jax_num_cpu_devices", _num_cores())
     except RuntimeError:  # it has; then there are as many devices as the user asked for
         return
+
+
+def _num_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    of_process = getattr(os, "sched_getaffinity", None)  # macOS has none
+    return len(of_process(0)) if of_process else os.cpu_count() or 1
 
 
 def num_lanes(config: Config, num_members: int, most: int | None) -> int:
@@ -93,7 +101,7 @@ def num_lanes(config: Config, num_members: int, most: int | None) -> int:
     Raises:
         UsageError: If not even one member for each device fits.
     """
-    num_devices = mesh().size
+    num_devices = len(jax.local_devices())
     of_lane, at_work = bytes_of_lane(config)
     # The cores of a CPU share its RAM.
     available = SHARE * footprint.available() * (1 if _takes_turns() else num_devices)
@@ -179,14 +187,15 @@ def compile_lanes(config: Config, settings: Settings) -> Program:
         return over_lanes(lambda *lane: one.advance(capacity, *lane, num_updates))(settings, state)
 
     lanes = Functions(
-        init=_over_devices(over_lanes(one.init), 2),
-        advance=_over_devices(advance_lanes, 2, PartitionSpec()),
-        check=_over_devices(over_lanes(one.check), 1),
+        init=_over_devices(num_lanes, over_lanes(one.init), 2),
+        advance=_over_devices(num_lanes, advance_lanes, 2, PartitionSpec()),
+        check=_over_devices(num_lanes, over_lanes(one.check), 1),
     )
     seeds = np.zeros(num_lanes, np.uint32)
     template = jax.eval_shape(lanes.init, settings, seeds)
     placed = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_placement()), (settings, seeds, template)
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_placement(num_lanes)),
+        (settings, seeds, template),
     )
     program = chunks.compile_functions(lanes, placed[0], placed[1], placed[2])
     return program._replace(seconds=time.perf_counter() - start, capacity=capacity)
@@ -200,28 +209,33 @@ def over_lanes(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _over_devices(
-    function: Callable[..., Any], num_mapped: int, *shared: PartitionSpec
+    num_lanes: int, function: Callable[..., Any], num_mapped: int, *shared: PartitionSpec
 ) -> Callable[..., Any]:
     """Divides the lanes among the devices, which do not communicate.
 
     Args:
+        num_lanes: The number of lanes.
         function: A function of lanes.
         num_mapped: The number of its arguments that have an axis of lanes; those come first.
         shared: The placement of the other arguments.
     """
     along = PartitionSpec(MEMBERS)
     return jax.shard_map(
-        function, mesh=mesh(), in_specs=(along,) * num_mapped + shared, out_specs=along, check_vma=False
+        function,
+        mesh=mesh(num_lanes),
+        in_specs=(along,) * num_mapped + shared,
+        out_specs=along,
+        check_vma=False,
     )
 
 
-def _placement() -> NamedSharding:
-    return NamedSharding(mesh(), PartitionSpec(MEMBERS))
+def _placement(num_lanes: int) -> NamedSharding:
+    return NamedSharding(mesh(num_lanes), PartitionSpec(MEMBERS))
 
 
-def place(state: Any) -> Any:
+def place(state: TrainState) -> TrainState:
     """Puts the states of lanes onto their devices."""
-    return jax.device_put(state, _placement())
+    return jax.device_put(state, _placement(len(state.num_updates)))
 
 
 @jax.jit

@@ -9,7 +9,7 @@ from matplotlib.ticker import EngFormatter
 
 from ppo_jax.host.diagnosis.intervals import interval
 from ppo_jax.host.pictures.plots import BAND_POINTS
-from ppo_jax.host.report.drawings import in_schemes
+from ppo_jax.host.report.drawings import SIZE, in_schemes
 
 Numbers = Sequence[float]
 
@@ -40,7 +40,8 @@ def draw_bands(curves: Mapping[str, np.ndarray], batch_size: Mapping[str, int]) 
             ax.fill_between(steps, band.low, band.high, color=color, alpha=0.2, linewidth=0)
         ax.set(xlabel="environment steps of a member")
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-        ax.legend(fontsize="x-small")
+        figure.set_figheight(SIZE[1] + 0.2 * len(curves))  # room for the legend
+        figure.legend(loc="outside lower center", fontsize="x-small")
 
     return in_schemes(draw)
 

@@ -46,11 +46,8 @@ def groups_of(asked: SweepRequest) -> list[Group]:
     Raises:
         UsageError: If the environment cannot be made, or an argument does not fit it.
     """
-    base = asked.base.config
-    changes = [points.apply(asked.base, point).config for point in asked.points]
-    names = {config.env for config in changes}
-    same = names == {base.env}
-    return family.group(asked, traceable(base.env, [x.env_args for x in changes]) if same else ())
+    arguments = [points.apply(asked.base, point).config.env_args for point in asked.points]
+    return family.group(asked, traceable(asked.base.config.env, arguments))
 
 
 def settings_of(asked: SweepRequest, block: Block) -> Settings:

@@ -23,7 +23,9 @@ LOG = "log:"  # what a range on a logarithmic scale begins with
 MAX_POINTS = 100_000
 _CONFIG = get_type_hints(Config)
 FIELDS = {
-    name: kind for name, kind in {**_CONFIG, **get_type_hints(Hyperparams)}.items() if name != "env_args"
+    name: kind
+    for name, kind in {**_CONFIG, **get_type_hints(Hyperparams)}.items()
+    if name not in ("env", "env_args", "network")  # what they name is looked for before anything is trained
 }
 
 Point = dict[str, Any]

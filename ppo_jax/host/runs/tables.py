@@ -5,6 +5,7 @@
 at any time; docs/sweeps.md compares it with Parquet.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,17 +38,28 @@ def open_table(path: Path, names: Sequence[str], num_members: int, num_updates: 
 
     Raises:
         UsageError: If there is a file of another shape.
+        OSError: If there is no room for it on the disk.
     """
     kind = np.dtype([(name, "<f4", (num_members, num_updates)) for name in names])
     if not path.exists():
-        return np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(1,))
+        table = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(1,))
+        _allocate(path)
+        return table
     try:
         table = np.lib.format.open_memmap(path, mode="r+")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"'{path}' is damaged: {error}; move it away and resume") from error
     if table.dtype != kind or table.shape != (1,):
         raise UsageError(f"'{path}' is damaged: it is not the table of this sweep; move it away and resume")
     return table
+
+
+def _allocate(path: Path) -> None:
+    """Takes the room for a file; otherwise a full disk would end the process while it writes into the map."""
+    allocate = getattr(os, "posix_fallocate", None)  # macOS has none
+    if allocate:
+        with path.open("r+b") as file:
+            allocate(file.fileno(), 0, path.stat().st_size)
 
 
 def read(path: Path) -> Mapping[str, np.ndarray]:
@@ -59,7 +71,7 @@ def read(path: Path) -> Mapping[str, np.ndarray]:
     try:
         table = np.load(path, mmap_mode="r", allow_pickle=False)
         return {name: table[0][name] for name in table.dtype.names or ()}
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, EOFError) as error:
         raise UsageError(f"'{path}' cannot be read: {error}; it is missing or damaged") from error
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from ppo_jax.host.programs import lanes
 from ppo_jax.host.programs.chunks import Chunk, Program, Training
 from ppo_jax.host.runs import family, members, tables
 from ppo_jax.host.runs.checkpoints import directories, store
+from ppo_jax.host.runs.checkpoints.manifest import DamageError
 from ppo_jax.host.runs.checkpoints.store import Progress, Store
 from ppo_jax.host.runs.family import Block, SweepDirectory, SweepRequest
 from ppo_jax.host.runs.members import Saved
@@ -155,17 +157,32 @@ class BlockLoop:
 
 
 def _load(session: SweepSession, block: Block, place: Store) -> tuple[int, Saved | None]:
-    """Loads the newest checkpoint of a block; returns the updates done, and the state if there is one."""
-    first = directories.name_of(block.first_update)
-    if not any(path.name > first for path in directories.newest_first(place.path)):
+    """Loads the newest checkpoint of a block; returns the updates done, and the state if there is one.
+
+    If all of them are damaged, they are set aside, and the block begins again: it comes to the same end.
+    """
+    say, template = session.screen.say, members.template_of(session.asked, block)
+    own = [path for path in directories.newest_first(place.path) if _is_of(block, path.name)]
+    if not own:
         return 0, None
-    template = members.template_of(session.asked, block)
-    found = store.load_newest(place, template, session.screen.say)
-    assert found is not None
-    progress, saved = found
+    try:
+        found = store.load_newest(place, template, say)
+    except DamageError as error:
+        say(f"block {block.number + 1} begins again: {error}")
+        found = None
+    progress, saved = found if found else (None, None)
+    if progress is None or not _is_of(block, directories.name_of(progress.update)):
+        for path in filter(Path.exists, own):
+            directories.set_aside(path)
+        return 0, None
     update = progress.update - block.first_update
-    session.screen.say(f"resumed block {block.number + 1} at update {update:,} of {block.num_updates:,}")
+    say(f"resumed block {block.number + 1} at update {update:,} of {block.num_updates:,}")
     return update, saved
+
+
+def _is_of(block: Block, name: str) -> bool:
+    """Whether a checkpoint is one of a block, rather than of one before it."""
+    return int(name) > block.first_update
 
 
 def find_failed(metrics: Metrics, chunk: Chunk, before: np.ndarray) -> np.ndarray:

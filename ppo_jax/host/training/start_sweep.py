@@ -3,7 +3,6 @@
 JAX is imported only after the request has been checked, so that a mistake is reported immediately.
 """
 
-import os
 from pathlib import Path
 
 from ppo_jax.errors import UsageError
@@ -87,7 +86,7 @@ def _load(asked: SweepRequest, sweep: SweepDirectory, screen: Screen, trust_code
     with screen.waiting("loading JAX"):
         from ppo_jax.host.programs import lanes
 
-        lanes.use_all_cores(len(os.sched_getaffinity(0)))
+        lanes.use_all_cores()
         readiness.check()
         remarks = loading.load(asked.base.config, asked.base.sources, trust_code)
     for remark in remarks:

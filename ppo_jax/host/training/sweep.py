@@ -13,9 +13,12 @@ from ppo_jax.host.diagnosis.ranking import Standing
 from ppo_jax.host.programs import footprint, lanes, system
 from ppo_jax.host.programs.chunks import Program
 from ppo_jax.host.runs import family, members, points, tables
+from ppo_jax.host.runs.checkpoints import directories
 from ppo_jax.host.runs.checkpoints.arrays import SaveError
+from ppo_jax.host.runs.checkpoints.manifest import DamageError
 from ppo_jax.host.runs.family import Block, SweepDirectory, SweepRequest
 from ppo_jax.host.runs.files import write_json
+from ppo_jax.host.runs.members import Saved
 from ppo_jax.host.training.block import BlockLoop, SweepSession, program_metrics, seeds_of
 from ppo_jax.host.training.session import DONE, FAILED
 from ppo_jax.host.training.standings import Results, describe, interval_of
@@ -85,7 +88,7 @@ def _with_winner(session: SweepSession, results: Results) -> SweepSession:
 def _run_blocks(session: SweepSession, plan: list[Block], results: Results) -> None:
     programs: dict[tuple[int, int], Program] = {}
     for block in plan:
-        saved = members.load_block(session.sweep, session.asked, block)
+        saved = _load_finished(session, block)
         if saved is not None:
             results.take(block, saved, block.num_updates, _seconds_of(session.sweep, block))
             continue
@@ -96,6 +99,17 @@ def _run_blocks(session: SweepSession, plan: list[Block], results: Results) -> N
             programs = {shape: _compile(session, block, results)}  # the others are not needed again
         with BlockLoop.running(session, block, programs[shape], results) as loop:
             loop.run()
+
+
+def _load_finished(session: SweepSession, block: Block) -> Saved | None:
+    """Loads the final state of a block; a damaged one is set aside, so that the block is trained again."""
+    try:
+        return members.load_block(session.sweep, session.asked, block)
+    except DamageError as error:
+        path = session.sweep.blocks / directories.name_of(block.number)
+        directories.set_aside(path)
+        session.screen.say(f"block {block.number + 1} is damaged and is trained again: {error}")
+        return None
 
 
 def _seconds_of(sweep: SweepDirectory, block: Block) -> float:

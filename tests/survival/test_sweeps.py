@@ -1,0 +1,66 @@
+"""Sweeps that are killed again and again end with the bits of a sweep to which nothing happened."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import chex
+import numpy as np
+import pytest
+
+from ppo_jax.host.runs import family, members
+from tests.survival.processes import end
+
+PROGRAM = (sys.executable, "-m", "tests.survival.processes")
+
+ROOT = Path(__file__).parents[2]
+POINTS = ("--learning-rate", "1e-3", "2e-3", "--gamma", "0.9", "0.99", "--seeds", "2", "--block-size", "4")
+SIZES = ("--num-envs", "4", "--num-steps", "16", "--num-epochs", "1", "--hidden-sizes", "8")
+EVERY = ("--total-timesteps", str(64 * 300), "--checkpoint-every", "10")
+
+
+def sweep(path):
+    arguments = ["sweep", *POINTS, *SIZES, *EVERY, "--run-dir", str(path), "--resume"]
+    return subprocess.Popen(
+        [*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+    )
+
+
+def outcome(path):
+    """The results, and the final states of all members."""
+    opened = family.open_existing(path)
+    asked = family.read(opened)
+    plan = family.blocks(members.groups_of(asked), asked.block_sizes)
+    states = [members.load_block(opened, asked, block) for block in plan]
+    summary = json.loads((path / "summary.json").read_text())
+    tables = [np.load(file)[0] for file in sorted(path.glob("metrics-*.npy"))]
+    columns = [table[name] for table in tables for name in table.dtype.names if name != "seconds"]
+    return (summary["ranking"], summary["winner_from_other_seeds"]), (states, columns)
+
+
+@pytest.mark.parametrize(
+    "times", [pytest.param(2, marks=pytest.mark.long), pytest.param(30, marks=pytest.mark.slow)]
+)
+def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path, times):
+    status, out = end(sweep(tmp_path / "whole"))
+    assert status == 0, out
+    generator, kills = random.Random(0), 0
+    while kills < times:
+        process = sweep(tmp_path / "killed")
+        time.sleep(generator.uniform(1.0, 14.0))
+        process.kill()
+        status, out = end(process)
+        assert status in (-signal.SIGKILL, 0), out
+        kills += 1
+        if status == 0:
+            break
+    status, out = end(sweep(tmp_path / "killed"))
+    assert status == 0, out
+    told, arrays = outcome(tmp_path / "killed")
+    expected, expected_arrays = outcome(tmp_path / "whole")
+    assert told == expected
+    chex.assert_trees_all_equal(arrays, expected_arrays)
