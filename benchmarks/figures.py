@@ -237,6 +237,29 @@ def expensive_reset() -> str:
     return _table([head, "training, times as long", "rollout alone, times as long"], rows)
 
 
+def sweeps() -> str:
+    """Returns what many seeds cost in one sweep, beside as many runs."""
+    record = _speeds("sweeps")
+    rows = [
+        [
+            f"{row['seeds']}",
+            f"{row['total_seconds']:.0f} s",
+            f"{row['steps_per_second']:,}",
+            f"{row['share_of_runs']:.2f}",
+            f"{row['share_of_training']:.2f}",
+            f"{row['peak_bytes'] / 2**30:.2f} GiB",
+        ]
+        for row in record["sweeps"]
+    ]
+    heads = ["seeds", "in all", "steps/s", "of as many runs", "training alone", "peak RAM"]
+    run = record["run"]
+    single = (
+        f"A single run took {run['total_seconds']:.1f} s, {run['train_seconds']:.1f} s of them training "
+        f"({run['steps_per_second']:,} steps/s)."
+    )
+    return f"{_table(heads, rows)}\n\n{single}"
+
+
 def fast_forms() -> str:
     """Returns the fast forms beside the plain ones."""
     rows = [

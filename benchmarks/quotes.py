@@ -35,6 +35,7 @@ QUOTES: dict[str, Callable[[], str]] = {
     "peers": figures.peers,
     "results": figures.results,
     "speed-conditions": figures.speed_conditions,
+    "sweeps": figures.sweeps,
     "time-to-solve": figures.time_to_solve,
 }
 

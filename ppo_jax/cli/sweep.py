@@ -115,6 +115,11 @@ class Sweep(Command):
     total_timesteps: Annotated[int, arg(metavar="STEPS")] = Config.total_timesteps
     """Environment steps of each member, rounded down to a multiple of the --num-envs x --num-steps steps of
     one update."""
+    rungs: int | None = None
+    """Search by successive halving, in this many rungs: all points begin, and after each rung only the best
+    one in --eta is trained on, --eta times as long. By default every point is trained to the end."""
+    eta: int = 3
+    """One in how many points is left after each rung."""
     block_size: int | None = None
     """Most members to train at the same time. It changes no result. By default as many as fit into memory
     and into the caches."""
@@ -139,7 +144,7 @@ class Sweep(Command):
         Group(
             "sweep",
             "Which points to train, from how many seeds, and how to rank them.",
-            ("points", "samples", "seeds", "seed", "metric", "block_size"),
+            ("points", "samples", "seeds", "seed", "metric", "rungs", "eta", "block_size"),
         ),
         Group(
             "run",
@@ -156,6 +161,7 @@ class Sweep(Command):
         "network": "FILE.py:FUNCTION",
         "preset": "NAME",
         "samples": "COUNT",
+        "rungs": "COUNT",
         "metric": "NAME",
         "block_size": "MEMBERS",
     }
@@ -199,7 +205,7 @@ class Sweep(Command):
         Raises:
             UsageError: If the points cannot be made from them.
         """
-        from ppo_jax.host.runs.family import SweepRequest
+        from ppo_jax.host.runs.family import Halving, SweepRequest
         from ppo_jax.host.runs.request import Request
 
         given = {**vars(self.axes), **{ENV_ARGS + name: values for name, values in self.env_args}}
@@ -213,7 +219,14 @@ class Sweep(Command):
         )
         base = sweep_points.apply(base, single)
         varied = {name: values for name, values in given.items() if name not in single}
-        return SweepRequest(base, tuple(self._points(varied)), self.seeds, self.metric, self.block_size)
+        return SweepRequest(
+            base=base,
+            points=tuple(self._points(varied)),
+            num_seeds=self.seeds,
+            metric=self.metric,
+            block_size=self.block_size,
+            halving=None if self.rungs is None else Halving(self.rungs, self.eta),
+        )
 
     def _points(self, varied: dict[str, Values]) -> list[Point]:
         if self.points is not None:

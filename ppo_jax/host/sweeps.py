@@ -15,7 +15,7 @@ from ppo_jax.host.diagnosis.history import Columns
 from ppo_jax.host.python import Run, as_path
 from ppo_jax.host.report import sweep_page
 from ppo_jax.host.runs import family, members, points, tables
-from ppo_jax.host.runs.family import DEFAULT_METRIC, SweepDirectory, SweepRequest
+from ppo_jax.host.runs.family import DEFAULT_METRIC, Halving, SweepDirectory, SweepRequest
 from ppo_jax.host.runs.files import read_json
 from ppo_jax.host.runs.options import RunOptions
 from ppo_jax.host.runs.points import Point, Range
@@ -35,6 +35,7 @@ class SweepOptions:
         checkpoint_every: The number of updates between checkpoints; by default one is saved about once a
             minute.
         trust_code: Whether to use code of your own that has changed since the sweep was started.
+        halving: The rungs of successive halving; by default every point is trained to the end.
     """
 
     seed: int = 0
@@ -42,6 +43,7 @@ class SweepOptions:
     block_size: int | None = None
     checkpoint_every: int | None = None
     trust_code: bool = False
+    halving: Halving | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +161,14 @@ def run_sweep(
         hyper = presets.preset(preset)[1] if preset else Hyperparams()
     run_options = RunOptions(checkpoint_every=chosen.checkpoint_every)
     base = Request(preset, config, hyper, chosen.seed, run_options)
-    asked = SweepRequest(base, tuple(map(dict, points)), num_seeds, chosen.metric, chosen.block_size)
+    asked = SweepRequest(
+        base=base,
+        points=tuple(map(dict, points)),
+        num_seeds=num_seeds,
+        metric=chosen.metric,
+        block_size=chosen.block_size,
+        halving=chosen.halving,
+    )
     for point in asked.points:
         _check_names(point)
     stop, path = Stop(is_guest=True), None if run_dir is None else as_path(run_dir)

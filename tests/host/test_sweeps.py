@@ -291,3 +291,78 @@ def test_it_trains_outside_of_the_main_thread_too(tmp_path):
     thread.join()
     assert done[0].summary["status"] == "done"
     assert jax.local_device_count() == 4  # each with a lane of its own
+
+
+# Successive halving
+
+NINE = ppo_jax.grid({"learning_rate": [1e-3, 2e-3, 4e-3], "gamma": [0.9, 0.95, 0.99]})
+HALVING = ppo_jax.Halving(rungs=2, eta=3)
+
+
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory):
+    return swept(tmp_path_factory.mktemp("halved") / "sweep", NINE, halving=HALVING)
+
+
+def test_after_each_rung_the_best_third_is_trained_on_to_the_bits_of_its_run(halved, tmp_path):
+    ranked = halved.summary["ranking"]
+    asked = family.read(family.open_existing(halved.path))
+    (left,) = asked.survivors
+    assert len(left) == 3
+    assert {row["point"] for row in ranked[:3]} == set(left)
+    number = ranked[0]["point"] * SEEDS
+    member = halved.member(number)
+    run = ppo_jax.run(CONFIG, HYPER._replace(**NINE[number // SEEDS]), 0, tmp_path / "run", quiet=True)
+    assert_same(columns_of(member), columns_of(run))
+    assert tensors_of(halved, number) == (run.path / "policy.safetensors").read_bytes()
+
+
+def test_the_first_rung_decides_by_the_scores_after_a_third_of_the_updates(halved):
+    third = CONFIG.num_updates // 3
+    scores = [halved.metrics(point)["episode_length"][:, third - 1] for point in range(9)]
+    means = [np.nanmean(row) for row in scores]  # of two seeds, which is their interquartile mean
+    (left,) = family.read(family.open_existing(halved.path)).survivors
+    assert set(left) == set(np.argsort(means)[-3:].tolist())
+
+
+def test_it_takes_fewer_steps_and_says_so(halved):
+    whole = len(NINE) * SEEDS * CONFIG.total_timesteps
+    again = SEEDS * CONFIG.total_timesteps
+    assert halved.summary["env_steps"] == whole * (1 / 3 + 2 / 9) + again
+
+
+@pytest.mark.long
+def test_a_member_that_was_left_behind_can_be_trained_to_its_end(halved, tmp_path):
+    number = halved.summary["ranking"][-1]["point"] * SEEDS
+    member = halved.member(number)
+    assert member.summary["status"] == "interrupted"
+    assert len(member.metrics["update"]) == CONFIG.num_updates // 3
+    assert run_command("resume", str(member.path)) == 0
+    run = ppo_jax.run(CONFIG, HYPER._replace(**NINE[number // SEEDS]), 0, tmp_path / "run", quiet=True)
+    assert_same(columns_of(ppo_jax.open_run(member.path)), columns_of(run))
+
+
+@pytest.mark.parametrize("when", [2, 5])  # chunks: in the first rung, and in the second
+def test_halving_resumes_to_the_same_bits(halved, tmp_path, monkeypatch, when):
+    original, calls = training_block.BlockLoop._advance, []
+
+    def advance(loop, until):
+        original(loop, until)
+        calls.append(loop.training.update)
+        if len(calls) == when:
+            loop.session.stop.signal = signal.SIGTERM
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training_block.BlockLoop, "_advance", advance)
+        with pytest.raises(SystemExit):
+            swept(tmp_path / "sweep", NINE, halving=HALVING, checkpoint_every=3)
+    resumed = swept(tmp_path / "sweep", NINE, resume=True, halving=HALVING, checkpoint_every=3)
+    assert resumed.summary["ranking"] == halved.summary["ranking"]
+    best = halved.summary["ranking"][0]["point"] * SEEDS
+    assert tensors_of(resumed, best) == tensors_of(halved, best)
+
+
+@pytest.mark.parametrize("halving", [(1, 3), (2, 1), (3, 9), (2, 10), (2.5, 3), (4, 2)])
+def test_rungs_that_cannot_be_climbed_are_refused(tmp_path, halving):
+    with pytest.raises(UsageError, match=r"cannot be climbed|need at least|too few"):
+        swept(tmp_path / "sweep", NINE[:7], halving=ppo_jax.Halving(*halving))

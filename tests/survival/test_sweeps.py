@@ -34,7 +34,7 @@ def outcome(path):
     """The results, and the final states of all members."""
     opened = family.open_existing(path)
     asked = family.read(opened)
-    plan = family.blocks(members.groups_of(asked), asked.block_sizes)
+    plan = family.blocks(asked, members.groups_of(asked))
     states = [members.load_block(opened, asked, block) for block in plan]
     summary = json.loads((path / "summary.json").read_text())
     tables = [np.load(file)[0] for file in sorted(path.glob("metrics-*.npy"))]

@@ -33,7 +33,8 @@ def rank(asked: SweepRequest, scores: Mapping[int, float], failed: Mapping[int, 
     """Ranks all points, the best first.
 
     A seed that failed, or that has no score, counts as the lowest score of the sweep, so that no point wins
-    by failing. A point without any score comes last.
+    by failing. A point without any score comes last. With successive halving, points that were trained on
+    come before those that were not.
 
     Args:
         asked: The request of the sweep.
@@ -47,7 +48,12 @@ def rank(asked: SweepRequest, scores: Mapping[int, float], failed: Mapping[int, 
         stand(asked, point, range(point * size, (point + 1) * size), scores, failed, lowest)
         for point in range(len(asked.points))
     ]
-    return sorted(standings, key=lambda one: (np.isnan(one.iqm), -one.iqm, one.point))
+
+    def place(one: Standing) -> tuple[int, bool, float, int]:
+        rungs = sum(one.point in left for left in asked.survivors)
+        return -rungs, bool(np.isnan(one.iqm)), -one.iqm, one.point
+
+    return sorted(standings, key=place)
 
 
 def stand(

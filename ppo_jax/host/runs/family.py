@@ -53,6 +53,8 @@ class SweepRequest(NamedTuple):
         block_sizes: How many are, in each group; empty before that is decided.
         winner: The number of the best point; None before it is known. It is trained again from as many
             other seeds, as further members, because the best of many has also been lucky.
+        halving: The rungs of successive halving; None if every point is trained to the end.
+        survivors: The points that are left after each rung that is done.
     """
 
     base: Request
@@ -62,6 +64,13 @@ class SweepRequest(NamedTuple):
     block_size: int | None = None
     block_sizes: tuple[int, ...] = ()
     winner: int | None = None
+    halving: "Halving | None" = None
+    survivors: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def num_rungs(self) -> int:
+        """The rungs of the sweep; 1 without successive halving."""
+        return self.halving.rungs if self.halving else 1
 
     @property
     def num_members(self) -> int:
@@ -91,6 +100,29 @@ class SweepRequest(NamedTuple):
         """Returns the request of the run that a member is."""
         applied = points.apply(self.base, self.points[self.point_of(number)])
         return applied._replace(seed=self.seed_of(number))
+
+
+class Halving(NamedTuple):
+    """Successive halving: all points begin, and after each rung only the best are trained on.
+
+    Source: Jamieson and Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter
+    Optimization".
+
+    Attributes:
+        rungs: The number of rungs, R. Rung r ends after U / eta^(R - r) of the U updates of a run.
+        eta: One in how many points is left after each rung.
+    """
+
+    rungs: int
+    eta: int = 3
+
+    def end_of(self, rung: int, num_updates: int) -> int:
+        """Returns the updates that are done after a rung, counted from 0, of a run of so many."""
+        return num_updates // self.eta ** (self.rungs - 1 - rung)
+
+    def count_after(self, rung: int, num_points: int) -> int:
+        """Returns how many points are left after a rung, counted from 0; at least one."""
+        return max(1, num_points // self.eta ** (rung + 1))
 
 
 class Group(NamedTuple):
@@ -133,6 +165,7 @@ def check(asked: SweepRequest, environment: object = None) -> None:
     size = asked.block_size
     if size is not None and not (isinstance(size, int) and size >= 1):
         problems.append(f"block_size = {size!r} is not an int of at least 1; give one such as 64, or none")
+    problems += _halving_problems(asked)
     if asked.winner is not None and not 0 <= asked.winner < len(asked.points):
         problems.append(f"winner = {asked.winner} is none of the points")
     problems += _metric_problems(asked)
@@ -149,6 +182,22 @@ def _metric_problems(asked: SweepRequest) -> list[str]:
     if asked.metric in known or own:  # an environment of the user's may have metrics of its own
         return []
     return [f"metric = {asked.metric!r} does not exist; {closest(str(asked.metric), known)}"]
+
+
+def _halving_problems(asked: SweepRequest) -> list[str]:
+    if asked.halving is None:
+        return []
+    rungs, eta = asked.halving
+    if not (isinstance(rungs, int) and isinstance(eta, int) and rungs >= 2 and 2 <= eta <= 100):
+        return [f"rungs = {rungs!r} with eta = {eta!r} cannot be climbed; give at least 2 for both"]
+    if len(asked.points) < eta ** (rungs - 1):
+        return [
+            f"there are {len(asked.points)} points, but {rungs} rungs with eta = {eta} need at least "
+            f"{eta ** (rungs - 1)}; give more points, or fewer rungs"
+        ]
+    if asked.base.config.num_updates < eta ** (rungs - 1):
+        return [f"a run has {asked.base.config.num_updates} updates, too few for {rungs} rungs; give fewer"]
+    return []
 
 
 def _point_problems(asked: SweepRequest, environment: object) -> list[str]:
@@ -194,19 +243,23 @@ class Block(NamedTuple):
         group: The group.
         places: The places of the members in the group.
         lanes: The members in the lanes, [L]; where there are fewer members than lanes, the last is repeated.
-        first_update: The updates of all blocks before this one.
+        start: The updates that each member has done before.
+        end: The updates that each member has done afterwards.
+        before: The updates of all blocks before this one.
     """
 
     number: int
     group: Group
     places: tuple[int, ...]
     lanes: tuple[int, ...]
-    first_update: int
+    start: int
+    end: int
+    before: int
 
     @property
     def num_updates(self) -> int:
-        """The updates of each member."""
-        return self.group.base.config.num_updates
+        """The updates that are done in the block."""
+        return self.end - self.start
 
     @property
     def num_members(self) -> int:
@@ -214,22 +267,41 @@ class Block(NamedTuple):
         return len(self.places)
 
 
-def blocks(groups: list[Group], sizes: tuple[int, ...]) -> list[Block]:
-    """Divides the members of groups into blocks.
+def blocks(asked: SweepRequest, groups: list[Group]) -> list[Block]:
+    """Divides the members of groups into blocks, rung by rung, as far as it is known who is left.
 
     Args:
-        groups: The groups.
-        sizes: The number of lanes of each group.
+        asked: The request of the sweep; it says how many lanes the blocks of each group have.
+        groups: The groups. If the winner is known, the last group trains it again.
     """
     made: list[Block] = []
-    for one, size in zip(groups, sizes, strict=True):
-        for start in range(0, len(one.members), size):
-            places = tuple(range(start, min(start + size, len(one.members))))
-            lanes = [one.members[place] for place in places]
+
+    def add(one: Group, size: int, places: list[int], start: int, end: int) -> None:
+        for first in range(0, len(places), size):
+            some = tuple(places[first : first + size])
+            lanes = [one.members[place] for place in some]
             lanes += [lanes[-1]] * (size - len(lanes))
-            before = made[-1].first_update + made[-1].num_updates if made else 0
-            made.append(Block(len(made), one, places, tuple(lanes), before))
+            before = made[-1].before + made[-1].num_updates if made else 0
+            made.append(Block(len(made), one, some, tuple(lanes), start, end, before))
+
+    pairs = list(zip(groups, asked.block_sizes, strict=True))
+    further = [] if asked.winner is None else [pairs.pop()]
+    for rung in range(len(asked.survivors) + 1):
+        alive = set(asked.survivors[rung - 1] if rung else range(len(asked.points)))
+        for one, size in pairs:
+            places = [i for i, member in enumerate(one.members) if asked.point_of(member) in alive]
+            add(one, size, places, *_updates_of(asked, rung, one.base.config.num_updates))
+    for one, size in further:
+        add(one, size, list(range(len(one.members))), 0, one.base.config.num_updates)
     return made
+
+
+def _updates_of(asked: SweepRequest, rung: int, num_updates: int) -> tuple[int, int]:
+    """Returns the updates of a run that are done before and after a rung."""
+    if asked.halving is None:
+        return 0, num_updates
+    start = asked.halving.end_of(rung - 1, num_updates) if rung else 0
+    return start, asked.halving.end_of(rung, num_updates)
 
 
 def digest(asked: SweepRequest) -> str:
@@ -237,6 +309,7 @@ def digest(asked: SweepRequest) -> str:
     content = {
         "base": request.digest(asked.base),
         "total_timesteps": asked.base.config.total_timesteps,
+        "halving": asked.halving,
         "points": [points.to_json(point) for point in asked.points],
         "num_seeds": asked.num_seeds,
     }
@@ -253,6 +326,8 @@ def to_json(asked: SweepRequest) -> dict[str, Any]:
         "block_size": asked.block_size,
         "block_sizes": list(asked.block_sizes),
         "winner": asked.winner,
+        "halving": asked.halving and asked.halving._asdict(),
+        "survivors": [list(points) for points in asked.survivors],
     }
 
 
@@ -272,6 +347,8 @@ def from_json(content: Mapping[str, Any]) -> SweepRequest:
             block_size=content["block_size"],
             block_sizes=tuple(content["block_sizes"]),
             winner=content["winner"],
+            halving=Halving(**content["halving"]) if content["halving"] else None,
+            survivors=tuple(tuple(some) for some in content["survivors"]),
         )
         check(asked, environment=base.config.env)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ppo_jax.algorithm.train import TrainState, agent_of
@@ -88,6 +89,29 @@ def load_block(sweep: SweepDirectory, asked: SweepRequest, block: Block) -> Save
     return store.load(finished(sweep, asked), directories.read(path), template_of(asked, block))
 
 
+def block_of(plan: list[Block], member: int, before: int | None = None) -> Block:
+    """Returns the last block that has a member, among those before one of that number."""
+    earlier = plan if before is None else plan[:before]
+    return next(one for one in reversed(earlier) if member in one.lanes)
+
+
+def load_start(sweep: SweepDirectory, asked: SweepRequest, plan: list[Block], block: Block) -> Saved:
+    """Loads the states with which the members of a block begin: those after the rung before.
+
+    Raises:
+        DamageError: If one is damaged.
+    """
+    sources = [block_of(plan, member, block.number) for member in block.lanes]
+    loaded = {one.number: load_block(sweep, asked, one) for one in sources}
+
+    def row(one: Block, member: int) -> Any:
+        lane = one.lanes.index(member)
+        return jax.tree.map(lambda x: x[lane], loaded[one.number])
+
+    rows = [row(one, member) for one, member in zip(sources, block.lanes, strict=True)]
+    return jax.tree.map(lambda *lanes: jnp.stack(lanes), *rows)
+
+
 def open_run(path: Path) -> RunDirectory:
     """Opens the directory of a run, or a member of a sweep like one, such as SWEEP/members/7.
 
@@ -125,7 +149,7 @@ def _make(sweep: SweepDirectory, asked: SweepRequest, number: int, run: RunDirec
     """Makes the directory of a member: its request, its metrics, its last state, and its policy."""
     one = asked.member(number)
     loading.load(one.config, one.sources, trust=False)
-    block = next(x for x in family.blocks(groups_of(asked), asked.block_sizes) if number in x.lanes)
+    block = block_of(family.blocks(asked, groups_of(asked)), number)
     saved = load_block(sweep, asked, block)
     if saved is None:
         raise UsageError(
@@ -140,7 +164,7 @@ def _make(sweep: SweepDirectory, asked: SweepRequest, number: int, run: RunDirec
         _write_metrics(sweep, block, lane, failed, draft)
         if not failed:
             _write_state(draft, one, jax.tree.map(lambda x: x[lane], saved.state))
-        write_json(draft.summary, _summary(sweep, one, failed))
+        write_json(draft.summary, _summary(sweep, one, failed, failed or block.end))
         shutil.rmtree(run.path, ignore_errors=True)
         draft.path.rename(run.path)
     finally:
@@ -151,7 +175,7 @@ def _make(sweep: SweepDirectory, asked: SweepRequest, number: int, run: RunDirec
 def _write_metrics(sweep: SweepDirectory, block: Block, lane: int, failed: int, run: RunDirectory) -> None:
     columns = tables.read(sweep.metrics_of(block.group.number))
     config = block.group.base.config
-    num_updates = failed or config.num_updates
+    num_updates = failed or block.end
     place = block.places[lane]
     rows = {name: values[place, :num_updates] for name, values in columns.items()}
     with run.metrics.open("w") as file:
@@ -164,11 +188,11 @@ def _write_state(run: RunDirectory, one: Request, state: TrainState) -> None:
     agents.save(run, one.config, agent_of(state))
 
 
-def _summary(sweep: SweepDirectory, one: Request, failed: int) -> dict[str, Any]:
+def _summary(sweep: SweepDirectory, one: Request, failed: int, updates: int) -> dict[str, Any]:
     whole = read_json(sweep.summary) if sweep.summary.exists() else {}
-    updates = failed or one.config.num_updates
+    end = "done" if updates == one.config.num_updates else "interrupted"
     return {
-        "status": "failed" if failed else "done",
+        "status": "failed" if failed else end,
         "preset": one.preset,
         "changes": {name: request.plain(value) for name, value in one.changes.items()},
         "env": one.config.env,

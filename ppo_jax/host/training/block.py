@@ -54,6 +54,7 @@ class BlockLoop:
         saved: Where the members are, without their states.
         table: The metrics of the group.
         place: The place of the checkpoints.
+        saved_update: The updates that the newest checkpoint, or the block before, has done.
     """
 
     session: SweepSession
@@ -63,19 +64,21 @@ class BlockLoop:
     saved: Saved
     table: np.memmap
     place: Store
-    saved_update: int | None = None
+    saved_update: int
 
     @classmethod
     @contextmanager
     def running(
-        cls, session: SweepSession, block: Block, program: Program, results: Results
+        cls, session: SweepSession, plan: list[Block], block: Block, program: Program, results: Results
     ) -> Iterator["BlockLoop"]:
         """Prepares a block to start, or to continue from the newest checkpoint."""
         asked, sweep = session.asked, session.sweep
         settings = members.settings_of(asked, block)
         place = Store(sweep.checkpoints, family.digest(asked), asked.base.options.keep)
         update, saved = _load(session, block, place)
-        if saved is None:
+        if saved is None and block.start:
+            saved = members.load_start(sweep, asked, plan, block)
+        elif saved is None:
             size = len(block.lanes)
             saved = Saved(
                 state=program.init(settings, seeds_of(asked, block)),
@@ -85,11 +88,13 @@ class BlockLoop:
             )
         names = [tables.SECONDS, *(x for x in program_metrics(program) if x != tables.DERIVED)]
         path = sweep.metrics_of(block.group.number)
-        table = tables.open_table(path, names, len(block.group.members), block.num_updates)
-        seconds = float(table[0][tables.SECONDS][block.places[0], update - 1]) if update else 0.0
+        total = block.group.base.config.num_updates
+        table = tables.open_table(path, names, len(block.group.members), total)
+        is_begun = update > block.start
+        seconds = float(table[0][tables.SECONDS][block.places[0], update - 1]) if is_begun else 0.0
         state = lanes.place(saved.state)
         training = Training(program, block.group.base.config, settings, state, update, seconds)
-        loop = cls(session, block, training, results, saved, table, place, update or None)
+        loop = cls(session, block, training, results, saved, table, place, update)
         with session.screen.training():
             yield loop
 
@@ -97,13 +102,13 @@ class BlockLoop:
         """Trains all updates and saves the final states; or saves a checkpoint if asked to stop."""
         saved_at = time.perf_counter()
         every = self.session.asked.base.options.checkpoint_every
-        while self.training.update < self.block.num_updates and not self.session.stop.requested:
+        while self.training.update < self.block.end and not self.session.stop.requested:
             self._advance(self._next_halt(every))
             is_due = every is None and time.perf_counter() > saved_at + CHECKPOINT_SECONDS
             if is_due or (every is not None and self.training.update % every == 0):
                 self._save()
                 saved_at = time.perf_counter()
-        if self.training.update < self.block.num_updates:
+        if self.training.update < self.block.end:
             self._save()
             return
         tables.save(self.table, self.session.sweep.metrics_of(self.block.group.number))
@@ -111,7 +116,7 @@ class BlockLoop:
         store.save(done, self._whole(), Progress(self.block.number, None, 0))
 
     def _next_halt(self, every: int | None) -> int:
-        end = self.block.num_updates
+        end = self.block.end
         return end if every is None else min(end, (self.training.update // every + 1) * every)
 
     def _advance(self, until: int) -> None:
@@ -138,7 +143,7 @@ class BlockLoop:
     def _show(self, chunk: Chunk, size: int) -> None:
         steps = chunk.num_updates * self.block.group.base.config.batch_size * size
         results = self.results
-        results.take(self.block, self.saved, self.training.update, chunk.end)
+        results.take(self.block, self.saved, self.training.update - self.block.start, chunk.end)
         rows = best_rows(self.session.asked, results)
         speed = steps / (chunk.end - chunk.start)
         self.session.screen.show(results.total_steps, results.total_seconds, speed, rows)
@@ -148,10 +153,10 @@ class BlockLoop:
 
     def _save(self) -> None:
         """Saves the states of all members, once the metrics before them are on the disk."""
-        if self.training.update in (0, self.saved_update):
+        if self.training.update == self.saved_update:
             return
         tables.save(self.table, self.session.sweep.metrics_of(self.block.group.number))
-        update = self.block.first_update + self.training.update
+        update = self.block.before + self.training.update - self.block.start
         store.save(self.place, self._whole(), Progress(update, None, 0))
         self.saved_update = self.training.update
 
@@ -164,7 +169,7 @@ def _load(session: SweepSession, block: Block, place: Store) -> tuple[int, Saved
     say, template = session.screen.say, members.template_of(session.asked, block)
     own = [path for path in directories.newest_first(place.path) if _is_of(block, path.name)]
     if not own:
-        return 0, None
+        return block.start, None
     try:
         found = store.load_newest(place, template, say)
     except DamageError as error:
@@ -174,15 +179,15 @@ def _load(session: SweepSession, block: Block, place: Store) -> tuple[int, Saved
     if progress is None or not _is_of(block, directories.name_of(progress.update)):
         for path in filter(Path.exists, own):
             directories.set_aside(path)
-        return 0, None
-    update = progress.update - block.first_update
-    say(f"resumed block {block.number + 1} at update {update:,} of {block.num_updates:,}")
+        return block.start, None
+    update = progress.update - block.before + block.start
+    say(f"resumed block {block.number + 1} at update {update:,} of {block.end:,}")
     return update, saved
 
 
 def _is_of(block: Block, name: str) -> bool:
     """Whether a checkpoint is one of a block, rather than of one before it."""
-    return int(name) > block.first_update
+    return int(name) > block.before
 
 
 def find_failed(metrics: Metrics, chunk: Chunk, before: np.ndarray) -> np.ndarray:

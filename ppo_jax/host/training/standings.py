@@ -24,6 +24,7 @@ class Results:
         steps: The environment steps of the members of each block, by its number.
         seconds: The seconds of training of each block.
         compile_seconds: The seconds that compiling took.
+        finished: The numbers of the blocks that are done.
     """
 
     scores: dict[int, float] = dataclasses.field(default_factory=dict)
@@ -31,6 +32,7 @@ class Results:
     steps: dict[int, int] = dataclasses.field(default_factory=dict)
     seconds: dict[int, float] = dataclasses.field(default_factory=dict)
     compile_seconds: float = 0.0
+    finished: set[int] = dataclasses.field(default_factory=set)
 
     @property
     def total_steps(self) -> int:

@@ -96,8 +96,19 @@ def _load(asked: SweepRequest, sweep: SweepDirectory, screen: Screen, trust_code
 def _total_steps(asked: SweepRequest) -> int:
     """Returns the environment steps of all members, with those that train the best point again."""
     per_point = [asked.member(point * asked.num_seeds).total_steps for point in range(len(asked.points))]
-    again = max(per_point) if len(per_point) > 1 else 0  # which point is not known yet
-    return asked.num_seeds * (sum(per_point) + again)
+    # Which points are trained on, and which one is trained again, is not known yet.
+    again = max(per_point) if len(per_point) > 1 else 0
+    share = 1.0
+    if asked.halving is not None:
+        rungs, eta = asked.halving
+        share = sum((1 - (rung > 0) / eta) * eta ** (1 - rungs) for rung in range(rungs))
+    return round(asked.num_seeds * (sum(per_point) * share + again))
+
+
+def _rungs(asked: SweepRequest) -> str:
+    if asked.halving is None:
+        return ""
+    return f" in {asked.halving.rungs} rungs, after each of which one in {asked.halving.eta} points is left"
 
 
 def describe(asked: SweepRequest) -> str:
@@ -110,6 +121,7 @@ def describe(asked: SweepRequest) -> str:
         (
             f"PPO on {base.config.env}: {origin}; a sweep over {names}",
             f"{len(asked.points)} points x {asked.num_seeds} seeds = {asked.num_members:,} members, "
-            f"{_total_steps(asked):,} steps; the best point has the largest {asked.metric} at the end",
+            f"about {_total_steps(asked):,} steps{_rungs(asked)}; "
+            f"the best point has the largest {asked.metric} at the end",
         )
     )

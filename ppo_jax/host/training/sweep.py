@@ -50,14 +50,33 @@ def train(session: SweepSession) -> int:
 
 def _train(session: SweepSession) -> int:
     results, began = Results(), time.perf_counter()
-    session, plan = _plan(session)
-    _run_blocks(session, plan, results)
-    if session.asked.winner is None and len(session.asked.points) > 1 and not session.stop.requested:
-        session = _with_winner(session, results)
-        before = len(plan)
-        session, plan = _plan(session)
-        _run_blocks(session, plan[before:], results)
-    return _finish(session, plan, results, time.perf_counter() - began)
+    stage: SweepSession | None = session
+    programs: dict[tuple[int, int], Program] = {}
+    while stage is not None:
+        session, plan = _plan(stage)
+        _run_blocks(session, plan, results, programs)
+        stage = None if session.stop.requested else _next_stage(session, results)
+    return _finish(session, results, time.perf_counter() - began)
+
+
+def _next_stage(session: SweepSession, results: Results) -> SweepSession | None:
+    """Asks for the next rung, or for further members of the best point; None if the sweep is done."""
+    asked = session.asked
+    if len(asked.survivors) < asked.num_rungs - 1:
+        return _with_next_rung(session, results)
+    return None if asked.winner is not None or len(asked.points) == 1 else _with_winner(session, results)
+
+
+def _with_next_rung(session: SweepSession, results: Results) -> SweepSession:
+    """Ranks the points, and keeps the best of them."""
+    asked, rung = session.asked, len(session.asked.survivors)
+    assert asked.halving is not None
+    count = asked.halving.count_after(rung, len(asked.points))
+    left = sorted(one.point for one in ranking.rank(asked, results.scores, results.failed)[:count])
+    session.screen.say(
+        f"rung {rung + 1} of {asked.num_rungs} is done; the best {count} points are trained on"
+    )
+    return session._replace(asked=asked._replace(survivors=(*asked.survivors, tuple(left))))
 
 
 def _plan(session: SweepSession) -> tuple[SweepSession, list[Block]]:
@@ -65,18 +84,22 @@ def _plan(session: SweepSession) -> tuple[SweepSession, list[Block]]:
     asked = session.asked
     groups = members.groups_of(asked)
     sizes = list(asked.block_sizes)
+    is_full = asked.halving is None or asked.winner is not None
+    # With halving, a block is not larger than the last rung, so that no rung trains lanes in vain.
+    divisor = 1 if is_full else asked.halving.eta ** (asked.num_rungs - 1)  # pyright: ignore
     for one in groups[len(sizes) :]:
-        sizes.append(lanes.num_lanes(one.base.config, len(one.members), asked.block_size))
+        wanted = max(1, len(one.members) // divisor)
+        sizes.append(lanes.num_lanes(one.base.config, wanted, asked.block_size))
     asked = asked._replace(block_sizes=tuple(sizes))
     write_json(session.sweep.config, family.to_json(asked))
-    return session._replace(asked=asked), family.blocks(groups, asked.block_sizes)
+    return session._replace(asked=asked), family.blocks(asked, groups)
 
 
-def _with_winner(session: SweepSession, results: Results) -> SweepSession:
-    """Ranks the points, and asks for further members of the best one."""
+def _with_winner(session: SweepSession, results: Results) -> SweepSession | None:
+    """Ranks the points, and asks for further members of the best one; None if no point has a score."""
     best, *_ = ranking.rank(session.asked, results.scores, results.failed)
     if np.isnan(best.iqm):
-        return session
+        return None
     shown = points.describe(session.asked.points[best.point])
     session.screen.say(
         f"best of {len(session.asked.points)} points: {shown}, {interval_of(best)}; it is trained from "
@@ -85,20 +108,28 @@ def _with_winner(session: SweepSession, results: Results) -> SweepSession:
     return session._replace(asked=session.asked._replace(winner=best.point))
 
 
-def _run_blocks(session: SweepSession, plan: list[Block], results: Results) -> None:
-    programs: dict[tuple[int, int], Program] = {}
-    for block in plan:
+def _run_blocks(
+    session: SweepSession,
+    plan: list[Block],
+    results: Results,
+    programs: dict[tuple[int, int], Program],
+) -> None:
+    """Trains the blocks that are not done, with the programs by their groups and numbers of lanes."""
+    for block in plan[len(results.finished) :]:
         saved = _load_finished(session, block)
         if saved is not None:
             results.take(block, saved, block.num_updates, _seconds_of(session.sweep, block))
+            results.finished.add(block.number)
             continue
         if session.stop.requested:
             return
         shape = (block.group.number, len(block.lanes))
         if shape not in programs:
-            programs = {shape: _compile(session, block, results)}  # the others are not needed again
-        with BlockLoop.running(session, block, programs[shape], results) as loop:
+            programs[shape] = _compile(session, plan, block, results)
+        with BlockLoop.running(session, plan, block, programs[shape], results) as loop:
             loop.run()
+        if not session.stop.requested:
+            results.finished.add(block.number)
 
 
 def _load_finished(session: SweepSession, block: Block) -> Saved | None:
@@ -115,10 +146,10 @@ def _load_finished(session: SweepSession, block: Block) -> Saved | None:
 def _seconds_of(sweep: SweepDirectory, block: Block) -> float:
     """Returns the seconds that a finished block took."""
     columns = tables.read(sweep.metrics_of(block.group.number))
-    return float(columns[tables.SECONDS][block.places[0], -1])
+    return float(columns[tables.SECONDS][block.places[0], block.end - 1])
 
 
-def _compile(session: SweepSession, block: Block, results: Results) -> Program:
+def _compile(session: SweepSession, plan: list[Block], block: Block, results: Results) -> Program:
     asked, screen = session.asked, session.screen
     config = block.group.base.config
     settings = members.settings_of(asked, block)
@@ -129,7 +160,7 @@ def _compile(session: SweepSession, block: Block, results: Results) -> Program:
             raise UsageError(f"metric = {asked.metric!r} does not exist; {closest(asked.metric, known)}")
     results.compile_seconds += program.seconds
     screen.say(f"compiled in {program.seconds:.1f} s")
-    screen.say(_describe_work(block, _seconds_of_update(program, settings, seeds_of(asked, block))))
+    screen.say(_describe_work(plan, block, _seconds_of_update(program, settings, seeds_of(asked, block))))
     return program
 
 
@@ -142,10 +173,10 @@ def _seconds_of_update(program: Program, settings: lanes.Settings, seeds: np.nda
     return time.perf_counter() - start
 
 
-def _describe_work(block: Block, seconds: float) -> str:
+def _describe_work(plan: list[Block], block: Block, seconds: float) -> str:
     """Says how much is to be trained, and how long that will take."""
-    size, count = len(block.lanes), len(block.group.members)
-    num_blocks = -(-count // size)
+    rung = [one for one in plan if (one.group.number, one.start) == (block.group.number, block.start)]
+    size, count, num_blocks = len(block.lanes), sum(one.num_members for one in rung), len(rung)
     left = seconds * block.num_updates * num_blocks
     in_blocks = f" in {num_blocks} blocks of {size}" if num_blocks > 1 else ""
     return f"{count} members{in_blocks}, {block.num_updates:,} updates each: about {_clock(left)}"
@@ -159,11 +190,10 @@ def _clock(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _finish(session: SweepSession, plan: list[Block], results: Results, seconds: float) -> int:
+def _finish(session: SweepSession, results: Results, seconds: float) -> int:
     """Sums up, writes the report, and says how the sweep ended."""
     asked, sweep, screen = session.asked, session.sweep, session.screen
-    is_done = all(member in results.scores for block in plan for member in block.lanes)
-    is_done = is_done and not session.stop.requested
+    is_done = not session.stop.requested
     standings = ranking.rank(asked, results.scores, results.failed)
     again = _trained_again(asked, results, standings)
     write_json(sweep.summary, _sum_up(session, results, standings, again, is_done, seconds))
