@@ -77,16 +77,24 @@ Axes = dataclasses.make_dataclass(
 _OTHER = ("environment", "run", "checkpoint and monitoring")
 
 
+def _axes_of(config: Config, hyper: Hyperparams) -> Any:
+    """Returns the values of a configuration, one for each field."""
+    return Axes(**{name: (getattr(hyper if hasattr(hyper, name) else config, name),) for name in SWEPT})
+
+
+_DEFAULTS = _axes_of(Config(), Hyperparams())
+
+
 @dataclasses.dataclass(frozen=True)
 class Sweep(Command):
-    """Train many agents in one compiled program: every combination of values, each from several seeds.
+    """Train many agents at once: every combination of values, from several seeds.
 
-    A flag of the algorithm takes one value or several, such as --learning-rate 1e-4 3e-4 1e-3. With
-    --samples it also takes a range: --gamma 0.9..0.999, or --learning-rate log:1e-4..1e-2 for values whose
-    logarithm is uniform.
+    Flags of the algorithm take one value or several, such as --gamma 0.9 0.99.
+
+    With --samples they also take ranges: 0.9..0.99, or log:1e-4..1e-2.
     """
 
-    axes: Axes  # pyright: ignore[reportInvalidTypeForm]
+    axes: Axes = _DEFAULTS  # pyright: ignore[reportInvalidTypeForm]
     env: str = Config.env
     """Environment to train on: a name that `ppo-jax envs` lists, or your own as FILE.py:OBJECT or
     MODULE:OBJECT."""
@@ -176,12 +184,8 @@ class Sweep(Command):
         name = given.env or DEFAULT_PRESET if given.preset is None else given.preset
         is_known = given.preset is not None or name in presets.names()
         config, hyper = presets.preset(name) if is_known else (Config(), Hyperparams())
-        fields = {
-            **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)},
-            **hyper._asdict(),
-        }
         return cls(
-            axes=Axes(**{field: (fields[field],) for field in SWEPT}),
+            axes=_axes_of(config, hyper),
             env=config.env,
             env_args=tuple((key, (value,)) for key, value in config.env_args),
             network=config.network,

@@ -344,7 +344,7 @@ BUGS = (
     Bug(
         "a resumed run keeps the horizon of its checkpoint",
         "ppo_jax/host/programs/chunks.py",
-        "self.state = self.state._replace(horizon=np.int32(self.config.num_updates))",
+        "self.state = self.state._replace(horizon=horizon)",
         "self.state = self.state",
         ("tests/host/training/test_loop.py::test_more_steps_move_the_end_of_the_schedules",),
     ),
