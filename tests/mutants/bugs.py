@@ -866,4 +866,72 @@ BUGS = (
         "if False:",
         ("tests/algorithm/test_loss.py::test_a_column_beside_a_row_is_refused",),
     ),
+    Bug(
+        "all members of a sweep have the same seed",
+        "ppo_jax/host/programs/lanes.py",
+        "return ppo_of(settings).init(settings.hyper, jax.random.key(seed))",
+        "return ppo_of(settings).init(settings.hyper, jax.random.key(0))",
+        ("tests/host/test_sweeps.py::test_a_member_has_the_bits_of_the_run_that_it_would_be_alone",),
+    ),
+    Bug(
+        "a member that fails is saved with its numbers that are not finite",
+        "ppo_jax/host/programs/lanes.py",
+        "return jnp.where(keep, x, jnp.zeros_like(x))",
+        "return x",
+        ("tests/host/test_sweeps.py::test_one_member_that_fails_is_marked_and_changes_no_other",),
+    ),
+    Bug(
+        "a seed that failed is left out of the score of its point",
+        "ppo_jax/host/diagnosis/ranking.py",
+        "np.where(np.isfinite(found), found, lowest)",
+        "found[np.isfinite(found)]",
+        (
+            "tests/host/diagnosis/test_ranking.py"
+            "::test_a_seed_that_failed_counts_as_the_lowest_score_of_the_sweep",
+        ),
+    ),
+    Bug(
+        "the best point is trained again from the same seeds",
+        "ppo_jax/host/runs/family.py",
+        "return self.base.seed + self.num_seeds + member - self.num_members",
+        "return self.base.seed + member - self.num_members",
+        (
+            "tests/host/test_sweeps.py"
+            "::test_the_ranking_names_each_point_and_the_best_is_trained_again_from_other_seeds",
+        ),
+    ),
+    Bug(
+        "successive halving keeps the worst points",
+        "ppo_jax/host/training/sweep.py",
+        "results.failed)[:count])",
+        "results.failed)[-count:])",
+        (
+            "tests/host/test_sweeps.py"
+            "::test_the_first_rung_decides_by_the_scores_after_a_third_of_the_updates",
+        ),
+    ),
+    Bug(
+        "a survivor goes on from the state of another member",
+        "ppo_jax/host/runs/members.py",
+        "lane = one.lanes.index(member)\n",
+        "lane = 0\n",
+        (
+            "tests/host/test_sweeps.py"
+            "::test_after_each_rung_the_best_third_is_trained_on_to_the_bits_of_its_run",
+        ),
+    ),
+    Bug(
+        "the metrics of a later chunk replace those of the first",
+        "ppo_jax/host/runs/tables.py",
+        "table[0][name][rows, first:last] = values",
+        "table[0][name][rows, : last - first] = values",
+        ("tests/host/runs/test_tables.py::test_what_is_written_is_read_with_numpy_alone",),
+    ),
+    Bug(
+        "another sweep continues in a directory as if it were the same",
+        "ppo_jax/host/training/start_sweep.py",
+        "if family.digest(before) != family.digest(asked):",
+        "if False:",
+        ("tests/host/test_sweeps.py::test_another_sweep_in_the_same_directory_is_refused",),
+    ),
 )
