@@ -27,7 +27,7 @@ CONFIG = ppo_jax.Config(
 HYPER = ppo_jax.Hyperparams(learning_rate=1e-2)
 
 
-def make_dynamics(name: str, arguments: dict) -> Dynamics:
+def make_dynamics(name: str, arguments: dict, traced: dict) -> Dynamics:
     """The one function that every adapter of an environment library has: here, of a library of levers."""
 
     def reset(key):

@@ -162,6 +162,22 @@ def test_a_checkpoint_that_is_damaged_is_skipped_and_costs_no_bit(sweep, tmp_pat
     assert tensors_of(resumed, 3) == tensors_of(sweep, 3)
 
 
+def test_a_sweep_that_dies_between_the_last_checkpoint_and_the_end_of_a_block_loses_no_score(
+    sweep, tmp_path, monkeypatch
+):
+    def die(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training_block.members, "finished", die)
+        patched.setattr(members, "load_block", lambda *arguments: None)
+        with pytest.raises(RunError):
+            swept(tmp_path / "sweep", block_size=4, checkpoint_every=12)
+    resumed = swept(tmp_path / "sweep", resume=True, block_size=4, checkpoint_every=12)
+    assert resumed.summary["ranking"] == sweep.summary["ranking"]
+    assert resumed.summary["winner_from_other_seeds"] == sweep.summary["winner_from_other_seeds"]
+
+
 def damage(directory):
     """Flips a bit of the largest file."""
     victim = max(

@@ -111,6 +111,8 @@ class BlockLoop:
         if self.training.update < self.block.end:
             self._save()
             return
+        # Of a block that was killed when nothing was left to train, no chunk has told how it ended.
+        self._take(self.training.seconds)
         tables.save(self.table, self.session.sweep.metrics_of(self.block.group.number))
         done = members.finished(self.session.sweep, self.session.asked)
         store.save(done, self._whole(), Progress(self.block.number, None, 0))
@@ -143,10 +145,15 @@ class BlockLoop:
     def _show(self, chunk: Chunk, size: int) -> None:
         steps = chunk.num_updates * self.block.group.base.config.batch_size * size
         results = self.results
-        results.take(self.block, self.saved, self.training.update - self.block.start, chunk.end)
+        self._take(chunk.end)
         rows = best_rows(self.session.asked, results)
         speed = steps / (chunk.end - chunk.start)
         self.session.screen.show(results.total_steps, results.total_seconds, speed, rows)
+
+    def _take(self, seconds: float) -> None:
+        """Notes how far the members are."""
+        done = self.training.update - self.block.start
+        self.results.take(self.block, self.saved, done, seconds)
 
     def _whole(self) -> Saved:
         return self.saved._replace(state=self.training.state)
