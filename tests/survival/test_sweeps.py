@@ -20,14 +20,32 @@ PROGRAM = (sys.executable, "-m", "tests.survival.processes")
 ROOT = Path(__file__).parents[2]
 POINTS = ("--learning-rate", "1e-3", "2e-3", "--gamma", "0.9", "0.99", "--seeds", "2", "--block-size", "4")
 SIZES = ("--num-envs", "4", "--num-steps", "16", "--num-epochs", "1", "--hidden-sizes", "8")
-EVERY = ("--total-timesteps", str(64 * 300), "--checkpoint-every", "10")
+KINDS = {"all": (), "halving": ("--rungs", "2", "--eta", "2")}
 
 
-def sweep(path):
-    arguments = ["sweep", *POINTS, *SIZES, *EVERY, "--run-dir", str(path), "--resume"]
+def sweep(path, flags, updates):
+    length = ("--total-timesteps", str(64 * updates), "--checkpoint-every", "10")
+    arguments = ["sweep", *POINTS, *SIZES, *flags, *length, "--run-dir", str(path), "--resume"]
     return subprocess.Popen(
         [*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
     )
+
+
+def saved(path):
+    """What was saved so far."""
+    return {file for folder in ("checkpoints", "blocks") for file in (path / folder).glob("0*")}
+
+
+def kill_once(path, flags, updates, generator):
+    """Kills a sweep at a random moment after it has saved something new; returns its exit status."""
+    process, before = sweep(path, flags, updates), saved(path)
+    while process.poll() is None and saved(path) <= before:
+        time.sleep(0.01)
+    time.sleep(generator.uniform(0.0, 0.5))
+    process.kill()
+    status, out = end(process)
+    assert status in (-signal.SIGKILL, 0), out
+    return status
 
 
 def outcome(path):
@@ -42,23 +60,19 @@ def outcome(path):
     return (summary["ranking"], summary["winner_from_other_seeds"]), (states, columns)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "times", [pytest.param(2, marks=pytest.mark.long), pytest.param(30, marks=pytest.mark.slow)]
 )
-def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path, times):
-    status, out = end(sweep(tmp_path / "whole"))
+def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path, times, kind):
+    flags, updates = KINDS[kind], 300 * times
+    status, out = end(sweep(tmp_path / "whole", flags, updates))
     assert status == 0, out
     generator, kills = random.Random(0), 0
-    while kills < times:
-        process = sweep(tmp_path / "killed")
-        time.sleep(generator.uniform(1.0, 14.0))
-        process.kill()
-        status, out = end(process)
-        assert status in (-signal.SIGKILL, 0), out
+    while kills < times and kill_once(tmp_path / "killed", flags, updates, generator):
         kills += 1
-        if status == 0:
-            break
-    status, out = end(sweep(tmp_path / "killed"))
+    assert kills >= times / 2
+    status, out = end(sweep(tmp_path / "killed", flags, updates))
     assert status == 0, out
     told, arrays = outcome(tmp_path / "killed")
     expected, expected_arrays = outcome(tmp_path / "whole")
