@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ppo_jax.host.python import open_run as open_run
     from ppo_jax.host.python import run as run
     from ppo_jax.host.python import start_run as start_run
-    from ppo_jax.host.runs.family import Halving as Halving
+    from ppo_jax.host.runs.halving import Halving as Halving
     from ppo_jax.host.runs.points import Range as Range
     from ppo_jax.host.sweeps import Sweep as Sweep
     from ppo_jax.host.sweeps import SweepOptions as SweepOptions
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Agent": "algorithm.agent",
     "Config": "config",
-    "Halving": "host.runs.family",
+    "Halving": "host.runs.halving",
     "Hyperparams": "config",
     "Metrics": "algorithm.metrics",
     "Range": "host.runs.points",

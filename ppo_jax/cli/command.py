@@ -35,10 +35,10 @@ def open_run(path: Path) -> Any:
     Raises:
         UsageError: If it is neither.
     """
-    from ppo_jax.host.runs import directory, family
+    from ppo_jax.host.runs import family
 
-    if family.member_number(path) is None and not family.is_sweep(path):
-        return directory.open_existing(path)
+    if family.member_number(path) is None:
+        return family.open_plain(path)
     readiness.check()
     from ppo_jax.host.runs import members
 

@@ -1,6 +1,5 @@
 """The command `sweep`: many trainings in one compiled program."""
 
-import argparse
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +12,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from ppo_jax import presets
 from ppo_jax.cli.command import Command, Group, PathFlag, TrustCode, helps
 from ppo_jax.cli.results import finish_sweep
-from ppo_jax.cli.train import DEFAULT_PRESET, GROUPS
+from ppo_jax.cli.train import GROUPS, preset_of
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
 from ppo_jax.host.runs import points as sweep_points
@@ -129,8 +128,7 @@ class Sweep(Command):
     eta: int = 3
     """One in how many points is left after each rung."""
     block_size: int | None = None
-    """Most members to train at the same time. It changes no result. By default as many as fit into memory
-    and into the caches."""
+    """Most members to train at the same time. It changes no result. By default as many as fit into memory."""
     run_dir: PathFlag = None
     """Directory to create for the results. By default a new one under runs/."""
     resume: bool = False
@@ -177,19 +175,14 @@ class Sweep(Command):
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> Self:
         """Looks ahead for the preset, so that its values become the defaults of all other flags."""
-        lookahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-        lookahead.add_argument("--preset", nargs="?")
-        lookahead.add_argument("--env", nargs="?")
-        given, _ = lookahead.parse_known_args(arguments)
-        name = given.env or DEFAULT_PRESET if given.preset is None else given.preset
-        is_known = given.preset is not None or name in presets.names()
-        config, hyper = presets.preset(name) if is_known else (Config(), Hyperparams())
+        name = preset_of(arguments)
+        config, hyper = presets.preset(name) if name is not None else (Config(), Hyperparams())
         return cls(
             axes=_axes_of(config, hyper),
             env=config.env,
             env_args=tuple((key, (value,)) for key, value in config.env_args),
             network=config.network,
-            preset=name if is_known else None,
+            preset=name,
             total_timesteps=config.total_timesteps,
         )
 
@@ -209,7 +202,8 @@ class Sweep(Command):
         Raises:
             UsageError: If the points cannot be made from them.
         """
-        from ppo_jax.host.runs.family import Halving, SweepRequest
+        from ppo_jax.host.runs.family import SweepRequest
+        from ppo_jax.host.runs.halving import Halving
         from ppo_jax.host.runs.request import Request
 
         given = {**vars(self.axes), **{ENV_ARGS + name: values for name, values in self.env_args}}

@@ -101,6 +101,18 @@ METAVARS = {
 }
 
 
+def preset_of(arguments: Sequence[str]) -> str | None:
+    """Returns the preset that arguments ask for: by its name, or by that of the environment; None without."""
+    lookahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    lookahead.add_argument("--preset", nargs="?")
+    lookahead.add_argument("--env", nargs="?")
+    given, _ = lookahead.parse_known_args(arguments)
+    if given.preset is not None:
+        return given.preset
+    name = given.env or DEFAULT_PRESET
+    return name if name in presets.names() else None
+
+
 @dataclasses.dataclass(frozen=True)
 class Train(Command):
     """Train an agent. Without flags, it learns CartPole-v1.
@@ -138,12 +150,8 @@ class Train(Command):
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> Self:
         """Looks ahead for the preset, so that its values become the defaults of all other flags."""
-        lookahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-        lookahead.add_argument("--preset", nargs="?")
-        lookahead.add_argument("--env", nargs="?")
-        given, _ = lookahead.parse_known_args(arguments)
-        name = given.env or DEFAULT_PRESET if given.preset is None else given.preset
-        if given.preset is None and name not in presets.names():
+        name = preset_of(arguments)
+        if name is None:
             return cls()
         config, hyper = presets.preset(name)
         return cls(config=config, hyper=hyper, preset=name)

@@ -215,9 +215,7 @@ def start_run(
     check_kind("config", config, Config, "ppo_jax.Config(...)")
     if options is not None:
         check_kind("options", options, RunOptions, "ppo_jax.host.runs.options.RunOptions(...)")
-    preset = config.env if config.env in presets.names() else None
-    if hyper is None:
-        hyper = presets.preset(preset)[1] if preset else Hyperparams()
+    preset, hyper = settings_of(config, hyper)
     asked = Request(preset, config, hyper, seed, options or RunOptions())
     stop, path = Stop(is_guest=True), None if run_dir is None else as_path(run_dir)
     with start.opened(asked, path, resume, trust_code, quiet, stop) as session:
@@ -259,6 +257,14 @@ def open_run(path: Path | str, trust_code: bool = False) -> Run:
         summary=read_json(run.summary) if run.summary.exists() else {},
         trust_code=trust_code,
     )
+
+
+def settings_of(config: Config, hyper: Hyperparams | None) -> tuple[str | None, Hyperparams]:
+    """Returns the preset of the environment, if any, and its hyperparameters unless some are given."""
+    preset = config.env if config.env in presets.names() else None
+    if hyper is None:
+        hyper = presets.preset(preset)[1] if preset else Hyperparams()
+    return preset, hyper
 
 
 def as_path(given: Path | str) -> Path:

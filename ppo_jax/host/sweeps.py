@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ppo_jax import presets
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import RunError, UsageError, check_kind
 from ppo_jax.host.diagnosis.history import Columns
-from ppo_jax.host.python import Run, as_path
+from ppo_jax.host.python import Run, as_path, open_run, settings_of
 from ppo_jax.host.report import sweep_page
-from ppo_jax.host.runs import family, members, points, tables
-from ppo_jax.host.runs.family import DEFAULT_METRIC, Halving, SweepDirectory, SweepRequest
+from ppo_jax.host.runs import family, members, points
+from ppo_jax.host.runs.family import DEFAULT_METRIC, SweepDirectory, SweepRequest
 from ppo_jax.host.runs.files import read_json
+from ppo_jax.host.runs.halving import Halving
 from ppo_jax.host.runs.options import RunOptions
 from ppo_jax.host.runs.points import Point, Range
 from ppo_jax.host.runs.request import Request
@@ -26,7 +24,7 @@ from ppo_jax.host.training.signals import Stop
 
 @dataclasses.dataclass(frozen=True)
 class SweepOptions:
-    """How a sweep is ranked, saved and divided.
+    """Options of a sweep: the ranking, the checkpoints, the search, and the blocks.
 
     Attributes:
         seed: The first seed; the others follow it.
@@ -69,8 +67,6 @@ class Sweep:
             number: The number of the member. The members that train the best point from other seeds come
                 after all others.
         """
-        from ppo_jax.host.python import open_run
-
         return open_run(self.path / "members" / str(number))
 
     def metrics(self, point: int) -> Columns:
@@ -78,11 +74,8 @@ class Sweep:
         asked = family.read(SweepDirectory(self.path))
         if not 0 <= point < len(self.points):
             raise UsageError(f"point = {point} is not one of the {len(self.points)}; give its number, from 0")
-        first = point * self.num_seeds
-        one = next(one for one in members.groups_of(asked) if first in one.members)
-        places = [one.members.index(first + seed) for seed in range(self.num_seeds)]
-        columns = tables.read(SweepDirectory(self.path).metrics_of(one.number))
-        return {name: np.array(values[places]) for name, values in columns.items()}
+        _, columns = members.metrics_of(SweepDirectory(self.path), asked, members.groups_of(asked), point)
+        return columns
 
     def report(self, output: Path | str | None = None) -> Path:
         """Writes the page of the sweep, by default to report.html in its directory; returns the path."""
@@ -142,7 +135,7 @@ def run_sweep(
         hyper: The traced part; by default that of the preset of the environment, or the usual values.
         run_dir: The directory of the sweep; by default a new one under `runs/`.
         resume: Whether to continue the sweep in `run_dir`, if there is one.
-        options: How the sweep is ranked, saved and divided.
+        options: The options of the sweep.
         quiet: Whether to show nothing but errors.
 
     Returns:
@@ -156,9 +149,7 @@ def run_sweep(
     """
     check_kind("config", config, Config, "ppo_jax.Config(...)")
     chosen = options or SweepOptions()
-    preset = config.env if config.env in presets.names() else None
-    if hyper is None:
-        hyper = presets.preset(preset)[1] if preset else Hyperparams()
+    preset, hyper = settings_of(config, hyper)
     run_options = RunOptions(checkpoint_every=chosen.checkpoint_every)
     base = Request(preset, config, hyper, chosen.seed, run_options)
     asked = SweepRequest(

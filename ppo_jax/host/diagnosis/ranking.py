@@ -10,7 +10,7 @@ from ppo_jax.host.runs.family import SweepRequest
 
 
 class Standing(NamedTuple):
-    """How a point did.
+    """The result of a point.
 
     Attributes:
         point: The number of the point.

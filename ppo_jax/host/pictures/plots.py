@@ -175,12 +175,21 @@ def _draw_band(ax: Axes, metric: str, columns: Columns, color: str, name: str) -
     """Draws the interquartile mean of seeds and its interval, where all of them have a value."""
     values = columns[metric] if metric == "return_window" else _smooth(metric, columns[metric])  # [S, U]
     steps = columns["env_steps"][0][-values.shape[1] :]
-    known = np.flatnonzero(np.isfinite(values).all(axis=0))
-    evenly = np.linspace(0, len(known) - 1, BAND_POINTS).astype(int)
-    shown = known[np.unique(evenly)] if len(known) else known
+    shown = updates_of_band(values)
     band = interval(values[:, shown])
     ax.plot(steps[shown], band.iqm, color=color, label=name)
     ax.fill_between(steps[shown], band.low, band.high, color=color, alpha=0.2, linewidth=0)
+
+
+def updates_of_band(values: np.ndarray) -> np.ndarray:
+    """Returns the updates to draw a band at, from 0: evenly spread over those with a value from each seed.
+
+    Args:
+        values: The values of the seeds, [S, U].
+    """
+    known = np.flatnonzero(np.isfinite(values).all(axis=0))
+    evenly = np.linspace(0, len(known) - 1, BAND_POINTS).astype(int)
+    return known[np.unique(evenly)] if len(known) else known
 
 
 def _smooth(metric: str, values: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ MEMBERS = "members"  # the axis of the mesh
 
 
 class Settings(NamedTuple):
-    """What may differ between lanes.
+    """The values that may differ between lanes.
 
     Attributes:
         hyper: The traced parts, [L] each; `target_kl` is None if none of them stops early.

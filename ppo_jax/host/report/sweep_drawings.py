@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from ppo_jax.host.diagnosis.intervals import interval
-from ppo_jax.host.pictures.plots import BAND_POINTS
+from ppo_jax.host.pictures.plots import updates_of_band
 from ppo_jax.host.report.drawings import SIZE, in_schemes
 
 Numbers = Sequence[float]
@@ -29,12 +29,7 @@ def draw_bands(curves: Mapping[str, np.ndarray], batch_size: Mapping[str, int]) 
     def draw(figure: Figure, colors: Sequence[str]) -> None:
         ax = figure.subplots()
         for (name, values), color in zip(curves.items(), colors, strict=False):
-            known = np.flatnonzero(np.isfinite(values).all(axis=0))
-            shown = (
-                known[np.unique(np.linspace(0, len(known) - 1, BAND_POINTS).astype(int))]
-                if len(known)
-                else known
-            )
+            shown = updates_of_band(values)
             band, steps = interval(values[:, shown]), (shown + 1) * batch_size[name]
             ax.plot(steps, band.iqm, color=color, label=name)
             ax.fill_between(steps, band.low, band.high, color=color, alpha=0.2, linewidth=0)

@@ -9,7 +9,7 @@ from ppo_jax.errors import UsageError
 from ppo_jax.host.report import sweep_drawings
 from ppo_jax.host.report.markup import Markup, element, join, picture, table
 from ppo_jax.host.report.page import document
-from ppo_jax.host.runs import family, files, points, tables
+from ppo_jax.host.runs import family, files, points
 from ppo_jax.host.runs.family import SweepDirectory, SweepRequest
 from ppo_jax.host.runs.files import read_json
 
@@ -45,7 +45,7 @@ def to_html(sweep: SweepDirectory, asked: SweepRequest, summary: dict[str, Any])
 
     Args:
         sweep: The directory.
-        asked: What the sweep was asked to do.
+        asked: The request of the sweep.
         summary: The content of its `summary.json`.
     """
     try:
@@ -106,32 +106,16 @@ def _ranking(asked: SweepRequest, summary: dict[str, Any]) -> Markup:
 
 
 def _curves(sweep: SweepDirectory, asked: SweepRequest, ranked: list[dict[str, Any]]) -> Markup:
-    curves, batch_size = {}, {}
+    from ppo_jax.host.runs import members  # imported here, because it needs JAX
+
+    groups, curves, batch_size = members.groups_of(asked), {}, {}
     for row in ranked[:CURVES]:
-        values, config = _history(sweep, asked, row["point"])
+        config, columns = members.metrics_of(sweep, asked, groups, row["point"])
         name = points.describe(asked.points[row["point"]])
-        curves[name], batch_size[name] = values, config.batch_size
+        curves[name], batch_size[name] = columns[asked.metric], config.batch_size
     pictures = sweep_drawings.draw_bands(curves, batch_size)
     alt = f"{asked.metric} over environment steps of the best {len(curves)} points."
     return _section("Learning curves", f"{asked.metric} of the best points.", [(pictures, alt)])
-
-
-def _history(sweep: SweepDirectory, asked: SweepRequest, point: int) -> tuple[np.ndarray, Any]:
-    """Returns the ranking metric of the seeds of a point after every update, [S, U], and its `Config`."""
-    first = point * asked.num_seeds
-    wanted = range(first, first + asked.num_seeds)
-    for one in _groups(asked):
-        if first in one.members:
-            places = [one.members.index(member) for member in wanted]
-            columns = tables.read(sweep.metrics_of(one.number))
-            return np.array(columns[asked.metric][places]), one.base.config
-    raise IndexError(f"point {point} is in no group")
-
-
-def _groups(asked: SweepRequest) -> list[family.Group]:
-    from ppo_jax.host.runs import members  # imported here, because it needs JAX
-
-    return members.groups_of(asked)
 
 
 def _sensitivity(asked: SweepRequest, ranked: list[dict[str, Any]]) -> Markup | str:

@@ -11,6 +11,7 @@ from ppo_jax.errors import UsageError, closest
 from ppo_jax.host.runs import directory, points, request
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.files import read_json
+from ppo_jax.host.runs.halving import Halving
 from ppo_jax.host.runs.points import Point
 from ppo_jax.host.runs.records import STANDARD
 from ppo_jax.host.runs.request import Request
@@ -25,7 +26,7 @@ class SweepDirectory(RunDirectory):
     """The paths in the directory of a sweep.
 
     Attributes:
-        config: What was asked for (see `SweepRequest`).
+        config: The request (see `SweepRequest`).
         blocks: The final states of the blocks of members that are done.
         members: The members that were opened like runs.
         report: The page about the sweep.
@@ -64,7 +65,7 @@ class SweepRequest(NamedTuple):
     block_size: int | None = None
     block_sizes: tuple[int, ...] = ()
     winner: int | None = None
-    halving: "Halving | None" = None
+    halving: Halving | None = None
     survivors: tuple[tuple[int, ...], ...] = ()
 
     @property
@@ -102,29 +103,6 @@ class SweepRequest(NamedTuple):
         return applied._replace(seed=self.seed_of(number))
 
 
-class Halving(NamedTuple):
-    """Successive halving: all points begin, and after each rung only the best are trained on.
-
-    Source: Jamieson and Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter
-    Optimization".
-
-    Attributes:
-        rungs: The number of rungs, R. Rung r ends after U / eta^(R - r) of the U updates of a run.
-        eta: One in how many points is left after each rung.
-    """
-
-    rungs: int
-    eta: int = 3
-
-    def end_of(self, rung: int, num_updates: int) -> int:
-        """Returns the updates that are done after a rung, counted from 0, of a run of so many."""
-        return num_updates // self.eta ** (self.rungs - 1 - rung)
-
-    def count_after(self, rung: int, num_points: int) -> int:
-        """Returns how many points are left after a rung, counted from 0; at least one."""
-        return max(1, num_points // self.eta ** (rung + 1))
-
-
 class Group(NamedTuple):
     """Members that share a compiled program.
 
@@ -145,7 +123,7 @@ def check(asked: SweepRequest, environment: object = None) -> None:
     """Finds every mistake in what a sweep is asked to do, before JAX is imported.
 
     Args:
-        asked: What is asked.
+        asked: The request of the sweep.
         environment: Anything but None if the name of the environment need not be known (see `validate`).
 
     Raises:
@@ -370,6 +348,20 @@ def open_existing(path: Path) -> SweepDirectory:
     opened = directory.open_existing(path, SweepDirectory)
     assert isinstance(opened, SweepDirectory)
     return opened
+
+
+def open_plain(path: Path) -> RunDirectory:
+    """Opens the directory of a run, which is not a sweep.
+
+    Raises:
+        UsageError: If it is a sweep, or not the directory of a run.
+    """
+    if is_sweep(path):
+        raise UsageError(
+            f"RUN = '{path}' is a sweep; give one of its members, such as {path}/members/0 "
+            "(`ppo-jax report` also takes a sweep)"
+        )
+    return directory.open_existing(path)
 
 
 def read(sweep: SweepDirectory) -> SweepRequest:

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ppo_jax.algorithm.train import TrainState, agent_of
+from ppo_jax.config import Config
 from ppo_jax.envs.make import traceable
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs import lanes
 from ppo_jax.host.programs.lanes import Settings
-from ppo_jax.host.runs import agents, directory, family, loading, points, records, request, tables
+from ppo_jax.host.runs import agents, family, loading, points, records, request, tables
 from ppo_jax.host.runs.checkpoints import directories, store
 from ppo_jax.host.runs.checkpoints.store import Progress, Store
 from ppo_jax.host.runs.directory import RunDirectory
@@ -89,6 +90,27 @@ def load_block(sweep: SweepDirectory, asked: SweepRequest, block: Block) -> Save
     return store.load(finished(sweep, asked), directories.read(path), template_of(asked, block))
 
 
+def metrics_of(
+    sweep: SweepDirectory, asked: SweepRequest, groups: list[Group], point: int
+) -> tuple[Config, dict[str, np.ndarray]]:
+    """Reads the metrics of the seeds of a point after every update.
+
+    Args:
+        sweep: The directory of the sweep.
+        asked: Its request.
+        groups: Its groups.
+        point: The number of the point.
+
+    Returns:
+        The configuration of the point, and its metrics, [S, U] each.
+    """
+    first = point * asked.num_seeds
+    one = next(one for one in groups if first in one.members)
+    places = [one.members.index(first + seed) for seed in range(asked.num_seeds)]
+    columns = tables.read(sweep.metrics_of(one.number))
+    return one.base.config, {name: np.array(values[places]) for name, values in columns.items()}
+
+
 def block_of(plan: list[Block], member: int, before: int | None = None) -> Block:
     """Returns the last block that has a member, among those before one of that number."""
     earlier = plan if before is None else plan[:before]
@@ -123,7 +145,7 @@ def open_run(path: Path) -> RunDirectory:
     """
     number = family.member_number(path)
     if number is None:
-        return _plain(path)
+        return family.open_plain(path)
     sweep = family.open_existing(path.parent.parent)
     asked = family.read(sweep)
     further = asked.num_seeds if asked.winner is not None else 0
@@ -134,15 +156,6 @@ def open_run(path: Path) -> RunDirectory:
         )
     run = RunDirectory(sweep.members / path.name)
     return run if run.summary.exists() else _make(sweep, asked, number, run)
-
-
-def _plain(path: Path) -> RunDirectory:
-    if family.is_sweep(path):
-        raise UsageError(
-            f"RUN = '{path}' is a sweep; give one of its members, such as {path}/members/0 "
-            "(`ppo-jax report` also takes a sweep)"
-        )
-    return directory.open_existing(path)
 
 
 def _make(sweep: SweepDirectory, asked: SweepRequest, number: int, run: RunDirectory) -> RunDirectory:

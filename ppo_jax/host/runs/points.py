@@ -16,7 +16,7 @@ import numpy as np
 
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError, closest
-from ppo_jax.host.runs.request import Request, parse_argument, plain
+from ppo_jax.host.runs.request import Request, from_plain, parse_argument, plain
 
 ENV_ARGS = "env_args."  # what the name of a parameter of the environment begins with
 LOG = "log:"  # what a range on a logarithmic scale begins with
@@ -123,15 +123,7 @@ def from_json(row: Mapping[str, Any]) -> Point:
     """
     if problems := [problem for name in row for problem in name_problems(name)]:
         raise UsageError(problems)
-    changed = {"inf": math.inf}
-    return {
-        name: tuple(value)
-        if isinstance(value, list)
-        else changed.get(value, value)
-        if isinstance(value, str)
-        else value
-        for name, value in row.items()
-    }
+    return {name: tuple(x) if isinstance(x, list) else from_plain(x) for name, x in row.items()}
 
 
 def to_json(point: Point) -> dict[str, Any]:

@@ -146,6 +146,11 @@ def plain(value: Any) -> Any:
     return "inf" if value == math.inf else value
 
 
+def from_plain(value: Any) -> Any:
+    """Returns a value from what JSON holds; the inverse of `plain`."""
+    return math.inf if value == "inf" else value
+
+
 def describe(request: Request) -> str:
     """Describes in a few lines what a run will do."""
     config = request.config
@@ -246,7 +251,7 @@ def from_json(content: Mapping[str, Any]) -> Request:
     """
     written.check("config.json", content)
     try:
-        hyper = {name: math.inf if value == "inf" else value for name, value in content["hyper"].items()}
+        hyper = {name: from_plain(value) for name, value in content["hyper"].items()}
         options = dict(content.get("options", {}))  # the first runs had none
         request = Request(
             preset=content["preset"],

@@ -6,7 +6,7 @@ at any time; docs/sweeps.md compares it with Parquet.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ SECONDS = "seconds"  # seconds of training of the block; 0 where an update is no
 DERIVED = "env_steps"  # a metric that follows from the number of the update, and exceeds float32
 
 
-def names_of(metrics: Any) -> list[str]:
-    """Returns the names of the columns for `Metrics`."""
-    return [SECONDS, *(name for name in metrics._fields if name != DERIVED)]
+def names_of(metrics: Iterable[str]) -> list[str]:
+    """Returns the names of the columns for metrics of these names."""
+    return [SECONDS, *(name for name in metrics if name != DERIVED)]
 
 
 def open_table(path: Path, names: Sequence[str], num_members: int, num_updates: int) -> np.memmap:

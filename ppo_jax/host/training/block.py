@@ -30,7 +30,7 @@ class SweepSession(NamedTuple):
     """Everything that a sweep works with.
 
     Attributes:
-        asked: What the sweep is asked to do, already checked.
+        asked: The request of the sweep, already checked.
         sweep: The directory of the sweep.
         screen: The screen on which it is shown.
         stop: The signals that ask it to end early.
@@ -51,7 +51,7 @@ class BlockLoop:
         block: The block.
         training: The compiled program in progress.
         results: The results of the sweep so far.
-        saved: Where the members are, without their states.
+        saved: The failures and the scores of the members; `training` has their states.
         table: The metrics of the group.
         place: The place of the checkpoints.
         saved_update: The updates that the newest checkpoint, or the block before, has done.
@@ -86,7 +86,7 @@ class BlockLoop:
                 score=np.zeros(size, np.float32),
                 has_score=np.zeros(size, bool),
             )
-        names = [tables.SECONDS, *(x for x in program_metrics(program) if x != tables.DERIVED)]
+        names = tables.names_of(program_metrics(program))
         path = sweep.metrics_of(block.group.number)
         total = block.group.base.config.num_updates
         table = tables.open_table(path, names, len(block.group.members), total)

@@ -26,7 +26,7 @@ def run(
     """Carries out a sweep: trains its members, from a checkpoint if there is one, and fills its directory.
 
     Args:
-        asked: What the sweep is asked to do.
+        asked: The request of the sweep.
         path: The directory; by default a new one under `runs/`.
         resume: Whether to continue the sweep in `path`, if there is one.
         cache_dir: The directory that keeps compiled programs for later; by default none are kept.

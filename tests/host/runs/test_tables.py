@@ -8,7 +8,7 @@ from ppo_jax.errors import UsageError
 from ppo_jax.host.runs import tables
 
 L, U = 5, 7
-NAMES = tables.names_of(Metrics(*[np.zeros(0)] * len(Metrics._fields)))
+NAMES = tables.names_of(Metrics._fields)
 
 
 def metrics_of(rows, updates, value):
