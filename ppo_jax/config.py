@@ -59,6 +59,10 @@ class Config:
     num_minibatches: int = 4
     """Minibatches per epoch. The number has to divide --num-envs x --num-steps; with --memory-size it has to
     divide --num-envs, because sequences are then kept whole."""
+    shuffle_groups: int = dataclasses.field(default=1, kw_only=True)
+    """Groups of environments that are shuffled separately: each minibatch has equally many samples of every
+    group. A run can be spread over as many devices as divide this number. With 1, a new run takes the number
+    of devices that it begins on."""
     encoder: Encoder = "auto"
     """What comes before the hidden layers: nothing (mlp), or a 3 x 3 convolution (cnn). auto means cnn for
     images, and mlp otherwise."""

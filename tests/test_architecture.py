@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "ppo_jax"
 
 # The rooms, in order: a module imports from its own room and from the rooms above it.
 ROOMS = (
-    *("errors", "spaces", "config", "fast", "registered", "presets", "envs", "validation"),
+    *("errors", "spaces", "config", "shards", "fast", "registered", "presets", "envs", "validation"),
     *("networks", "algorithm", "scale"),
     # Everything above this line is pure, except `presets`, which reads files.
     *("conformance", "host.programs", "host.runs", "host.diagnosis", "host.monitor", "host.pictures"),
@@ -35,7 +35,7 @@ ROOMS = (
     "",  # the package itself, which re-exports
 )
 PURE = set(ROOMS[: ROOMS.index("conformance")]) - {"presets"}
-WITHOUT_IMPORTS = {"errors", "spaces", "config", "fast"}  # of this package
+WITHOUT_IMPORTS = {"errors", "spaces", "config", "shards"}  # of this package
 
 # The only modules or rooms that may know a library.
 HOMES = {

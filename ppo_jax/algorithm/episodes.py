@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ppo_jax import shards
 from ppo_jax.algorithm import own_metrics
 from ppo_jax.algorithm.own_metrics import Own
 from ppo_jax.envs.environment import NO_METRICS
@@ -128,7 +129,7 @@ def summarize(state: EpisodeState, ended: EndedEpisodes) -> tuple[EpisodeState, 
         The state, whose window holds the newest returns (in the order of steps, then of copies), and the
         summary.
     """
-    num_ended = ended.done.sum(dtype=jnp.int32)
+    num_ended = shards.total(ended.done.sum(dtype=jnp.int32))
     window = _push(state.window, state.finished, ended)
     finished = state.finished + num_ended
     summary = EpisodeSummary(
@@ -136,7 +137,9 @@ def summarize(state: EpisodeState, ended: EndedEpisodes) -> tuple[EpisodeState, 
         mean_return=_masked_mean(ended.episode_return, ended.done),
         mean_length=_masked_mean(ended.episode_length, ended.done),
         window_return=jnp.where(finished >= WINDOW, window.mean(), jnp.nan),
-        metrics={name: total / num_ended for name, total in state.ended_metrics.items()},  # 0 / 0 is NaN
+        metrics={  # 0 / 0 is NaN
+            name: total / num_ended for name, total in shards.total(state.ended_metrics).items()
+        },
     )
     nothing = jax.tree.map(jnp.zeros_like, state.ended_metrics)
     return state._replace(window=window, finished=finished, ended_metrics=nothing), summary
@@ -144,14 +147,14 @@ def summarize(state: EpisodeState, ended: EndedEpisodes) -> tuple[EpisodeState, 
 
 def _push(window: jax.Array, finished: jax.Array, ended: EndedEpisodes) -> jax.Array:
     """Writes the newest WINDOW of the ended episodes into the ring; slot = rank modulo WINDOW."""
-    done = ended.done.reshape(-1)  # [T * N], time-major: by step, then by copy
-    rank = jnp.cumsum(done, dtype=jnp.int32)  # of each ended episode within the update, counted from 1
-    newest = done & (rank > rank[-1] - WINDOW)
+    rank, num_ended = shards.rank(ended.done)  # of each ended episode within the update, by step, then by copy
+    newest = ended.done & (rank > num_ended - WINDOW)
     # Everything else goes to slot WINDOW, which is out of range and therefore dropped.
     slot = jnp.where(newest, (finished + rank - 1) % WINDOW, WINDOW)
-    return window.at[slot].set(ended.episode_return.reshape(-1), mode="drop")
+    return shards.written(window, slot.reshape(-1), ended.episode_return.reshape(-1))
 
 
 def _masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-    total = jnp.where(mask, values, 0).sum(dtype=jnp.float32)
-    return total / mask.sum(dtype=jnp.float32)  # 0 / 0 is NaN: no episodes, no mean
+    sums = jnp.where(mask, values, 0).sum(dtype=jnp.float32), mask.sum(dtype=jnp.float32)
+    total, number = shards.total(sums)
+    return total / number  # 0 / 0 is NaN: no episodes, no mean

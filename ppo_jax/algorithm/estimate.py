@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ppo_jax import shards
 from ppo_jax.algorithm.gae import gae
 from ppo_jax.algorithm.loss import Samples
 from ppo_jax.algorithm.normalization import RESOLUTION
@@ -98,8 +99,9 @@ def explained_variance(batch: Samples) -> jax.Array:
         1 - Var(target - V) / Var(target): at most 1; NaN if the targets do not vary by more than
         their rounding.
     """
-    variance = batch.target.var()
-    unexplained = (batch.target - batch.value).var()
+    error = batch.target - batch.value
+    _, variance = shards.pool_moments(batch.target.mean(), batch.target.var())
+    _, unexplained = shards.pool_moments(error.mean(), error.var())
     # Equal targets differ by their rounding in float32, which would otherwise pass for variance.
-    rounding = RESOLUTION**2 * (batch.target**2).mean()
+    rounding = RESOLUTION**2 * shards.mean((batch.target**2).mean())
     return jnp.where(variance > rounding, 1 - unexplained / variance, jnp.nan)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ppo_jax import shards
 from ppo_jax.algorithm.episodes import EpisodeSummary
 from ppo_jax.algorithm.own_metrics import REPEATED, extend
 from ppo_jax.algorithm.rollout import Collector, Trajectory
@@ -103,15 +104,18 @@ def make_metrics(
     observations = (trajectory.observation, trajectory.final_observation)
     legal = legal_actions(trajectory.observation)
     no_dead_ends = jnp.zeros((), jnp.int32)
+    alarms = dict(
+        dead_ends=no_dead_ends if legal is None else dead_ends(action_space, legal).sum(dtype=jnp.int32),
+        nonfinite_observations=_count_nonfinite(observations),
+        nonfinite_rewards=_count_nonfinite(trajectory.reward),
+    )
     values = dict(
         env_steps=env_steps,
         episodes=episodes.num_ended,
         episode_return=episodes.mean_return,
         episode_length=episodes.mean_length,
         return_window=episodes.window_return,
-        dead_ends=(no_dead_ends if legal is None else dead_ends(action_space, legal).sum(dtype=jnp.int32)),
-        nonfinite_observations=_count_nonfinite(observations),
-        nonfinite_rewards=_count_nonfinite(trajectory.reward),
+        **shards.total(alarms),
         policy_loss=info.loss.policy_loss,
         value_loss=info.loss.value_loss,
         entropy=info.loss.entropy,

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ppo_jax import shards
+
 CLIP = 10.0  # normalized observations and scaled rewards are clipped to +-10, as is customary
 EPSILON = 1e-8  # is customarily added to what is divided by
 SHARE = 1e-4  # but never more than this share of it, because learning must not depend on the scale of a task
@@ -66,15 +68,17 @@ def merge(statistics: Statistics, samples: jax.Array) -> Statistics:
 
     Args:
         statistics: The statistics before.
-        samples: The samples, [n, ...].
+        samples: The samples, [n, ...]; those of all shards are added.
     """
-    count = statistics.num_samples + jnp.uint32(samples.shape[0])
-    weight = samples.shape[0] / count.astype(jnp.float32)
+    num_samples = samples.shape[0] * shards.count()
+    count = statistics.num_samples + jnp.uint32(num_samples)
+    weight = num_samples / count.astype(jnp.float32)
     shifted = samples - samples[:1]
     delta = samples[0] - statistics.mean + shifted.mean(axis=0)
+    delta, new_variance = shards.pool_moments(delta, shifted.var(axis=0))
     # The variance before the first sample is only a placeholder, next to which a small one would be lost.
-    variance = jnp.where(statistics.num_samples > 0, statistics.variance, shifted.var(axis=0))
-    spread = shifted.var(axis=0) - variance
+    variance = jnp.where(statistics.num_samples > 0, statistics.variance, new_variance)
+    spread = new_variance - variance
     return Statistics(
         num_samples=count,
         mean=statistics.mean + weight * delta,
@@ -107,13 +111,14 @@ def standardize(advantage: jax.Array) -> jax.Array:
     This is not in the paper, but customary. A single sample is returned unchanged.
 
     Args:
-        advantage: The advantages, [M].
+        advantage: The advantages, [M]; or those of this shard, which has its share of the minibatch.
     """
-    if advantage.size == 1:
+    if advantage.size * shards.count() == 1:
         return advantage
-    mean = advantage.mean()
-    varies = jnp.ptp(advantage) > RESOLUTION * jnp.abs(mean)  # the rounding of a mean of many is larger
-    return (advantage - mean) / divisor(advantage.std(), varies)
+    mean, variance = shards.pool_moments(advantage.mean(), advantage.var())
+    least, most = shards.extremes(advantage)
+    varies = most - least > RESOLUTION * jnp.abs(mean)  # the rounding of a mean of many is larger
+    return (advantage - mean) / divisor(jnp.sqrt(variance), varies)
 
 
 def normalize(statistics: Statistics, x: jax.Array) -> jax.Array:

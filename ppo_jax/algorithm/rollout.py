@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ppo_jax import spaces
+from ppo_jax import shards, spaces
 from ppo_jax.algorithm import own_metrics
 from ppo_jax.algorithm.agent import Agent, act
 from ppo_jax.algorithm.episodes import (
@@ -118,7 +118,9 @@ def collect(
         action_key, environment_key = keys
         noise = draw_noise(environment.action_space, action_key, num_steps * config.num_envs)
         noise = noise.reshape(num_steps, config.num_envs, *noise.shape[1:])  # [num_steps, N, ...]
-        return noise, environment.draw(num_steps, config.num_envs, environment_key)
+        drawn = noise, environment.draw(num_steps, config.num_envs, environment_key)
+        noise, of_environment = shards.own_drawn(drawn, config.num_envs)
+        return noise, environment.prepare(of_environment)
 
     def step(
         collector: Collector, drawn: tuple[jax.Array, Any]

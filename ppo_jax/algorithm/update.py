@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from ppo_jax import shards
 from ppo_jax.algorithm.loss import LossInfo, Samples, ppo_loss
 from ppo_jax.algorithm.schedules import Steering, init_steering, steer
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.errors import UsageError
 from ppo_jax.fast.loops import scan_until
 from ppo_jax.fast.shuffle import shuffle
 from ppo_jax.networks.network import Network, Params
@@ -66,14 +68,15 @@ def improve(
         The learner after the update, and means over all its gradient steps.
     """
     if network.remembers:  # sequences stay whole: [T, N, ...] to [N, T, ...]
-        units, num_units = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch), config.num_envs
+        units = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
     else:  # [T, N, ...] to [B, ...]
-        units, num_units = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), batch), config.batch_size
+        units = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), batch)
 
     def gradient_step(learner: Learner, minibatch: Samples) -> tuple[Learner, UpdateInfo]:
         loss = partial(ppo_loss, config, network, hyper)
         grads, info = jax.grad(loss, has_aux=True)(learner.params, minibatch)
         gradient, unravel = ravel_pytree(grads)  # one vector: few large operations instead of many small
+        gradient, info = shards.mean((gradient, info))
         step, optimizer = make_optimizer(hyper).update(gradient, learner.optimizer)
         params = jax.tree.map(jnp.add, learner.params, unravel(step))  # pyright: ignore
         norm = optax.tree.norm(gradient)
@@ -88,9 +91,7 @@ def improve(
         info = jax.tree.map(jnp.mean, info)
         return learner, info._replace(num_epochs=jnp.ones((), jnp.int32))
 
-    keys = jax.random.split(key, config.num_epochs)
-    orders = jax.vmap(partial(shuffle, size=num_units))(keys)  # [K, B] or [K, N]
-    orders = orders.reshape(config.num_epochs, config.num_minibatches, -1)
+    orders = jax.vmap(partial(draw_order, config, network))(jax.random.split(key, config.num_epochs))
     if hyper.target_kl is None:  # without the early stop, whose `cond` would slow a vmapped run down
         learner, info = jax.lax.scan(epoch, learner, orders)
     else:
@@ -98,11 +99,46 @@ def improve(
 
     if config.measures_kl:
         policy = network.unroll(learner.params, units.memory, units.observation, units.start).policy
-        kl = units.policy.kl(policy).mean()
+        kl = shards.mean(units.policy.kl(policy).mean())
         learner = learner._replace(steering=steer(config, hyper, learner.steering, kl))
     # The mean over the epochs that were done, [K] to []: epochs that were skipped are all zero.
     num_epochs = info.num_epochs.sum()
     return learner, jax.tree.map(lambda x: x.sum() / num_epochs, info)._replace(num_epochs=num_epochs)
+
+
+def draw_order(config: Config, network: Network, key: jax.Array) -> jax.Array:
+    """Draws which samples, or which whole sequences, are in each minibatch of an epoch.
+
+    Each minibatch has equally many of every group of environments (see `Config.shuffle_groups`), and a group
+    is never on two devices. So any number of devices takes the same minibatches, and no sample moves.
+
+    Args:
+        config: The static part of the run; the groups and the number of minibatches are used here.
+        network: The network; if it remembers, an environment's sequence stays whole.
+        key: The source of the order.
+
+    Returns:
+        Indices, [num_minibatches, M]: of samples, b = t * N + n, or of environments, n.
+
+    Raises:
+        UsageError: If the groups cannot be divided among the devices.
+    """
+    num_groups, rest = divmod(config.shuffle_groups, shards.count())
+    if rest:
+        raise UsageError(
+            f"shuffle_groups = {config.shuffle_groups} cannot be divided among {shards.count()} devices; give "
+            f"a multiple, such as {shards.count()}"
+        )
+    num_steps = 1 if network.remembers else config.num_steps
+    width = config.num_envs // config.shuffle_groups  # environments of a group
+    if config.shuffle_groups == 1:
+        return shuffle(key, num_steps * width).reshape(config.num_minibatches, -1)
+    keys = shards.own(jax.random.split(key, config.shuffle_groups))  # [G]
+    place = jax.vmap(partial(shuffle, size=num_steps * width))(keys)  # [G, T * N / G], within each group
+    group = jnp.arange(num_groups, dtype=jnp.int32)[:, None]
+    index = place // width * (num_groups * width) + group * width + place % width
+    index = index.reshape(num_groups, config.num_minibatches, -1)  # [G, num_minibatches, M / G]
+    return jnp.swapaxes(index, 0, 1).reshape(config.num_minibatches, -1)
 
 
 def init_learner(network: Network, hyper: Hyperparams, key: jax.Array) -> Learner:

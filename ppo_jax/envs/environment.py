@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from ppo_jax import shards
 from ppo_jax.errors import UsageError
 from ppo_jax.spaces import Space
 
@@ -131,6 +132,11 @@ def draw_keys(num_steps: int, num_envs: int, key: jax.Array) -> jax.Array:
     return jax.random.split(key, num_steps)
 
 
+def unchanged(drawn: Any) -> Any:
+    """Returns its argument: the `Environment.prepare` of an environment that computes nothing beforehand."""
+    return drawn
+
+
 class Pool(NamedTuple):
     """The functions of an environment that draws a pool of first states for each rollout.
 
@@ -156,6 +162,10 @@ class Environment(NamedTuple):
         privileged_space: The space of `privileged`; None if there is nothing that only the critic sees.
         draw: `draw(num_steps, num_envs, key) -> drawn [num_steps, ...]`, the random numbers of many steps,
             drawn at once before any state is known; both counts are static. By default one key per step.
+            If a device has only some of the N copies, it takes their part of what has the axes [num_steps,
+            N]; other keys are made to differ between devices.
+        prepare: `prepare(drawn) -> drawn`, what can be computed from these numbers alone, of the copies of
+            this device only; `step` takes one step of its result. By default it changes nothing.
         pool: The functions of its pool of first states; None if it has none.
     """
 
@@ -165,11 +175,12 @@ class Environment(NamedTuple):
     action_space: Space
     privileged_space: Space | None = None
     draw: Callable[[int, int, jax.Array], Any] = draw_keys
+    prepare: Callable[[Any], Any] = unchanged
     pool: Pool | None = None
 
     def draw_one(self, num_envs: int, key: jax.Array) -> Any:
         """Draws the random numbers of a single step of N copies, in the form that `step` takes."""
-        return jax.tree.map(lambda x: x[0], self.draw(1, num_envs, key))
+        return jax.tree.map(lambda x: x[0], self.prepare(self.draw(1, num_envs, key)))
 
 
 def checked(environment: Any) -> Environment:
@@ -269,15 +280,18 @@ def make_batched(dynamics: Dynamics) -> Environment:
     def reset(num_envs: int, key: jax.Array) -> tuple[Any, Any]:
         return jax.vmap(dynamics.reset)(jax.random.split(key, num_envs))
 
-    def draw(num_steps: int, num_envs: int, key: jax.Array) -> Drawn:
+    def draw(num_steps: int, num_envs: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        step_key, reset_key = jax.random.split(key)
+        shape = num_steps, num_envs
+        return jax.random.split(step_key, shape), jax.random.split(reset_key, shape)
+
+    def prepare(drawn: tuple[jax.Array, jax.Array]) -> Drawn:
         # A first state for every copy and step, although only those that end an episode use it: drawing
         # them all at once costs less than resetting inside the loop.
-        step_key, reset_key = jax.random.split(key)
-        state, observation = reset(num_steps * num_envs, reset_key)
-        keys = jax.random.split(step_key, num_steps * num_envs)
-        drawn = Drawn(keys=keys, state=state, observation=observation)
-        # [num_steps * N, ...] to [num_steps, N, ...]
-        return jax.tree.map(lambda x: x.reshape(num_steps, num_envs, *x.shape[1:]), drawn)
+        keys, reset_keys = drawn  # [num_steps, N]
+        first = jax.vmap(dynamics.reset)(jax.lax.collapse(reset_keys, 0, 2))  # [num_steps * N, ...]
+        state, observation = jax.tree.map(lambda x: x.reshape(*keys.shape[:2], *x.shape[1:]), first)
+        return Drawn(keys=keys, state=state, observation=observation)
 
     def step(drawn: Drawn, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
         state, transition = jax.vmap(dynamics.step)(drawn.keys, state, action)
@@ -290,6 +304,7 @@ def make_batched(dynamics: Dynamics) -> Environment:
         action_space=dynamics.action_space,
         privileged_space=dynamics.privileged_space,
         draw=draw,
+        prepare=prepare,
     )
 
 
@@ -347,13 +362,15 @@ def _make_pooled(dynamics: Dynamics, size: int) -> Environment:
     def step(keys: jax.Array, state: Pooled, action: jax.Array) -> tuple[Pooled, TimeStep]:
         copies, transition = jax.vmap(dynamics.step)(keys, state.copies, action)
         # The k-th copy whose episode ends takes the k-th of the states that are left.
-        rank = jnp.cumsum(transition.terminated | transition.truncated, dtype=jnp.int32)  # [N], from 1
-        place = (state.used + rank - 1) % size
+        done = transition.terminated | transition.truncated
+        rank, num_done = shards.rank(done[None])  # [1, N], from 1
+        place = (state.used + rank[0] - 1) % size
         first, observation = jax.tree.map(lambda x: x[place], (state.state, state.observation))  # [N, ...]
         copies, time_step = _reset_the_done(copies, transition, first, observation)
-        return state._replace(copies=copies, used=state.used + rank[-1]), time_step
+        return state._replace(copies=copies, used=state.used + num_done), time_step
 
-    return fresh._replace(reset=reset, step=step, draw=draw, pool=Pool(refill=refill, repeated=repeated))
+    pool = Pool(refill=refill, repeated=repeated)
+    return fresh._replace(reset=reset, step=step, draw=draw, prepare=unchanged, pool=pool)
 
 
 def choose(mask: jax.Array, if_true: Any, if_false: Any) -> Any:

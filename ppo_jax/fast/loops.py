@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ppo_jax import shards
+
 CACHED_SAMPLES = 4096  # the activations of this many samples, 64 to a layer, take 1 MiB
 # Bytes of inputs to take at a time. It matters for images, whose convolutions take some 16 times as much.
 CPU_BYTES, DEVICE_BYTES = 2**24, 2**27
@@ -116,7 +118,8 @@ def scan_drawn(
         The carry after the last step, and all y, [T, ...].
     """
     one = jax.eval_shape(lambda keys: draw(1, keys), jax.eval_shape(jax.random.split, key))
-    bytes_of_one = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one))
+    # Those of all shards, so that any number of them has the same blocks.
+    bytes_of_one = shards.count() * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(one))
     divisors = [size for size in range(1, length + 1) if length % size == 0]
     block = max(size for size in divisors if size == 1 or size * bytes_of_one <= DRAWN_BYTES)
 

@@ -76,10 +76,13 @@ def one_of(environments: Sequence[Environment], index: jax.Array) -> Environment
     def draw(num_steps, num_envs, key):
         return jax.lax.switch(index, [partial(e.draw, num_steps, num_envs) for e in environments], key)
 
+    def prepare(drawn):
+        return jax.lax.switch(index, [e.prepare for e in environments], drawn)
+
     def step(*arguments):
         return jax.lax.switch(index, [e.step for e in environments], *arguments)
 
-    return Environment(reset, step, Box((1,)), Discrete(2), draw=draw)
+    return Environment(reset, step, Box((1,)), Discrete(2), draw=draw, prepare=prepare)
 
 
 def _probe(reset, step) -> Environment:
