@@ -5,7 +5,7 @@ on every device with its own environments, a shard, and what has to hold for all
 functions. Where nothing is divided, each of them is the same function of one array and costs nothing.
 """
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp

@@ -24,7 +24,7 @@ from ppo_jax.errors import UsageError, check_kind, closest
 MAX_TIMESTEPS = 2**31 - 1  # steps are counted on the device in int32
 MAX_SEED = 2**32 - 1
 
-_COUNTS = ("num_envs", "num_steps", "total_timesteps", "num_epochs", "num_minibatches")
+_COUNTS = ("num_envs", "num_steps", "total_timesteps", "num_epochs", "num_minibatches", "shuffle_groups")
 _SWITCHES = ("shared_torso", "normalize_advantages", "normalize_observations", "normalize_rewards")
 CHOICES = {
     "encoder": get_args(Encoder),
@@ -151,18 +151,30 @@ def division_problems(config: Config, remembers: bool) -> list[str]:
         remembers: Whether the network has a memory: minibatches then hold the whole sequences of
             environments.
     """
-    units, what = config.batch_size, f"num_envs * num_steps = {config.batch_size}"
+    groups, num_envs = config.shuffle_groups, config.num_envs
+    if num_envs % groups:
+        nearest = _nearest(num_envs, groups)
+        return [f"num_envs = {num_envs} is not divisible by shuffle_groups = {groups}; {nearest}"]
+    units, what = config.batch_size // groups, f"num_envs * num_steps = {config.batch_size}"
     if remembers:
-        units = config.num_envs
-        what = f"with a memory, minibatches hold the whole sequences of environments, and num_envs = {units}"
+        units = num_envs // groups
+        what = (
+            f"with a memory, minibatches hold the whole sequences of environments, and num_envs = {num_envs}"
+        )
+    if groups > 1:
+        what = f"{what} in shuffle_groups = {groups}, {units} each,"
     wanted = config.num_minibatches
     if units % wanted == 0:
         return []
-    divisors = {d for i in range(1, math.isqrt(units) + 1) if units % i == 0 for d in (i, units // i)}
+    return [f"{what} is not divisible by num_minibatches = {wanted}; {_nearest(units, wanted)}"]
+
+
+def _nearest(number: int, wanted: int) -> str:
+    """Says which divisors of a number are nearest to one that was wanted."""
+    divisors = {d for i in range(1, math.isqrt(number) + 1) if number % i == 0 for d in (i, number // i)}
     below = max(divisor for divisor in divisors if divisor <= wanted)
     above = min((divisor for divisor in divisors if divisor >= wanted), default=None)
-    nearest = f"{below} divides it" if above is None else f"{below} and {above} divide it"
-    return [f"{what} is not divisible by num_minibatches = {wanted}; {nearest}"]
+    return f"{below} divides it" if above is None else f"{below} and {above} divide it"
 
 
 def _count_problems(config: Config) -> list[str]:

@@ -147,7 +147,7 @@ def summarize(state: EpisodeState, ended: EndedEpisodes) -> tuple[EpisodeState, 
 
 def _push(window: jax.Array, finished: jax.Array, ended: EndedEpisodes) -> jax.Array:
     """Writes the newest WINDOW of the ended episodes into the ring; slot = rank modulo WINDOW."""
-    rank, num_ended = shards.rank(ended.done)  # of each ended episode within the update, by step, then by copy
+    rank, num_ended = shards.rank(ended.done)  # of the ended episodes, by step, then by copy
     newest = ended.done & (rank > num_ended - WINDOW)
     # Everything else goes to slot WINDOW, which is out of range and therefore dropped.
     slot = jnp.where(newest, (finished + rank - 1) % WINDOW, WINDOW)

@@ -104,11 +104,11 @@ def make_metrics(
     observations = (trajectory.observation, trajectory.final_observation)
     legal = legal_actions(trajectory.observation)
     no_dead_ends = jnp.zeros((), jnp.int32)
-    alarms = dict(
-        dead_ends=no_dead_ends if legal is None else dead_ends(action_space, legal).sum(dtype=jnp.int32),
-        nonfinite_observations=_count_nonfinite(observations),
-        nonfinite_rewards=_count_nonfinite(trajectory.reward),
-    )
+    alarms = {
+        "dead_ends": no_dead_ends if legal is None else dead_ends(action_space, legal).sum(dtype=jnp.int32),
+        "nonfinite_observations": _count_nonfinite(observations),
+        "nonfinite_rewards": _count_nonfinite(trajectory.reward),
+    }
     values = dict(
         env_steps=env_steps,
         episodes=episodes.num_ended,

@@ -116,10 +116,10 @@ def collect(
 
     def draw(num_steps: int, keys: jax.Array) -> tuple[jax.Array, Any]:
         action_key, environment_key = keys
+        shape = num_steps, config.num_envs
         noise = draw_noise(environment.action_space, action_key, num_steps * config.num_envs)
-        noise = noise.reshape(num_steps, config.num_envs, *noise.shape[1:])  # [num_steps, N, ...]
-        drawn = noise, environment.draw(num_steps, config.num_envs, environment_key)
-        noise, of_environment = shards.own_drawn(drawn, config.num_envs)
+        drawn = noise.reshape(*shape, *noise.shape[1:]), environment.draw(*shape, environment_key)
+        noise, of_environment = shards.own_drawn(drawn, config.num_envs)  # [num_steps, N, ...] of this device
         return noise, environment.prepare(of_environment)
 
     def step(
@@ -129,9 +129,8 @@ def collect(
         # An observation is normalized by statistics that include it.
         statistics = merge_observation(collector.statistics, collector.observation)
         agent = Agent(params=params, statistics=statistics)
-        observation, prediction = act(
-            network, agent, collector.memory, collector.observation, collector.start
-        )
+        seen = collector.memory, collector.observation, collector.start
+        observation, prediction = act(network, agent, *seen)
         action = prediction.policy.from_noise(noise)
         clipped = spaces.clip(environment.action_space, action)
         state, time_step = environment.step(of_environment, collector.environment, clipped)

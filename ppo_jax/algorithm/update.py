@@ -126,8 +126,8 @@ def draw_order(config: Config, network: Network, key: jax.Array) -> jax.Array:
     num_groups, rest = divmod(config.shuffle_groups, shards.count())
     if rest:
         raise UsageError(
-            f"shuffle_groups = {config.shuffle_groups} cannot be divided among {shards.count()} devices; give "
-            f"a multiple, such as {shards.count()}"
+            f"shuffle_groups = {config.shuffle_groups} cannot be divided among {shards.count()} devices; "
+            f"give a multiple, such as {shards.count()}"
         )
     num_steps = 1 if network.remembers else config.num_steps
     width = config.num_envs // config.shuffle_groups  # environments of a group

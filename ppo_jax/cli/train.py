@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, Self
 
 from tyro.conf import arg
@@ -11,6 +12,7 @@ from tyro.extras import literal_type_from_choices
 
 from ppo_jax import presets
 from ppo_jax.cli.command import Command, Group, PathFlag, RunPath, TrustCode
+from ppo_jax.cli.processes import Processes
 from ppo_jax.cli.results import finish_sweep
 from ppo_jax.config import Arguments, Config, Hyperparams
 from ppo_jax.errors import UsageError
@@ -42,6 +44,7 @@ EnvironmentArguments = Annotated[
     ),
 ]
 DEFAULT_PRESET = "CartPole-v1"
+PROCESSES = ("distributed", "coordinator", "num_processes", "process_id")
 GROUPS = (
     Group(
         "environment",
@@ -57,6 +60,11 @@ GROUPS = (
         "checkpoint and monitoring",
         "How the run is saved and watched, and what happens when a number is not finite.",
         ("checkpoint_every", "keep", "evaluate_every", "log_to", "on_nonfinite"),
+    ),
+    Group(
+        "devices",
+        "Where to compute. Any number of devices learns the same, up to rounding.",
+        ("devices", "shuffle_groups", *PROCESSES),
     ),
     Group(
         "normalization",
@@ -97,6 +105,8 @@ METAVARS = {
     "hidden_sizes": "INT ...",
     "checkpoint_every": "UPDATES",
     "evaluate_every": "UPDATES",
+    "devices": "N",
+    "coordinator": "HOST:PORT",
     "log_to": f"{{{','.join(SINKS)}}} ...",
 }
 
@@ -123,6 +133,7 @@ class Train(Command):
     config: Config = dataclasses.field(default=Config())
     hyper: Hyperparams = dataclasses.field(default=Hyperparams())
     options: RunOptions = dataclasses.field(default=RunOptions())
+    processes: Processes = dataclasses.field(default=Processes())
     preset: str | None = None
     """Preset that supplies the value of every flag that is not given. By default the preset that has the
     name of the environment, if there is one."""
@@ -168,7 +179,8 @@ class Train(Command):
             seed=self.seed,
             options=self.options,
         )
-        return start.run(asked, self.run_dir, self.resume, self.cache_dir, self.quiet, self.trust_code)
+        how = (self.run_dir, self.resume, self.cache_dir, self.quiet, self.trust_code)
+        return self.processes.run(partial(start.run, asked, *how))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,6 +199,7 @@ class Resume(Command):
     cache_dir: PathFlag = None
     """Directory in which to keep compiled programs. By default none are kept."""
     trust_code: TrustCode = False
+    processes: Processes = dataclasses.field(default=Processes())
 
     def run(self) -> int:
         """Continues the run, and returns the exit status."""
@@ -202,7 +215,8 @@ class Resume(Command):
         if self.on_nonfinite is not None:
             options = dataclasses.replace(options, on_nonfinite=self.on_nonfinite)
         asked = asked._replace(config=config, options=options)
-        return start.run(asked, self.run_dir, True, self.cache_dir, self.quiet, self.trust_code)
+        how = (self.run_dir, True, self.cache_dir, self.quiet, self.trust_code)
+        return self.processes.run(partial(start.run, asked, *how))
 
     def _run_sweep(self, asked: Any) -> int:
         from ppo_jax.host.training import start_sweep

@@ -53,28 +53,44 @@ def shard(ppo: PPO, mesh: Mesh) -> PPO:
     has_members = MEMBERS in mesh.axis_names
     takes_turns = mesh.devices.flat[0].platform == "cpu"
 
-    def each(function: Callable[..., Any]) -> Callable[..., Any]:
-        return over_members(function, takes_turns) if has_members else function
+    of_members = PartitionSpec(MEMBERS) if has_members else PartitionSpec()
+
+    def on_devices(function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
+        each = over_members(function, takes_turns) if has_members else function
+        return jax.shard_map(each, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
     def init(hyper: Hyperparams, key: jax.Array) -> TrainState:
-        of_members = PartitionSpec(MEMBERS) if has_members else PartitionSpec()
         hyper = _spread(hyper, key.shape[0]) if has_members else hyper
         _check_divides("members", key.shape[:1] if has_members else (1,), mesh, MEMBERS)
         # Every device computes the first states of all environments, and keeps its own.
-        whole = jax.shard_map(
-            each(ppo.init), mesh=mesh, in_specs=of_members, out_specs=of_members, check_vma=False
-        )(hyper, key)
+        whole = on_devices(ppo.init, of_members, of_members)(hyper, key)
         return jax.lax.with_sharding_constraint(whole, placements(whole, mesh))
 
     def step(hyper: Hyperparams, state: TrainState) -> tuple[TrainState, Metrics]:
-        of_members = PartitionSpec(MEMBERS) if has_members else PartitionSpec()
         hyper = _spread(hyper, state.key.shape[0]) if has_members else hyper
         specs = _specs(state, mesh)
-        return jax.shard_map(
-            each(ppo.step), mesh=mesh, in_specs=(of_members, specs), out_specs=(specs, of_members), check_vma=False
-        )(hyper, state)
+        return on_devices(ppo.step, (of_members, specs), (specs, of_members))(hyper, state)
 
     return PPO(init=init, step=step)
+
+
+def on_all_shards(test: Callable[[TrainState], jax.Array], mesh: Mesh) -> Callable[[TrainState], jax.Array]:
+    """Returns a test of a spread state that holds if it holds for the part of every device.
+
+    Args:
+        test: A function of a state that returns [] bool.
+        mesh: Devices along the axis "environments".
+    """
+
+    def part_holds(state: TrainState) -> jax.Array:
+        return shards.total(jnp.asarray(~test(state), jnp.int32)) == 0
+
+    def holds(state: TrainState) -> jax.Array:
+        return jax.shard_map(
+            part_holds, mesh=mesh, in_specs=(_specs(state, mesh),), out_specs=PartitionSpec(), check_vma=False
+        )(state)
+
+    return holds
 
 
 def over_members(function: Callable[..., Any], takes_turns: bool) -> Callable[..., Any]:
@@ -114,7 +130,9 @@ def _specs(state: TrainState, mesh: Mesh) -> Any:
     own = PartitionSpec(*lead, ENVIRONMENTS) if divided else shared
 
     def of_copies(tree: Any) -> Any:
-        return jax.tree.map(lambda x: own if x.shape[len(lead) : len(lead) + 1] == (num_envs,) else shared, tree)
+        return jax.tree.map(
+            lambda x: own if x.shape[len(lead) : len(lead) + 1] == (num_envs,) else shared, tree
+        )
 
     collector, environment = state.collector, state.collector.environment
     specs = jax.tree.map(lambda _: shared, state)

@@ -16,13 +16,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
+from jax.sharding import Mesh
 
+from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.metrics import Metrics
-from ppo_jax.algorithm.train import TrainState, advance, make_ppo
+from ppo_jax.algorithm.train import TrainState, advance, agent_of, make_ppo
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs import footprint
+from ppo_jax.host.programs.crew import Crew
 from ppo_jax.host.programs.leaves import by_path
+from ppo_jax.host.programs.spread import Spread, spread_over
+from ppo_jax.scale.sharding import ENVIRONMENTS, on_all_shards, shard
 
 CAPACITY = 1024  # most updates of one chunk; longer chunks would save no more time on the host
 CHUNK_SECONDS = 0.25  # how long a chunk should take, so that the screen keeps moving
@@ -38,13 +43,14 @@ class Program(NamedTuple):
     """The compiled program of a run.
 
     Attributes:
-        init: `init(hyper, key) -> TrainState`.
+        init: `init(hyper, seed) -> TrainState`.
         advance: `advance(hyper, state, num_updates) -> (TrainState, Metrics [capacity])`.
         check: `check(state) -> [] bool`, whether all floats are finite. It is a program of its own because
             it then compiles beside the others.
         template: Shapes and dtypes of a TrainState.
         seconds: The time that tracing and compiling took.
         capacity: The most updates of one chunk.
+        spread: How its state gets onto several devices, and back; None if it is on one.
     """
 
     init: Any
@@ -53,6 +59,7 @@ class Program(NamedTuple):
     template: TrainState
     seconds: float
     capacity: int = CAPACITY
+    spread: Spread | None = None
 
 
 class Chunk(NamedTuple):
@@ -76,18 +83,14 @@ class Chunk(NamedTuple):
     end: float
     finite: np.ndarray
 
-    @property
-    def nonfinite(self) -> list[str]:
-        """The paths of the arrays in the state that contain NaN or an infinity."""
-        return [] if np.all(self.finite) else find_nonfinite(self.state)
 
-
-def compile_program(config: Config, hyper: Hyperparams) -> Program:
+def compile_program(config: Config, hyper: Hyperparams, num_devices: int = 1) -> Program:
     """Traces and compiles the program of a run.
 
     Args:
         config: The static part. Its `total_timesteps` does not enter the program.
         hyper: The traced part; its values do not matter here.
+        num_devices: The number of devices to divide the environments among (see `scale.shard`).
 
     Raises:
         UsageError: If the environment cannot be made or does not fit the configuration, or if the run's
@@ -95,11 +98,27 @@ def compile_program(config: Config, hyper: Hyperparams) -> Program:
     """
     start = time.perf_counter()
     ppo = make_ppo(dataclasses.replace(config, total_timesteps=config.batch_size))
-    key = jax.random.key(0)
-    template = jax.eval_shape(ppo.init, hyper, key)
-    footprint.check(footprint.estimate(config, template))
-    functions = Functions(init=ppo.init, advance=partial(advance, ppo, CAPACITY), check=is_finite)
-    return compile_functions(functions, hyper, key, template)._replace(seconds=time.perf_counter() - start)
+    template = jax.eval_shape(ppo.init, hyper, jax.random.key(0))
+    footprint.check(footprint.of_devices(config, num_devices))
+    functions = Functions(seeded(ppo.init), partial(advance, ppo, CAPACITY), check=is_finite)
+    spread = None
+    if num_devices > 1:
+        mesh = Mesh(jax.devices()[:num_devices], (ENVIRONMENTS,))
+        sharded = shard(ppo, mesh)
+        functions = Functions(
+            init=seeded(sharded.init),
+            advance=partial(advance, sharded, CAPACITY),
+            check=on_all_shards(is_finite, mesh),
+        )
+        spread = spread_over(mesh, template)
+        template = spread.template
+    program = compile_functions(functions, hyper, np.uint32(0), template)
+    return program._replace(seconds=time.perf_counter() - start, spread=spread)
+
+
+def seeded(init: Callable[..., TrainState]) -> Callable[..., TrainState]:
+    """Returns an `init` that takes a seed in place of a key."""
+    return lambda hyper, seed: init(hyper, jax.random.key(seed))
 
 
 class Functions(NamedTuple):
@@ -110,19 +129,19 @@ class Functions(NamedTuple):
     check: Callable[[TrainState], jax.Array]
 
 
-def compile_functions(functions: Functions, hyper: Any, key: jax.Array, template: TrainState) -> Program:
+def compile_functions(functions: Functions, hyper: Any, seed: Any, template: TrainState) -> Program:
     """Compiles the functions of a program, all at the same time.
 
     Args:
         functions: The functions.
         hyper: The traced part; its values do not matter here.
-        key: A key, or the keys of several lanes.
+        seed: A seed, or the seeds of several lanes.
         template: Shapes and dtypes of the state that `init` returns.
     """
     start = time.perf_counter()
     with ThreadPoolExecutor() as pool:  # the longest first
         compiled_advance = pool.submit(compile_ahead, functions.advance, hyper, template, np.int32(0))
-        compiled_init = pool.submit(compile_ahead, functions.init, hyper, key)
+        compiled_init = pool.submit(compile_ahead, functions.init, hyper, seed)
         compiled_check = pool.submit(compile_ahead, functions.check, template)
     return Program(
         init=compiled_init.result(),
@@ -194,6 +213,7 @@ class Training:
             for lanes.
         update: Updates done.
         seconds: The time training has taken so far, including the time between chunks.
+        crew: The processes that train together: whatever the devices compute is an order to all of them.
     """
 
     program: Program
@@ -202,6 +222,7 @@ class Training:
     state: TrainState
     update: int = 0
     seconds: float = 0.0
+    crew: Crew = dataclasses.field(default_factory=Crew)
 
     def __post_init__(self):
         # A program is compiled for runs of any length: the schedules read the length from the state.
@@ -209,6 +230,17 @@ class Training:
         self.state = self.state._replace(horizon=horizon)
         self._began = time.perf_counter() - self.seconds
         self._size = 1  # updates in the next chunk
+        self._before = self.state, self.update
+
+    @property
+    def orders(self) -> dict[str, Callable[[Any], Any]]:
+        """What the processes that follow have to compute as well, by name."""
+        return {
+            "advance": self._advance,
+            "go back": self._go_back,
+            "reseed": self._reseed,
+            "collect": self._collect,
+        }
 
     def advance(self, until: int) -> Chunk:
         """Runs the next chunk, of about CHUNK_SECONDS; the length of chunks does not change the result.
@@ -218,22 +250,53 @@ class Training:
         """
         size = min(self._size, until - self.update)
         start = time.perf_counter() - self._began
-        self.state, metrics = self.program.advance(self.hyper, self.state, np.int32(size))
-        finite = self.program.check(self.state)
-        metrics, finite = jax.device_get((metrics, finite))  # waits for the device
+        metrics, finite = self._order("advance", size)
         self.seconds = time.perf_counter() - self._began
         self._size = next_size(size, self.seconds - start, self.program.capacity)
-        first_update = self.update + 1
-        self.update += size
         return Chunk(
             state=self.state,
             metrics=metrics,
             num_updates=size,
-            first_update=first_update,
+            first_update=self.update - size + 1,
             start=start,
             end=self.seconds,
             finite=finite,
         )
+
+    def go_back(self) -> None:
+        """Undoes the last chunk."""
+        self._order("go back", None)
+
+    def reseed(self, number: int) -> None:
+        """Lets the run go on with other random numbers, different ones for each number."""
+        self._order("reseed", number)
+
+    def whole_state(self) -> TrainState:
+        """Returns the state as whole arrays that this process can read."""
+        return self._order("collect", None)
+
+    def agent(self) -> Agent:
+        """Returns the agent as it is now, on the host."""
+        return jax.device_get(agent_of(self.state))
+
+    def _order(self, name: str, value: Any) -> Any:
+        self.crew.tell(name, value)
+        return self.orders[name](value)
+
+    def _advance(self, size: int) -> tuple[Metrics, np.ndarray]:
+        self._before = self.state, self.update
+        self.state, metrics = self.program.advance(self.hyper, self.state, np.int32(size))
+        self.update += size
+        return jax.device_get((metrics, self.program.check(self.state)))  # waits for the device
+
+    def _go_back(self, _: None) -> None:
+        self.state, self.update = self._before
+
+    def _reseed(self, number: int) -> None:
+        self.state = self.state._replace(key=jax.random.fold_in(self.state.key, number))
+
+    def _collect(self, _: None) -> TrainState:
+        return self.state if self.program.spread is None else self.program.spread.collect(self.state)
 
 
 def begin(program: Program, hyper: Hyperparams, seed: int) -> tuple[TrainState, list[str]]:
@@ -242,8 +305,10 @@ def begin(program: Program, hyper: Hyperparams, seed: int) -> tuple[TrainState, 
     Returns:
         The state, and the paths of its arrays that contain NaN or an infinity.
     """
-    state = program.init(hyper, jax.random.key(seed))
-    return state, [] if program.check(state) else find_nonfinite(state)
+    state = program.init(hyper, np.uint32(seed))
+    if program.check(state):
+        return state, []
+    return state, find_nonfinite(state if program.spread is None else program.spread.collect(state))
 
 
 def next_size(size: int, seconds: float, capacity: int = CAPACITY) -> int:

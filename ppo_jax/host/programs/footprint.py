@@ -1,5 +1,6 @@
 """The footprint of a run: how much RAM it needs, and what needs most of it, estimated before compiling."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,8 +9,8 @@ import jax.numpy as jnp
 import psutil
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from ppo_jax.algorithm.train import TrainState
-from ppo_jax.config import Config
+from ppo_jax.algorithm.train import TrainState, make_ppo
+from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError
 from ppo_jax.fast.loops import steps_at_once
@@ -35,6 +36,28 @@ class Share(NamedTuple):
     what: str
     size: int
     remedy: str
+
+
+def of_devices(config: Config, num_devices: int) -> list[Share]:
+    """Estimates the footprint of a run on each of its devices; the cores of a CPU share their RAM.
+
+    Args:
+        config: The configuration of the run.
+        num_devices: The number of devices that its environments are divided among.
+
+    Raises:
+        UsageError: If the environment cannot be made or does not fit the configuration.
+    """
+    num_envs = config.num_envs // num_devices
+    part = dataclasses.replace(
+        config,
+        num_envs=num_envs,
+        total_timesteps=num_envs * config.num_steps,
+        shuffle_groups=config.shuffle_groups // num_devices,
+    )
+    shares = estimate(part, jax.eval_shape(make_ppo(part).init, Hyperparams(), jax.random.key(0)))
+    times = num_devices if jax.default_backend() == "cpu" else 1
+    return [share._replace(size=times * share.size) for share in shares]
 
 
 def estimate(config: Config, template: TrainState) -> list[Share]:

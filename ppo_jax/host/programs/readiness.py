@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 from ppo_jax.errors import UsageError
 
@@ -15,8 +16,11 @@ IMPOSSIBLE = {
 TRY_FLAGS = "from jaxlib import xla_client; xla_client.CompileOptions()"  # reads the flags; takes 0.15 s
 
 
-def check() -> None:
+def check(num_devices: int | None = None) -> None:
     """Imports JAX and looks for its devices.
+
+    Args:
+        num_devices: The number of devices to make of a CPU, unless JAX has started; by default one.
 
     Raises:
         UsageError: If an environment variable keeps JAX from starting, or makes every run fail.
@@ -35,6 +39,8 @@ def check() -> None:
     if problems:
         raise UsageError(problems)
     try:
+        if num_devices is not None:
+            _divide_cpu(num_devices)
         jax.devices()
     except Exception as error:  # JAX raises errors of several kinds
         reason = str(error).strip().split("\n")[0] or type(error).__name__
@@ -42,6 +48,14 @@ def check() -> None:
             f"JAX_PLATFORMS = {os.environ.get('JAX_PLATFORMS', '')!r}: JAX finds nothing to compute on "
             f"({reason}); unset it, or install what it asks for"
         ) from error
+
+
+def _divide_cpu(number: int) -> None:
+    """Makes a CPU count as several devices."""
+    import jax
+
+    with suppress(RuntimeError):  # JAX has started; there are as many as the user asked for
+        jax.config.update("jax_num_cpu_devices", number)
 
 
 def _check_flags() -> None:

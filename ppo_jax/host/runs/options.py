@@ -23,12 +23,14 @@ class RunOptions:
     continue with other random numbers, at most three times. The last good state is saved in either case."""
     log_to: tuple[str, ...] = ()
     """Services that receive the metrics, in addition to the file metrics.jsonl. By default none."""
+    devices: int | None = None
+    """Number of devices to spread the environments over. By default all that JAX finds; of a CPU, one."""
 
 
 def problems(options: RunOptions) -> list[str]:
     """Lists every mistake in the options; an empty list if there is none."""
     found = []
-    for name, example in {"checkpoint_every": 100, "keep": 3, "evaluate_every": 100}.items():
+    for name, example in {"checkpoint_every": 100, "keep": 3, "evaluate_every": 100, "devices": 1}.items():
         value = getattr(options, name)
         is_off = value is None and name != "keep"
         if not is_off and not (isinstance(value, int) and value >= 1):

@@ -21,7 +21,8 @@ from ppo_jax.host.runs.files import read_json, write_json
 from ppo_jax.host.runs.options import RunOptions
 from ppo_jax.validation import seed_problems, validate
 
-ADDED = ("env_args", "network")  # fields that runs of version 0.1.0 do not have
+# Fields that runs of version 0.1.0 do not have, with the values that stand for what those did.
+ADDED = {"env_args": "", "network": None, "shuffle_groups": 1}
 
 
 class Request(NamedTuple):
@@ -125,7 +126,11 @@ def check_continuation(old: Request, new: Request) -> None:
 
 def digest(request: Request) -> str:
     """Returns the SHA-256 of everything that decides the result, except how long the run trains."""
-    return hashlib.sha256(json.dumps(_decisive_fields(request), sort_keys=True).encode()).hexdigest()
+    fields = _decisive_fields(request)
+    for name, usual in ADDED.items():
+        if fields[name] == usual:
+            del fields[name]  # so that runs from before there was such a field keep their digest
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _decisive_fields(request: Request) -> dict[str, Any]:
@@ -135,9 +140,6 @@ def _decisive_fields(request: Request) -> dict[str, Any]:
         **{name: plain(value) for name, value in request.fields.items()},
     }
     del fields["total_timesteps"]
-    for name in ADDED:
-        if not fields[name]:
-            del fields[name]  # so that runs from before there was such a field keep their digest
     return fields
 
 
@@ -238,7 +240,7 @@ def to_json(request: Request) -> dict[str, Any]:
         "seed": request.seed,
         "config": as_fields(request.config),
         "hyper": {name: plain(value) for name, value in request.hyper._asdict().items()},
-        "options": dataclasses.asdict(request.options),
+        "options": _remembered(request.options),
         "sources": [source._asdict() for source in request.sources],
     }
 
@@ -268,6 +270,19 @@ def from_json(content: Mapping[str, Any]) -> Request:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"config.json does not say what to train: {error}; it is damaged") from error
     return request
+
+
+def _remembered(options: RunOptions) -> dict[str, Any]:
+    """Returns the options that a run keeps when it is resumed; it may go on with other devices."""
+    return {name: value for name, value in dataclasses.asdict(options).items() if name != "devices"}
+
+
+def continued(old: Request, new: Request) -> Request:
+    """Returns a new request with what the run has decided by itself when it was started."""
+    if new.config.shuffle_groups != 1:
+        return new
+    groups = old.config.shuffle_groups
+    return new._replace(config=dataclasses.replace(new.config, shuffle_groups=groups))
 
 
 def _source(row: Mapping[str, Any]) -> Source:

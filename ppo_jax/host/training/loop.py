@@ -5,11 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import jax
-
-from ppo_jax.algorithm.train import TrainState, agent_of
 from ppo_jax.host.programs import evaluation
-from ppo_jax.host.programs.chunks import Training
+from ppo_jax.host.programs.chunks import Training, find_nonfinite
 from ppo_jax.host.runs import records
 from ppo_jax.host.runs.checkpoints import store
 from ppo_jax.host.runs.checkpoints.store import Progress, Store
@@ -100,17 +97,18 @@ class Loop:
         return new
 
     def _advance(self) -> list[Record]:
-        before, update = self.training.state, self.training.update
         chunk = self.training.advance(self._next_halt())
         clock = Clock(chunk.first_update, chunk.start, chunk.end)
         new = records.from_metrics(chunk.metrics, chunk.num_updates, clock)
-        problem = failure.find(new, chunk.nonfinite)
+        nonfinite = [] if chunk.finite else find_nonfinite(self.training.whole_state())
+        problem = failure.find(new, nonfinite)
         if problem is not None:
-            self.training.state, self.training.update = before, update
+            self.training.go_back()
             self._rewind_or_fail(new, problem)
             return []
         steps = chunk.num_updates * self.asked.config.batch_size
         self.journal.take(new, steps_per_second=steps / (chunk.end - chunk.start))
+        self.stop.hear_of(self.training.crew.signal())
         if self.stop.requested and not self.is_done:
             return new  # `running` saves the state; an evaluation that is due waits until the run is resumed
         self._evaluate_if_due()
@@ -139,8 +137,7 @@ class Loop:
             self.journal.fail(new, problem)
             return
         self.rewinds += 1
-        state: TrainState = self.training.state
-        self.training.state = state._replace(key=jax.random.fold_in(state.key, self.rewinds))
+        self.training.reseed(self.rewinds)
         self.journal.screen.say(
             f"{problem.text}; went back to update {self.training.update} "
             f"to continue with other random numbers (rewind {self.rewinds} of at most {MAX_REWINDS})"
@@ -151,7 +148,7 @@ class Loop:
         is_due = update > 0 and self._is_halt(self.asked.options.evaluate_every)
         if not is_due or update == self.evaluated_update:
             return
-        agent = agent_of(self.training.state)
+        agent = self.training.agent()
         results = {
             kind: evaluation.run(config, agent, evaluation.EPISODES, kind == "greedy", self.asked.seed)
             for kind in ("greedy", "sampled")
@@ -165,5 +162,5 @@ class Loop:
             return
         self.journal.sync()
         progress = Progress(self.training.update, self.journal.return_window, self.rewinds)
-        store.save(self.store, self.training.state, progress)
+        store.save(self.store, self.training.whole_state(), progress)
         self.saved_update, self._saved_at = self.training.update, time.perf_counter()

@@ -8,7 +8,7 @@ from typing import IO, Any, NamedTuple
 import jax
 
 from ppo_jax import registered
-from ppo_jax.algorithm.train import agent_of, make_ppo
+from ppo_jax.algorithm.train import make_ppo
 from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError, explain
 from ppo_jax.host.monitor import sinks
@@ -16,6 +16,9 @@ from ppo_jax.host.monitor.screen import Screen
 from ppo_jax.host.pictures import plots
 from ppo_jax.host.programs import chunks, evaluation, footprint, system
 from ppo_jax.host.programs.chunks import Program, Training
+from ppo_jax.host.programs.crew import Crew
+from ppo_jax.host.programs.spread import numbers_of
+from ppo_jax.host.programs.watch import HOW_TO_GO_ON
 from ppo_jax.host.runs import agents, records, request
 from ppo_jax.host.runs.checkpoints import store
 from ppo_jax.host.runs.checkpoints.arrays import SaveError
@@ -40,6 +43,8 @@ class Session(NamedTuple):
         run: The run directory.
         screen: The screen on which the run is shown.
         stop: The signals that ask the run to end early.
+        num_devices: The number of devices that the environments are divided among.
+        crew: The processes that train the run together.
         git: The commit of the user's project (see `system.git_commit`).
     """
 
@@ -47,6 +52,8 @@ class Session(NamedTuple):
     run: RunDirectory
     screen: Screen
     stop: Stop
+    num_devices: int = 1
+    crew: Crew = Crew()
     git: dict[str, Any] | None = None
 
     @property
@@ -74,7 +81,13 @@ def train(session: Session) -> int:
         return _train(session)
     except (OSError, SaveError) as error:
         screen.fail(f"cannot write to '{run.path}': {error}; what was saved before is intact")
-    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+    except UsageError:
+        raise
+    except Exception as error:
+        if not footprint.is_exhausted(error) and session.crew.size > 1:
+            session.crew.is_complete = False
+            screen.fail(f"another process of the run was lost ({explain(error)}); {HOW_TO_GO_ON}")
+            return FAILED
         if not footprint.is_exhausted(error):
             raise
         template = jax.eval_shape(make_ppo(asked.config).init, asked.hyper, jax.random.key(0))
@@ -106,8 +119,9 @@ def looping(session: Session) -> Iterator[Loop]:
     session = session._replace(git=system.git_commit(Path.cwd()))
     asked, screen = session.asked, session.screen
     with screen.waiting("compiling"), _own_code_explained(asked):
-        program = chunks.compile_program(asked.config, asked.hyper)
+        program = chunks.compile_program(asked.config, asked.hyper, session.num_devices)
     screen.say(f"compiled in {program.seconds:.1f} s")
+    session.crew.meet("compiled")
     with session.run.metrics.open("a") as file:
         loop = prepare(session, program, file)
         with closing(loop.journal.sinks), loop.running():
@@ -147,7 +161,11 @@ def prepare(session: Session, program: Program, file: IO[str]) -> Loop:
     progress, state = found if found else (None, None)
     update, nonfinite = progress.update if progress else 0, []
     if state is None:
+        session.crew.tell("start", asked.seed)
         state, nonfinite = chunks.begin(program, asked.hyper, asked.seed)
+    elif program.spread is not None:
+        session.crew.tell("restore", update)
+        state = program.spread.place(session.crew.share(numbers_of(state)))
     past = records.mend(run.metrics, update, NEEDED)
     evaluations = records.mend(run.evaluations, update)
     if progress:
@@ -164,7 +182,7 @@ def prepare(session: Session, program: Program, file: IO[str]) -> Loop:
     journal.failure = failure.in_state(nonfinite, update)
     return Loop(
         asked=asked,
-        training=Training(program, asked.config, asked.hyper, state, update, journal.seconds),
+        training=Training(program, asked.config, asked.hyper, state, update, journal.seconds, session.crew),
         store=checkpoints,
         journal=journal,
         stop=session.stop,
@@ -177,7 +195,7 @@ def prepare(session: Session, program: Program, file: IO[str]) -> Loop:
 def _finish(session: Session, loop: Loop) -> None:
     """Saves the policy unless the run failed, evaluates it if the run is done, sums up, and draws."""
     asked, run, screen, journal = session.asked, session.run, session.screen, loop.journal
-    agent = agent_of(loop.training.state)
+    agent = loop.training.agent()
     result = None
     if journal.failure is None:
         agents.save(run, asked.config, agent)

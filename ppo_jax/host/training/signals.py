@@ -32,6 +32,11 @@ class Stop:
         """Returns the exit status: 128 + the number of the signal, or else the given one."""
         return otherwise if self.signal is None else 128 + self.signal
 
+    def hear_of(self, number: int | None) -> None:
+        """Takes a signal that another process of the run has got for one of this process."""
+        if number is not None and self.signal is None:
+            self._hear(number, None)
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Handles the signals inside the `with` block; afterwards, Python handles them as before.

@@ -19,6 +19,7 @@ from ppo_jax.host.runs.request import Request
 from ppo_jax.host.training.signals import Stop
 
 if TYPE_CHECKING:
+    from ppo_jax.host.programs.crew import Crew
     from ppo_jax.host.training.session import Session
 
 
@@ -29,6 +30,7 @@ def run(
     cache_dir: Path | None = None,
     quiet: bool = False,
     trust_code: bool = False,
+    crew: "Crew | None" = None,
 ) -> int:
     """Carries out a request: trains, from a checkpoint if there is one, and fills the run directory.
 
@@ -39,6 +41,7 @@ def run(
         cache_dir: The directory that keeps compiled programs for later runs; by default none are kept.
         quiet: Whether to show nothing but errors.
         trust_code: Whether to use code of the user that has changed since the run was started.
+        crew: The processes that train the run together, of which this one leads; by default it is alone.
 
     Returns:
         The exit status: 0 if the run is done, 1 if it failed, 128 + the number of the signal that stopped it.
@@ -47,21 +50,37 @@ def run(
         UsageError: With every mistake in the request, or if the directory cannot be used.
         DamageError: If the run was started before, but has no good checkpoint to continue from.
     """
-    with opened(asked, path, resume, trust_code, quiet, Stop()) as session:
-        if session is None:
-            return 0
-        if cache_dir is not None:
-            from ppo_jax.host.programs import chunks
+    status = 1  # unless it is known better
+    try:
+        with opened(asked, path, resume, trust_code, quiet, Stop(), crew) as session:
+            status = _carry_out(session, cache_dir)
+        return status
+    finally:
+        if crew is not None:
+            crew.tell("end", status)
 
-            chunks.keep_compiled(cache_dir)
-        from ppo_jax.host.training.session import train
 
-        return train(session)
+def _carry_out(session: "Session | None", cache_dir: Path | None) -> int:
+    if session is None:
+        return 0
+    if cache_dir is not None:
+        from ppo_jax.host.programs import chunks
+
+        chunks.keep_compiled(cache_dir)
+    from ppo_jax.host.training.session import train
+
+    return train(session)
 
 
 @contextmanager
 def opened(
-    asked: Request, path: Path | None, resume: bool, trust_code: bool, quiet: bool, stop: Stop
+    asked: Request,
+    path: Path | None,
+    resume: bool,
+    trust_code: bool,
+    quiet: bool,
+    stop: Stop,
+    crew: "Crew | None" = None,
 ) -> Iterator["Session | None"]:
     """Opens a run: claims and locks its directory, and loads JAX and the user's own code.
 
@@ -75,6 +94,7 @@ def opened(
         trust_code: Whether to use code of the user that has changed since the run was started.
         quiet: Whether to show nothing but errors.
         stop: The signals that ask the run to end early.
+        crew: The processes that train the run together; by default this one is alone.
 
     Yields:
         Everything that the run works with; None if the run is complete already.
@@ -86,7 +106,7 @@ def opened(
     claim = _claim(asked, path, resume, trust_code)
     screen = make_screen(quiet, asked.total_steps, asked.solved_return)
     with released_after_a_mistake(claim.run, claim.is_new), stop.listening(), directory.locked(claim.run):
-        yield _prepare(claim, screen, stop)
+        yield _prepare(claim, screen, stop, crew)
 
 
 class _Claim(NamedTuple):
@@ -113,10 +133,11 @@ def _claim(asked: Request, path: Path | None, resume: bool, trust_code: bool) ->
         request.check(asked, environment=asked.config.env)
         run = directory.open_existing(path)
         before = request.read(run)
-        request.check_continuation(before, asked)
+        request.check_continuation(before, request.continued(before, asked))
         is_typed = not asked.sources  # rather than read from the directory
         sources = code.check(asked.config, before.sources, trust_code)
-        return _Claim(asked._replace(sources=sources), run, is_new=False, trust_code=trust_code or is_typed)
+        asked = request.continued(before, asked)._replace(sources=sources)
+        return _Claim(asked, run, is_new=False, trust_code=trust_code or is_typed)
     request.check(asked)
     asked = asked._replace(sources=code.locate(asked.config))
     run = directory.create(path, f"{asked.label}-seed{asked.seed}", request.to_json(asked))
@@ -139,7 +160,7 @@ def _release(run: RunDirectory) -> None:
         directory.release(run)
 
 
-def _prepare(claim: _Claim, screen: Screen, stop: Stop) -> "Session | None":
+def _prepare(claim: _Claim, screen: Screen, stop: Stop, crew: "Crew | None") -> "Session | None":
     asked, run = claim.asked, claim.run
     if directory.is_complete(run, asked.config.num_updates):
         screen.say(f"{run.path} is complete; to continue training, give more --total-timesteps")
@@ -151,10 +172,23 @@ def _prepare(claim: _Claim, screen: Screen, stop: Stop) -> "Session | None":
     for remark in directory.limits(run):
         screen.say(f"note: {remark}")
     with screen.waiting("loading JAX"):
-        readiness.check()
+        readiness.check(asked.options.devices)
+        from ppo_jax.host.programs import devices
         from ppo_jax.host.training import session
 
         unmarked = loading.load(asked.config, asked.sources, claim.trust_code)
     for remark in unmarked:
         screen.say(remark)
-    return session.Session(asked, run, screen, stop)
+    is_begun = bool(directories.newest_first(run.checkpoints))
+    config, num_devices = devices.choose(asked.config, asked.options.devices, is_begun)
+    if config != asked.config:
+        asked = asked._replace(config=config)
+        request.write(run, asked)
+    if num_devices > 1:
+        screen.say(devices.describe(config, num_devices))
+    opened = session.Session(asked, run, screen, stop, num_devices)
+    if crew is None:
+        return opened
+    begin = {"request": request.to_json(asked), "num_devices": num_devices, "trust_code": claim.trust_code}
+    crew.tell("begin", begin)
+    return opened._replace(crew=crew)

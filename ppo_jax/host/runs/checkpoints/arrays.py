@@ -117,7 +117,12 @@ def _orbax() -> Iterator[None]:
     levels = [log.level for log in logs]
     for log in logs:
         log.setLevel(logging.CRITICAL)
-    context = ocp.Context()
+    # Of the processes of a run only one saves: the others are not waited for.
+    alone = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=alone, active_processes={alone}, barrier_sync_key_prefix="ppo_jax"
+    )
+    context = ocp.Context(multiprocessing_options=options)
     context.asynchronous.create_directories_asynchronously = False
     defaults: dict[str, Any] = tensorstore_utils._DEFAULT_OCDBT_TS_CONTEXT
     defaults["file_io_sync"] = False

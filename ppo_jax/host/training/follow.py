@@ -1,0 +1,47 @@
+"""A process that follows the leader of a run: it computes what the leader tells it, and writes nothing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ppo_jax.host.programs import chunks
+from ppo_jax.host.programs.chunks import Training
+from ppo_jax.host.programs.crew import Crew
+from ppo_jax.host.runs import loading, request
+from ppo_jax.host.training.signals import Stop
+
+
+def follow(crew: Crew) -> int:
+    """Trains as the leader says, to the end.
+
+    Returns:
+        The exit status that the leader ends with.
+
+    Raises:
+        UsageError: If the user's own code cannot be loaded here.
+    """
+    stop = Stop()
+    with stop.listening():
+        orders = crew.orders(stop)
+        name, value = next(orders)
+        return _train(crew, orders, value) if name == "begin" else value
+
+
+def _train(crew: Crew, orders: Iterator[tuple[str, Any]], begin: dict[str, Any]) -> int:
+    asked = request.from_json(begin["request"])
+    loading.load(asked.config, asked.sources, begin["trust_code"])
+    program = chunks.compile_program(asked.config, asked.hyper, begin["num_devices"])
+    assert program.spread is not None  # there are several processes, each with devices
+    crew.meet("compiled")
+    training = None
+    for name, value in orders:
+        if name == "start":
+            state, _ = chunks.begin(program, asked.hyper, value)
+            training = Training(program, asked.config, asked.hyper, state)
+        elif name == "restore":
+            state = program.spread.place(crew.share(program.spread.blank()))
+            training = Training(program, asked.config, asked.hyper, state, value)
+        elif name == "end" or training is None:
+            return value
+        else:
+            training.orders[name](value)
+    raise AssertionError("orders have an end")
