@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 from orbax.checkpoint._src.serialization import tensorstore_utils
+from orbax.checkpoint.experimental.v1._src.saving import execution
 
 from ppo_jax.host.programs.leaves import by_path
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
@@ -117,8 +118,9 @@ def _orbax() -> Iterator[None]:
     levels = [log.level for log in logs]
     for log in logs:
         log.setLevel(logging.CRITICAL)
-    # Of the processes of a run only one saves: the others are not waited for.
+    # Of the processes of a run only one saves: the others are not waited for, nor asked where they save.
     alone = jax.process_index()
+    execution._check_directory_consistency = lambda directory: None
     options = ocp.options.MultiprocessingOptions(
         primary_host=alone, active_processes={alone}, barrier_sync_key_prefix="ppo_jax"
     )
