@@ -84,7 +84,7 @@ def pool_moments(mean: jax.Array, variance: jax.Array) -> tuple[jax.Array, jax.A
     if count() == 1:
         return mean, variance
     means, variances = jax.lax.all_gather(jnp.stack((mean, variance)), AXIS, axis=1)  # [D, ...] each
-    shifted = means - means[0]  # so that equal means stay exact
+    shifted = means - means[:1]  # so that equal means stay exact
     return means[0] + shifted.mean(axis=0), variances.mean(axis=0) + shifted.var(axis=0)
 
 

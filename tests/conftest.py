@@ -11,7 +11,7 @@ import tempfile
 
 # Most tests compile for longer than they compute: without optimization they end a quarter sooner.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
-    " --xla_force_host_platform_device_count=4"
+    " --xla_force_host_platform_device_count=8"
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -21,7 +21,14 @@ from ppo_jax.algorithm.train import train
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.conformance import check
 from ppo_jax.conformance.behaviour import COMPILER_OPTIONS
-from ppo_jax.envs.environment import Dynamics, Observation, Transition, draw_keys, make_batched
+from ppo_jax.envs.environment import (
+    Dynamics,
+    Observation,
+    Transition,
+    draw_keys,
+    make_batched,
+    unchanged,
+)
 from ppo_jax.envs.gymnax import wrap
 from ppo_jax.envs.make import make_environment
 from ppo_jax.envs.registry import ENVIRONMENTS
@@ -296,9 +303,9 @@ def with_draw(change):
     """Changes what `draw` returns: `change(num_steps, drawn)`."""
 
     def draw(num_steps, num_envs, key):
-        return change(num_steps, GOOD.draw(num_steps, num_envs, key))
+        return change(num_steps, GOOD.draw_steps(num_steps, num_envs, key))
 
-    return GOOD._replace(draw=draw)
+    return GOOD._replace(draw=draw, prepare=unchanged)
 
 
 def one_key_per_step():
@@ -307,7 +314,7 @@ def one_key_per_step():
     def step(key, state, action):
         return GOOD.step(GOOD.draw_one(len(action), key), state, action)
 
-    return GOOD._replace(step=step, draw=draw_keys)
+    return GOOD._replace(step=step, draw=draw_keys, prepare=unchanged)
 
 
 def shared_state():

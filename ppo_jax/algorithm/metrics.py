@@ -136,7 +136,7 @@ def make_metrics(
 
 
 def make_room(capacity: int, collector: Collector) -> Metrics:
-    """Makes room for the metrics of several updates: [capacity] zeros for each.
+    """Makes room for the metrics of several updates: [capacity] zeros each, or [capacity, L] for L members.
 
     Args:
         capacity: The number of updates.
@@ -147,8 +147,9 @@ def make_room(capacity: int, collector: Collector) -> Metrics:
     """
     own = (*collector.episodes.running_metrics, *([] if collector.repeated_starts is None else [REPEATED]))
     record = extend(Metrics, own)
+    shape = capacity, *collector.start.shape[:-1]
     # The types are known in advance, so no step has to be traced to find them out.
-    return record(**{name: jnp.zeros(capacity, _type_of(name)) for name in record._fields})
+    return record(**{name: jnp.zeros(shape, _type_of(name)) for name in record._fields})
 
 
 def _type_of(name: str) -> Any:

@@ -73,7 +73,7 @@ Axes = dataclasses.make_dataclass(
     frozen=True,
     namespace={"HELPS": helps(Config) | helps(Hyperparams)},
 )
-_OTHER = ("environment", "run", "checkpoint and monitoring")
+_OTHER = ("environment", "run", "checkpoint and monitoring", "devices")
 
 
 def _axes_of(config: Config, hyper: Hyperparams) -> Any:

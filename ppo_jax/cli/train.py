@@ -64,7 +64,7 @@ GROUPS = (
     Group(
         "devices",
         "Where to compute. Any number of devices learns the same, up to rounding.",
-        ("devices", "shuffle_groups", *PROCESSES),
+        ("devices", *PROCESSES),
     ),
     Group(
         "normalization",
@@ -84,7 +84,10 @@ GROUPS = (
     Group(
         "algorithm",
         "The data of each update, the passes over them, and the advantages.",
-        ("num_envs", "num_steps", "num_epochs", "num_minibatches", "gamma", "gae_lambda", "target_kl"),
+        (
+            *("num_envs", "num_steps", "num_epochs", "num_minibatches", "shuffle_groups"),
+            *("gamma", "gae_lambda", "target_kl"),
+        ),
     ),
     Group(
         "loss",

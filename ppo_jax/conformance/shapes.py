@@ -36,7 +36,7 @@ def shape_problems(environment: Environment, num_envs: int) -> Iterator[str]:
         yield "reset does not return (state, observation)"
         return
     state, observation = first
-    drawn = _shapes_of("draw", environment.draw, DRAWN_STEPS, num_envs, key)
+    drawn = _shapes_of("draw", environment.draw_steps, DRAWN_STEPS, num_envs, key)
     problems = [
         *_observation_problems(environment, "reset", num_envs, observation),
         *_draw_problems(environment, num_envs, drawn),
@@ -147,7 +147,7 @@ def _draw_problems(environment: Environment, num_envs: int, drawn: Any) -> Itera
                 f"{DRAWN_STEPS} steps; give every array this axis: `step` receives one row of it"
             )
             return
-    alone = _shapes_of("draw", environment.draw, 1, num_envs, jax.random.key(0))
+    alone = _shapes_of("draw", environment.draw_steps, 1, num_envs, jax.random.key(0))
     alone, among_others = _layout(alone, first_axis=1), _layout(drawn, first_axis=1)
     if alone != among_others:
         yield (

@@ -180,7 +180,11 @@ class Environment(NamedTuple):
 
     def draw_one(self, num_envs: int, key: jax.Array) -> Any:
         """Draws the random numbers of a single step of N copies, in the form that `step` takes."""
-        return jax.tree.map(lambda x: x[0], self.prepare(self.draw(1, num_envs, key)))
+        return jax.tree.map(lambda x: x[0], self.draw_steps(1, num_envs, key))
+
+    def draw_steps(self, num_steps: int, num_envs: int, key: jax.Array) -> Any:
+        """Draws the random numbers of many steps of N copies, each in the form that `step` takes."""
+        return self.prepare(self.draw(num_steps, num_envs, key))
 
 
 def checked(environment: Any) -> Environment:

@@ -9,6 +9,7 @@ import pytest
 import ppo_jax
 from ppo_jax.cli import main
 from ppo_jax.cli.command import records
+from ppo_jax.cli.processes import Processes
 from ppo_jax.cli.program import parse
 from ppo_jax.cli.train import GROUPS, Train
 from ppo_jax.config import Config, Hyperparams
@@ -28,8 +29,11 @@ def help_of_train(capsys, *arguments):
 def test_every_field_is_in_exactly_one_group():
     grouped = [name for group in GROUPS for name in group.fields]
     own = {field.name for field in dataclasses.fields(Train)} - set(records(Train))
-    assert records(Train) == {"config": Config, "hyper": Hyperparams, "options": RunOptions}
-    settings = {field.name for record in (Config, RunOptions) for field in dataclasses.fields(record)}
+    others = {"options": RunOptions, "processes": Processes}
+    assert records(Train) == {"config": Config, "hyper": Hyperparams, **others}
+    settings = {
+        field.name for record in (Config, RunOptions, Processes) for field in dataclasses.fields(record)
+    }
     assert set(grouped) == own | settings | set(Hyperparams._fields)
     assert len(grouped) == len(set(grouped))
 

@@ -173,14 +173,14 @@ def test_a_batch_can_be_compiled_scanned_and_vmapped():
 
 def test_what_is_drawn_for_one_step_is_the_first_step_of_what_is_drawn_for_many(played):
     state, _, action, *expected = played
-    drawn = ENVIRONMENT.draw(1, N, jax.random.key(1))
+    drawn = ENVIRONMENT.draw_steps(1, N, jax.random.key(1))
     actual = ENVIRONMENT.step(jax.tree.map(lambda x: x[0], drawn), state, action)
     for before, after in zip(jax.tree.leaves(tuple(expected)), jax.tree.leaves(actual), strict=True):
         np.testing.assert_array_equal(as_numbers(after), as_numbers(before))
 
 
 def test_first_states_drawn_in_bulk_are_independent_and_distributed_as_resets():
-    draw = jax.jit(ENVIRONMENT.draw, static_argnums=(0, 1))
+    draw = jax.jit(ENVIRONMENT.draw_steps, static_argnums=(0, 1))
     starts = np.stack([draw(50, N, jax.random.key(seed)).state.start for seed in range(40)])  # [40, 50, N]
     assert stats.kstest(starts.reshape(-1), stats.uniform.cdf).pvalue > 1e-4
     assert len(np.unique(starts)) > 0.999 * starts.size
@@ -189,5 +189,5 @@ def test_first_states_drawn_in_bulk_are_independent_and_distributed_as_resets():
 
 
 def test_copies_and_steps_get_keys_of_their_own():
-    keys = ENVIRONMENT.draw(50, N, jax.random.key(0)).keys
+    keys = ENVIRONMENT.draw_steps(50, N, jax.random.key(0)).keys
     assert len(np.unique(jax.random.key_data(keys).reshape(-1, 2), axis=0)) == 50 * N

@@ -306,7 +306,7 @@ def test_it_trains_outside_of_the_main_thread_too(tmp_path):
     thread.start()
     thread.join()
     assert done[0].summary["status"] == "done"
-    assert jax.local_device_count() == 4  # each with a lane of its own
+    assert jax.local_device_count() == 8  # each with a lane of its own
 
 
 # Successive halving

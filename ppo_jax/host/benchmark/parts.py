@@ -118,7 +118,7 @@ def _make_stepping(config: Config) -> Part:
         noise_key, environment_key = jax.random.split(jax.random.fold_in(jax.random.key(0), index))
         noise = draw_noise(space, noise_key, config.batch_size)
         noise = noise.reshape(num_steps, num_envs, *noise.shape[1:])  # [T, N, ...]
-        drawn = noise, environment.draw(num_steps, num_envs, environment_key)
+        drawn = noise, environment.draw_steps(num_steps, num_envs, environment_key)
         collector, time_steps = jax.lax.scan(step, collector, drawn, unroll=steps_per_turn(config))
         return _first_of(collector, time_steps)
 

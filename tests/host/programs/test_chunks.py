@@ -81,7 +81,7 @@ def test_a_chunk_brings_metrics_and_flags_to_the_host_and_leaves_the_state_on_th
     assert isinstance(metrics, ppo_jax.Metrics)
     assert finite.shape == ()
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(chunk.state))
-    assert (chunk.first_update, chunk.num_updates, chunk.nonfinite) == (1, 1, [])
+    assert (chunk.first_update, chunk.num_updates, chunk.finite) == (1, 1, True)
 
 
 def test_every_array_of_floats_that_is_not_finite_is_named(program):

@@ -53,7 +53,7 @@ def test_every_file_is_found_whole(run):
 def test_its_request_is_read_as_it_was_asked(run):
     asked = request.read(run)
     written = read_json(run.config)
-    written["config"] |= {"env_args": {}, "network": None}  # which there was not yet
+    written["config"] |= {"env_args": {}, "network": None, "shuffle_groups": 1}  # which there was not yet
     now = {"sources": [], "written_by": f"ppo-jax {version('ppo-jax')}"}
     assert json.loads(json.dumps(request.to_json(asked))) == {**written, **now}
     assert (asked.preset, asked.seed, asked.config.memory_size) == ("CartPole-v1", 3, 4)
