@@ -74,7 +74,7 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_eight_devices_learn_what_one_learns(form):
     config = Config(**SMALL, **FORMS[form])
-    hyper = Hyperparams(learning_rate=0.01, target_kl=1e-3) if form == "early stop" else Hyperparams()
+    hyper = Hyperparams(learning_rate=0.01, target_kl=1e-6) if form == "early stop" else Hyperparams()
     environment = walk(reset_pool=8) if form == "pool" else walk()
     alone, metrics = train_on(1, config, hyper, environment)
     together, same_metrics = train_on(DEVICES, config, hyper, environment)

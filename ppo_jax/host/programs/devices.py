@@ -17,7 +17,7 @@ def choose(config: Config, wanted: int | None, is_begun: bool) -> tuple[Config, 
 
     Args:
         config: The static part of the run.
-        wanted: The number that the user wants; None for all.
+        wanted: The number that the user wants; None for all, but only one of a CPU.
         is_begun: Whether the run has been saved before.
 
     Returns:
@@ -33,7 +33,9 @@ def choose(config: Config, wanted: int | None, is_begun: bool) -> tuple[Config, 
         raise UsageError(
             f"devices = {wanted}, but the processes of the run have {found}; leave out --devices"
         )
-    number = wanted or found
+    # The cores of a CPU already share the work of one device.
+    usual = 1 if jax.default_backend() == "cpu" and jax.process_count() == 1 else found
+    number = wanted or usual
     if not is_begun and config.shuffle_groups == 1:
         if number > 1 and not _fits(config, number):
             raise UsageError(_misfit(config, number))
@@ -45,7 +47,7 @@ def choose(config: Config, wanted: int | None, is_begun: bool) -> tuple[Config, 
             f"devices = {wanted} does not divide the {groups} shuffle groups of the run; "
             f"give --devices {nearest}"
         )
-    number = max(count for count in range(1, (wanted or found) + 1) if groups % count == 0)
+    number = max(count for count in range(1, number + 1) if groups % count == 0)
     if jax.process_count() > 1 and number < found:
         raise UsageError(
             f"the {groups} shuffle groups of the run cannot be divided among the {found} devices of its "
