@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ppo_jax.algorithm import own_metrics
 from ppo_jax.algorithm.own_metrics import Own
+from ppo_jax.count import add_up_to_limit
 from ppo_jax.envs.environment import NO_METRICS
 
 WINDOW = 100  # episodes; classic control defines "solved" over as many
@@ -17,11 +18,12 @@ class EpisodeState(NamedTuple):
 
     Attributes:
         running_return: [N] float32, the undiscounted return so far of the episode that each copy is in.
-        running_length: [N] int32, the steps so far of that episode.
+        running_length: [N] int32, the steps so far of that episode; 2^31 - 1 if there were more.
         running_metrics: [N] float32 by name, the sums so far of the environment's own metrics.
         ended_metrics: [] float32 by name, these sums over the episodes that have ended in this update.
         window: [WINDOW] float32, a ring buffer of the returns of the last finished episodes.
-        finished: [] int32, episodes finished since training began.
+        finished: [] int32, episodes finished since training began. Once there are WINDOW, it is a number from
+            WINDOW to 2 * WINDOW - 1 with the same remainder, because nothing else matters.
     """
 
     running_return: jax.Array
@@ -101,7 +103,7 @@ def record_step(
     totals = own_metrics.add(state.running_metrics, metrics)
     ended = EndedEpisodes(
         episode_return=state.running_return + reward,
-        episode_length=state.running_length + 1,
+        episode_length=add_up_to_limit(state.running_length, 1),
         done=done,
     )
     state = state._replace(
@@ -131,6 +133,7 @@ def summarize(state: EpisodeState, ended: EndedEpisodes) -> tuple[EpisodeState, 
     num_ended = ended.done.sum(dtype=jnp.int32)
     window = _push(state.window, state.finished, ended)
     finished = state.finished + num_ended
+    finished = jnp.where(finished < WINDOW, finished, WINDOW + finished % WINDOW)
     summary = EpisodeSummary(
         num_ended=num_ended,
         mean_return=_masked_mean(ended.episode_return, ended.done),

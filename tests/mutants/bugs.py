@@ -155,8 +155,8 @@ BUGS = (
     Bug(
         "the learning rate is one update ahead",
         "ppo_jax/algorithm/train.py",
-        "progress = jnp.float32(state.num_updates) /",
-        "progress = jnp.float32(state.num_updates + 1) /",
+        "progress = state.num_updates.as_float() /",
+        "progress = state.num_updates.plus(1).as_float() /",
         (
             "tests/algorithm/test_train.py::test_the_learning_rate_that_is_reported_falls_linearly_and_once_per_update",
         ),
@@ -439,7 +439,7 @@ BUGS = (
     Bug(
         "the run length is part of the program",
         "ppo_jax/algorithm/train.py",
-        "jnp.float32(jax.lax.optimization_barrier(state.horizon))",
+        "jax.lax.optimization_barrier(state.horizon).as_float()",
         "config.num_updates",
         (
             "tests/host/programs/test_chunks.py::test_a_program_of_one_length_moves_its_schedules_over_another",
