@@ -22,8 +22,8 @@ class EpisodeState(NamedTuple):
         running_metrics: [N] float32 by name, the sums so far of the environment's own metrics.
         ended_metrics: [] float32 by name, these sums over the episodes that have ended in this update.
         window: [WINDOW] float32, a ring buffer of the returns of the last finished episodes.
-        finished: [] int32, episodes finished since training began. Once there are WINDOW, it is a number from
-            WINDOW to 2 * WINDOW - 1 with the same remainder, because nothing else matters.
+        finished: [] int32, episodes finished since training began, or a smaller number that leaves the same
+            remainder: only the next slot of the window matters, and whether there are WINDOW.
     """
 
     running_return: jax.Array
@@ -131,9 +131,10 @@ def summarize(state: EpisodeState, ended: EndedEpisodes) -> tuple[EpisodeState, 
         summary.
     """
     num_ended = ended.done.sum(dtype=jnp.int32)
-    window = _push(state.window, state.finished, ended)
-    finished = state.finished + num_ended
-    finished = jnp.where(finished < WINDOW, finished, WINDOW + finished % WINDOW)
+    # The number of before is lowered, so that no sum exceeds int32.
+    before = jnp.where(state.finished < WINDOW, state.finished, WINDOW + state.finished % WINDOW)
+    window = _push(state.window, before, ended)
+    finished = before + num_ended
     summary = EpisodeSummary(
         num_ended=num_ended,
         mean_return=_masked_mean(ended.episode_return, ended.done),

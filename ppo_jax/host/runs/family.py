@@ -196,11 +196,11 @@ def _point_problems(asked: SweepRequest, environment: object) -> list[str]:
 
 
 def _check_length(config: Config) -> None:
-    """Makes sure that the file of metrics, which has room for every update from the beginning, can be made."""
+    """Makes sure that the file of metrics, which has room for every update, can be made."""
     if config.num_updates > MAX_UPDATES:
         raise UsageError(
-            f"total_timesteps = {config.total_timesteps} is {config.num_updates} updates, and a sweep has room "
-            f"for the metrics of {MAX_UPDATES}; give fewer, or train single runs"
+            f"total_timesteps = {config.total_timesteps} is {config.num_updates} updates, and a sweep has "
+            f"room for the metrics of {MAX_UPDATES}; give fewer, or train single runs"
         )
 
 

@@ -13,7 +13,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 from orbax.checkpoint._src.serialization import tensorstore_utils
 
 from ppo_jax.count import Count
-from ppo_jax.host.programs.leaves import by_path, is_leaf
+from ppo_jax.host.programs.leaves import by_path
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
 
 Leaves = dict[str, np.ndarray]  # by their path in the state, such as "learner/params/actor/kernel"
@@ -95,7 +95,8 @@ def read(path: Path, template: Any) -> Any:
     except Exception as error:  # whatever the storage underneath raises
         raise DamageError(_last_line(error)) from error
     restored = [_restore(like, arrays[name]) for name, like in by_path(template).items()]
-    return jax.tree.unflatten(jax.tree.structure(template, is_leaf=is_leaf), restored)
+    structure = jax.tree.structure(template, is_leaf=lambda node: isinstance(node, Count))
+    return jax.tree.unflatten(structure, restored)
 
 
 def _load(path: Path, template: Any) -> Leaves:
