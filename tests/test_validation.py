@@ -254,6 +254,7 @@ def test_the_error_is_a_value_error_whose_text_has_every_problem():
         Config(num_minibatches=1024),
         Config(total_timesteps=1024),
         Config(total_timesteps=MAX_TIMESTEPS),
+        Config(num_envs=4, num_steps=128, total_timesteps=10**15),
         Config(hidden_sizes=()),
         Config(activation="relu", normalize_advantages=False),
         Config(encoder="cnn", shared_torso=True, normalize_observations=True, normalize_rewards=True),
