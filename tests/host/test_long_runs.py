@@ -46,7 +46,7 @@ def test_a_run_goes_on_across_them_and_all_its_files_say_the_same(tmp_path, firs
     assert [row["env_steps"] for row in rows] == [BATCH * update for update in updates]
     progress = (np.array(updates) - 1) / (done + MORE)
     rate = asked.hyper.learning_rate * (1 - progress)
-    tolerance = asked.hyper.learning_rate * 2**-23  # progress is a float32
+    tolerance = asked.hyper.learning_rate * 2**-22  # progress is a quotient of two float32
     np.testing.assert_allclose([row["learning_rate"] for row in rows], rate, atol=tolerance)
     summary = json.loads(run.summary.read_text())
     assert (summary["updates"], summary["env_steps"]) == (updates[-1], BATCH * updates[-1])
