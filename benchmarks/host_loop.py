@@ -18,6 +18,7 @@ import tyro
 from rich.console import Console
 
 import ppo_jax
+from ppo_jax.count import Count
 from ppo_jax.host.monitor.screen import QuietScreen
 from ppo_jax.host.programs import chunks, system
 from ppo_jax.host.programs.chunks import Program
@@ -80,7 +81,7 @@ def train_at_once(program: Program, asked: Request) -> float:
         The seconds of training.
     """
     state, _ = chunks.begin(program, asked.hyper, asked.seed)
-    state = jax.block_until_ready(state._replace(horizon=np.int32(asked.config.num_updates)))
+    state = jax.block_until_ready(state._replace(horizon=Count.of(asked.config.num_updates)))
     start, left = time.perf_counter(), asked.config.num_updates
     while left:
         size = min(left, chunks.CAPACITY)

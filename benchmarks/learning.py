@@ -77,7 +77,7 @@ def main(options: Options) -> None:
 def learn(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, num_seeds: int, vmapped: bool) -> Learned:
     """Trains and evaluates S seeds with one compiled program."""
 
-    def learn_one(key: jax.Array) -> tuple[jax.Array, ...]:
+    def learn_one(key: jax.Array) -> tuple[Any, ...]:
         state, metrics = ppo_jax.train(config, hyper, key)
         agent = ppo_jax.agent_of(state)
 

@@ -21,7 +21,8 @@ from ppo_jax.config import (
 from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError, check_kind, closest
 
-MAX_TIMESTEPS = 2**31 - 1  # steps are counted on the device in int32
+MAX_TIMESTEPS = 2**53 - 1  # steps are exact in float64 too, as which JSON and columns of metrics hold them
+MAX_BATCH = 2 * 10**9  # samples of an update are numbered in int32
 MAX_SEED = 2**32 - 1
 
 _COUNTS = ("num_envs", "num_steps", "total_timesteps", "num_epochs", "num_minibatches", "shuffle_groups")
@@ -251,7 +252,12 @@ def _size_problems(config: Config) -> list[str]:
     if config.total_timesteps > MAX_TIMESTEPS:
         problems.append(
             f"total_timesteps = {config.total_timesteps} is more than {MAX_TIMESTEPS}, the most that "
-            f"the int32 step counter holds; give at most {MAX_TIMESTEPS}"
+            f"all files hold exactly; give at most {MAX_TIMESTEPS}"
+        )
+    if batch > MAX_BATCH:
+        problems.append(
+            f"num_envs * num_steps = {batch} is more than {MAX_BATCH}, the most samples of one update; lower "
+            "num_envs or num_steps"
         )
     return problems
 

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "ppo_jax"
 
 # The rooms, in order: a module imports from its own room and from the rooms above it.
 ROOMS = (
-    *("errors", "spaces", "shards", "fast", "config", "registered", "presets", "envs", "validation"),
+    *("errors", "spaces", "shards", "fast", "config", "count", "registered", "presets", "envs", "validation"),
     *("networks", "algorithm", "scale"),
     # Everything above this line is pure, except `presets`, which reads files.
     *("conformance", "host.programs", "host.runs", "host.diagnosis", "host.monitor", "host.pictures"),

@@ -239,6 +239,12 @@ def test_both_mistakes_of_size_are_reported_in_one_pass():
     assert len(problems_of(Config(num_minibatches=3, total_timesteps=10))) == 2
 
 
+def test_an_update_has_no_more_samples_than_int32_can_number():
+    (problem,) = problems_of(Config(num_envs=2**24, num_steps=128, total_timesteps=2**32))
+    assert problem.startswith("num_envs * num_steps = 2147483648 is more than 2000000000")
+    validate(Config(num_envs=2**24, num_steps=64, total_timesteps=2**32))
+
+
 def test_the_error_is_a_value_error_whose_text_has_every_problem():
     problems = problems_of(Config(num_envs=0, num_steps=0))
     with pytest.raises(ValueError, match=r"num_envs(.|\n)*num_steps") as error:
@@ -254,6 +260,7 @@ def test_the_error_is_a_value_error_whose_text_has_every_problem():
         Config(num_minibatches=1024),
         Config(total_timesteps=1024),
         Config(total_timesteps=MAX_TIMESTEPS),
+        Config(num_envs=4, num_steps=128, total_timesteps=10**15),
         Config(hidden_sizes=()),
         Config(activation="relu", normalize_advantages=False),
         Config(encoder="cnn", shared_torso=True, normalize_observations=True, normalize_rewards=True),

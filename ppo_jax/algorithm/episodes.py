@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ppo_jax import shards
 from ppo_jax.algorithm import own_metrics
 from ppo_jax.algorithm.own_metrics import Own
+from ppo_jax.count import add_up_to_limit
 from ppo_jax.envs.environment import NO_METRICS
 
 WINDOW = 100  # episodes; classic control defines "solved" over as many
@@ -18,11 +19,12 @@ class EpisodeState(NamedTuple):
 
     Attributes:
         running_return: [N] float32, the undiscounted return so far of the episode that each copy is in.
-        running_length: [N] int32, the steps so far of that episode.
+        running_length: [N] int32, the steps so far of that episode; 2^31 - 1 if there were more.
         running_metrics: [N] float32 by name, the sums so far of the environment's own metrics.
         ended_metrics: [] float32 by name, these sums over the episodes that have ended in this update.
         window: [WINDOW] float32, a ring buffer of the returns of the last finished episodes.
-        finished: [] int32, episodes finished since training began.
+        finished: [] int32, episodes finished since training began, or a smaller number that leaves the same
+            remainder: only the next slot of the window matters, and whether there are WINDOW.
     """
 
     running_return: jax.Array
@@ -102,7 +104,7 @@ def record_step(
     totals = own_metrics.add(state.running_metrics, metrics)
     ended = EndedEpisodes(
         episode_return=state.running_return + reward,
-        episode_length=state.running_length + 1,
+        episode_length=add_up_to_limit(state.running_length, 1),
         done=done,
     )
     state = state._replace(
@@ -130,8 +132,10 @@ def summarize(state: EpisodeState, ended: EndedEpisodes) -> tuple[EpisodeState, 
         summary.
     """
     num_ended = shards.total(ended.done.sum(dtype=jnp.int32))
-    window = _push(state.window, state.finished, ended)
-    finished = state.finished + num_ended
+    # The number of before is lowered, so that no sum exceeds int32.
+    before = jnp.where(state.finished < WINDOW, state.finished, WINDOW + state.finished % WINDOW)
+    window = _push(state.window, before, ended)
+    finished = before + num_ended
     summary = EpisodeSummary(
         num_ended=num_ended,
         mean_return=_masked_mean(ended.episode_return, ended.done),

@@ -11,13 +11,14 @@ from ppo_jax.algorithm.own_metrics import REPEATED, extend
 from ppo_jax.algorithm.rollout import Collector, Trajectory
 from ppo_jax.algorithm.update import UpdateInfo
 from ppo_jax.config import Hyperparams
+from ppo_jax.count import Count
 from ppo_jax.envs.environment import legal_actions
 from ppo_jax.networks.distributions import dead_ends
 from ppo_jax.spaces import Space
 
 
 class Metrics(NamedTuple):
-    """The report of one update: scalars, float32 unless a line says int32.
+    """The report of one update: scalars, float32 unless a line says otherwise.
 
     Losses, entropy, KL, fractions and the gradient norm are means over all gradient steps of the update.
     If the environment has metrics of its own (see `environment.Transition`), each is a further field: its
@@ -25,7 +26,7 @@ class Metrics(NamedTuple):
     states there is a last field, `repeated_starts`, int32: the episodes that began in a used state of it.
 
     Attributes:
-        env_steps: int32, environment steps since training began.
+        env_steps: Environment steps since training began, a `Count`: `numpy.asarray` of it is int64.
         episodes: int32, episodes that ended in this update.
         episode_return: Mean undiscounted return of those episodes; NaN if there were none.
         episode_length: Mean length of those episodes in steps; NaN if there were none.
@@ -49,7 +50,7 @@ class Metrics(NamedTuple):
         kl_coefficient: beta of this update; meaningless unless the objective has a KL penalty.
     """
 
-    env_steps: jax.Array
+    env_steps: Count
     episodes: jax.Array
     episode_return: jax.Array
     episode_length: jax.Array
@@ -73,13 +74,13 @@ class Metrics(NamedTuple):
 
 
 ALARMS = ("dead_ends", "nonfinite_observations", "nonfinite_rewards")  # 0 in a healthy run
-COUNTS = ("env_steps", "episodes", "num_epochs", REPEATED, *ALARMS)  # the metrics that are int32
+COUNTS = ("episodes", "num_epochs", REPEATED, *ALARMS)  # the metrics that are int32
 
 
 def make_metrics(
     action_space: Space,
     hyper: Hyperparams,
-    env_steps: jax.Array,
+    env_steps: Count,
     trajectory: Trajectory,
     episodes: EpisodeSummary,
     info: UpdateInfo,
@@ -91,7 +92,7 @@ def make_metrics(
     Args:
         action_space: The space of the actions, to recognize states without a legal one.
         hyper: The hyperparameters of this update.
-        env_steps: Environment steps since training began, [] int32.
+        env_steps: Environment steps since training began, [].
         trajectory: The experience of this update, [T, N, ...].
         episodes: The episodes that ended.
         info: Means over the gradient steps.
@@ -110,7 +111,6 @@ def make_metrics(
         "nonfinite_rewards": _count_nonfinite(trajectory.reward),
     }
     values = dict(
-        env_steps=env_steps,
         episodes=episodes.num_ended,
         episode_return=episodes.mean_return,
         episode_length=episodes.mean_length,
@@ -132,7 +132,8 @@ def make_metrics(
         **own,
     )
     record = extend(Metrics, tuple(own))
-    return record(**{name: jnp.asarray(value, _type_of(name)) for name, value in values.items()})
+    numbers = {name: jnp.asarray(value, _type_of(name)) for name, value in values.items()}
+    return record(env_steps=env_steps, **numbers)
 
 
 def make_room(capacity: int, collector: Collector) -> Metrics:
@@ -149,7 +150,8 @@ def make_room(capacity: int, collector: Collector) -> Metrics:
     record = extend(Metrics, own)
     shape = capacity, *collector.start.shape[:-1]
     # The types are known in advance, so no step has to be traced to find them out.
-    return record(**{name: jnp.zeros(shape, _type_of(name)) for name in record._fields})
+    numbers = {name: jnp.zeros(shape, _type_of(name)) for name in record._fields if name != "env_steps"}
+    return record(env_steps=Count.of(0, shape), **numbers)
 
 
 def _type_of(name: str) -> Any:

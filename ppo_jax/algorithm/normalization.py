@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ppo_jax import shards
+from ppo_jax.count import add_up_to_limit
 
 CLIP = 10.0  # normalized observations and scaled rewards are clipped to +-10, as is customary
 EPSILON = 1e-8  # is customarily added to what is divided by
@@ -22,7 +23,7 @@ class Statistics(NamedTuple):
     """The mean and the variance of everything merged so far.
 
     Attributes:
-        num_samples: The number of samples, [] uint32.
+        num_samples: The number of samples, [] uint32; 2^32 - 1 if there were more.
         mean: [...] float32.
         variance: The population variance, [...] float32.
     """
@@ -66,12 +67,15 @@ def merge(statistics: Statistics, samples: jax.Array) -> Statistics:
     multiplied: sums of squares, which lose all digits of a small variance, are never formed. The moments
     of the samples are taken relative to the first of them, so that those of a constant are exact.
 
+    From 2^32 samples on, m stays as it is, so that the statistics follow the last billions of samples. With
+    smaller weights they would hardly move any more: such changes are lost beside a mean in float32.
+
     Args:
         statistics: The statistics before.
         samples: The samples, [n, ...]; those of all shards are added.
     """
     num_samples = samples.shape[0] * shards.count()
-    count = statistics.num_samples + jnp.uint32(num_samples)
+    count = add_up_to_limit(statistics.num_samples, num_samples)
     weight = num_samples / count.astype(jnp.float32)
     shifted = samples - samples[:1]
     delta = samples[0] - statistics.mean + shifted.mean(axis=0)

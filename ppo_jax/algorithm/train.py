@@ -5,7 +5,6 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.core import Tracer
 
 from ppo_jax.algorithm.agent import Agent
@@ -17,6 +16,7 @@ from ppo_jax.algorithm.rollout import Collector, Trajectory, collect, init_colle
 from ppo_jax.algorithm.schedules import at_update
 from ppo_jax.algorithm.update import Learner, UpdateInfo, improve, init_learner
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.count import Count
 from ppo_jax.envs.environment import Environment, checked
 from ppo_jax.envs.make import make_environment
 from ppo_jax.errors import UsageError, check_kind
@@ -24,6 +24,8 @@ from ppo_jax.fast.loops import vary_with
 from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import MakeNetwork, Network, network_for
 from ppo_jax.validation import division_problems, validate
+
+MAX_CAPACITY = 2**31 - 1  # updates are numbered in int32 within a loop
 
 
 class TrainState(NamedTuple):
@@ -33,16 +35,16 @@ class TrainState(NamedTuple):
         learner: Parameters and optimizer.
         collector: Environments, last observations, episode statistics.
         key: The source of all further randomness.
-        num_updates: Iterations done, [] int32.
-        horizon: Iterations of the whole run, over which the schedules extend, [] int32. It is a value
-            rather than a constant, so that runs of any length share one compilation.
+        num_updates: Iterations done, [].
+        horizon: Iterations of the whole run, over which the schedules extend, []. It is a value rather than a
+            constant, so that runs of any length share one compilation.
     """
 
     learner: Learner
     collector: Collector
     key: jax.Array
-    num_updates: jax.Array
-    horizon: jax.Array
+    num_updates: Count
+    horizon: Count
 
 
 def iterate(
@@ -63,7 +65,7 @@ def iterate(
     key, collect_key, learn_key = jax.random.split(state.key, 3)
     # The barrier hides the horizon from XLA. Where the horizon is a constant, XLA would otherwise compute the
     # division in another way, and programs for the same run would differ in their last bits.
-    progress = jnp.float32(state.num_updates) / jnp.float32(jax.lax.optimization_barrier(state.horizon))
+    progress = state.num_updates.as_float() / jax.lax.optimization_barrier(state.horizon).as_float()
     hyper = at_update(config, hyper, state.learner.steering, progress)
 
     params = state.learner.params
@@ -72,8 +74,8 @@ def iterate(
     )
     learner, info, explained = learn(config, network, hyper, learn_key, state.learner, trajectory)
 
-    num_updates = state.num_updates + 1
-    env_steps = num_updates * config.batch_size
+    num_updates = state.num_updates.plus(1)
+    env_steps = num_updates.times(config.batch_size)
     metrics = make_metrics(
         environment.action_space,
         hyper,
@@ -184,8 +186,8 @@ def begin(
         learner=init_learner(network, hyper, network_key),
         collector=init_collector(config, environment, network, environment_key),
         key=key,
-        num_updates=jnp.zeros((), jnp.int32),
-        horizon=jnp.asarray(config.num_updates, jnp.int32),
+        num_updates=Count.of(0),
+        horizon=Count.of(config.num_updates),
     )
     return vary_with((hyper, key), state)
 
@@ -250,7 +252,15 @@ def advance(
 
     Returns:
         The state after these updates, and metrics [capacity], zero beyond `num_updates`.
+
+    Raises:
+        UsageError: If there are more updates than a loop can number.
     """
+    if capacity > MAX_CAPACITY:
+        raise UsageError(
+            f"{capacity} updates are more than {MAX_CAPACITY}, the most of one loop, which keeps the "
+            "metrics of each; use `ppo_jax.run`, or `make_ppo` in a loop of your own"
+        )
     loop = partial(_loop, ppo, capacity)
     return in_usual_modes(loop, hyper, state, capacity if num_updates is None else num_updates)
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from ppo_jax import spaces
 from ppo_jax.envs.arguments import Argument, Parameter, bind, parameter, parameters_of
+from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.deferred import deferred
 from ppo_jax.envs.environment import Dynamics, Environment, Transition, make_batched
 from ppo_jax.errors import UsageError, closest
@@ -26,7 +27,7 @@ from ppo_jax.errors import UsageError, closest
 # A caller's jit may be tracing when gymnax is imported. Its modules make arrays at import, which have to be
 # concrete arrays rather than tracers. The libraries that gymnax draws with take three times as long to import
 # as everything else, so they are deferred until a picture is drawn.
-with jax.ensure_compile_time_eval(), deferred("seaborn", "matplotlib.pyplot"):
+with concretely(), deferred("seaborn", "matplotlib.pyplot"):
     import gymnax
     from gymnax.environments import environment as gymnax_environment
 
@@ -126,7 +127,7 @@ def _make(name: str, arguments: Mapping[str, Argument]) -> tuple[Any, Any]:
     if id_ not in gymnax.registered_envs:
         raise UsageError(f"env = {name!r} is not one of gymnax's; {closest(id_, gymnax.registered_envs)}")
     # Some constructors branch on arrays, which is impossible while a caller's jit is tracing.
-    with jax.ensure_compile_time_eval():
+    with concretely():
         try:
             env, params = gymnax.make(id_)
         except OSError as error:  # MNISTBandit-bsuite downloads its data set
@@ -153,7 +154,7 @@ def _configure(
     of_constructor = (kind and parameters_of(kind)) or {}
     first = {key: value for key, value in arguments.items() if key in of_constructor}
     first = bind(name, first, of_constructor)
-    with _explained(name, arguments), jax.ensure_compile_time_eval():
+    with _explained(name, arguments), concretely():
         env = make(**first)
         defaults = env.default_params
     bound = bind(name, arguments, {**_parameters_of_record(defaults), **of_constructor})
@@ -210,7 +211,7 @@ def _adapt(env: Any, params: Any, traced: Mapping[str, jax.Array] | None = None)
             raise UsageError(
                 f"{type(inner).__name__} overrides {name}, which is not used; override {name}_env instead"
             )
-    with jax.ensure_compile_time_eval():
+    with concretely():
         observation_space, action_space = env.observation_space(params), env.action_space(params)
     reset_one, step_one = _functions(env, inner)
     params = _replace(env, params, dict(traced)) if traced else params
@@ -232,7 +233,7 @@ def _adapt(env: Any, params: Any, traced: Mapping[str, jax.Array] | None = None)
             metrics=info.get("metrics", {}),
         )
 
-    with jax.ensure_compile_time_eval():  # a caller's jit may be tracing; sizes and bounds have to be known
+    with concretely():  # a caller's jit may be tracing; sizes and bounds have to be known
         return Dynamics(
             reset=reset,
             step=step,

@@ -10,6 +10,7 @@ import jax
 from ppo_jax import registered
 from ppo_jax.envs import registry
 from ppo_jax.envs.arguments import Argument, Parameter, bind, parameters_of
+from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Environment, make_batched
 from ppo_jax.errors import UsageError, explained
 
@@ -141,7 +142,7 @@ def _make_own(name: str, thing: Any, arguments: dict[str, Argument]) -> Dynamics
             "instance, or a function that returns one"
         )
     bound = bind(name, arguments, parameters_of(thing))
-    with explained(f"env = {name!r}"), jax.ensure_compile_time_eval():  # a caller's jit may be tracing
+    with explained(f"env = {name!r}"), concretely():  # a caller's jit may be tracing
         made = thing(**bound)
     if not is_environment(made) or isinstance(made, type):
         raise UsageError(

@@ -12,10 +12,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen
+from flax import linen, serialization
 from flax.errors import FlaxError
 
 from ppo_jax.config import Config, Precision
+from ppo_jax.count import Count
 from ppo_jax.errors import UsageError
 from ppo_jax.fast.matmul import matmul
 from ppo_jax.networks.distributions import num_outputs
@@ -24,6 +25,13 @@ from ppo_jax.spaces import Box, Space
 
 CONV_CHANNELS = (16,)  # the one convolution of the networks published with MinAtar
 POLICY_GAIN, VALUE_GAIN = 0.01, 1.0  # gains of the output layers
+
+# `flax.serialization` can then save a whole train state.
+serialization.register_serialization_state(
+    Count,
+    lambda count: {"high": count.high, "low": count.low},
+    lambda _, saved: Count(high=saved["high"], low=saved["low"]),
+)
 
 _ACTIVATIONS = {"tanh": linen.tanh, "relu": linen.relu}
 

@@ -120,6 +120,22 @@ def test_train_and_config_are_arguments_of_vmap_and_jit_on_a_mesh(axes):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("axes", [AxisType.Explicit, AxisType.Auto])
+def test_vmap_and_shard_map_train_while_a_mesh_is_set(axes):
+    """gymnax makes arrays when it makes an environment, in the midst of what is traced."""
+    config, seeds = dataclasses.replace(CONFIG, env="CartPole-v1"), PartitionSpec("seeds")
+    keys, mesh = jax.random.split(jax.random.key(0), 2 * DEVICES), a_mesh(axes)
+    sharded = jax.device_put(keys, NamedSharding(mesh, seeds))
+    members = jax.vmap(partial(train, config, Hyperparams()))
+    _, expected = jax.jit(members)(keys)
+    with jax.set_mesh(mesh):
+        _, mapped = jax.jit(members)(sharded)
+        _, divided = jax.jit(jax.shard_map(members, in_specs=seeds, out_specs=seeds))(sharded)
+    chex.assert_trees_all_close(mapped, expected, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(divided, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_shard_map_trains_without_turning_its_check_off(kind):
     config, hyper = RUNS[kind]

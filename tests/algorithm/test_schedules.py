@@ -15,6 +15,7 @@ from ppo_jax.algorithm.schedules import adapt_kl_coefficient, at_update, init_st
 from ppo_jax.algorithm.train import make_ppo, train
 from ppo_jax.algorithm.update import improve, init_learner
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.count import Count
 from tests.support import oracles, oracles_continuous, probes
 from tests.support.counted import Counted
 from tests.support.linear import linear_network, make_linear_network, random_params, random_samples
@@ -114,7 +115,7 @@ class Stepper:
         self.compiled = Counted(ppo.step)
 
     def run(self, hyper, num_done):
-        state, metrics = self.compiled.run(hyper, self.state._replace(num_updates=jnp.int32(num_done)))
+        state, metrics = self.compiled.run(hyper, self.state._replace(num_updates=Count.of(num_done)))
         return state.learner.params, metrics
 
 

@@ -269,6 +269,7 @@ def test_another_sweep_in_the_same_directory_is_refused(sweep):
         ({"points": [{"env_args.lenght": 1.0}]}, "is unknown for env = 'CartPole-v1'"),
         ({"num_seeds": 0}, "seeds = 0 is not an int of at least 1"),
         ({"num_seeds": 2**31}, "exceeds|members; give at most"),
+        ({"points": [{"total_timesteps": 10**15}]}, "a sweep has room for the metrics of 2147483647"),
         ({"metric": "return"}, "metric = 'return' does not exist"),
         ({"block_size": 0}, "block_size = 0 is not an int of at least 1"),
         ({"checkpoint_every": 0}, "checkpoint_every = 0 is not at least 1"),

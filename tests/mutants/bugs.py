@@ -30,6 +30,68 @@ _KNOWN_VALUES = (
 
 BUGS = (
     Bug(
+        "a sum of 64 bits forgets its carry",
+        "ppo_jax/count.py",
+        "high=self.high + jnp.uint32(high) + carry",
+        "high=self.high + jnp.uint32(high)",
+        (
+            "tests/test_count.py::test_sums_are_those_of_python",
+            "tests/algorithm/test_long_runs.py::test_steps_are_counted_exactly_across_the_limits_of_32_bits",
+        ),
+    ),
+    Bug(
+        "a product of 64 bits loses what its middle halves carry",
+        "ppo_jax/count.py",
+        " + (middle >> HALF)",
+        "",
+        ("tests/test_count.py::test_products_are_those_of_python",),
+    ),
+    Bug(
+        "the number of samples wraps",
+        "ppo_jax/count.py",
+        "jnp.where(total < count, most, total)",
+        "total",
+        (
+            "tests/test_count.py::test_a_count_that_has_reached_its_limit_stays_there",
+            "tests/algorithm/test_long_runs.py"
+            "::test_statistics_of_billions_of_samples_follow_those_that_come",
+        ),
+    ),
+    Bug(
+        "the number of finished episodes wraps",
+        "ppo_jax/algorithm/episodes.py",
+        "jnp.where(state.finished < WINDOW, state.finished, WINDOW + state.finished % WINDOW)",
+        "state.finished",
+        ("tests/algorithm/test_long_runs.py::test_the_window_of_episodes_goes_on_from_any_number_of_them",),
+    ),
+    Bug(
+        "checkpoints are sorted by their names",
+        "ppo_jax/host/runs/checkpoints/directories.py",
+        "key=lambda entry: int(entry.name), ",
+        "",
+        (
+            "tests/host/runs/checkpoints/test_store.py"
+            "::test_checkpoints_are_in_the_order_of_their_updates_beyond_ten_digits_too",
+        ),
+    ),
+    Bug(
+        "counts of an earlier version are damage",
+        "ppo_jax/host/runs/checkpoints/arrays.py",
+        "            wanted[name] = found[name]",
+        "            pass",
+        (
+            "tests/host/runs/checkpoints/test_arrays.py"
+            "::test_counts_that_an_earlier_version_wrote_are_read_but_no_other_arrays_that_look_like_them",
+        ),
+    ),
+    Bug(
+        "an environment is made with the mesh of the caller",
+        "ppo_jax/envs/concrete.py",
+        "mesh.update_axis_types(types)",
+        "mesh",
+        ("tests/algorithm/test_modes.py::test_vmap_and_shard_map_train_while_a_mesh_is_set",),
+    ),
+    Bug(
         "a time limit zeroes the bootstrap",
         "ppo_jax/algorithm/gae.py",
         "jnp.where(terminated, 0.0, next_values)",
@@ -155,8 +217,8 @@ BUGS = (
     Bug(
         "the learning rate is one update ahead",
         "ppo_jax/algorithm/train.py",
-        "progress = jnp.float32(state.num_updates) /",
-        "progress = jnp.float32(state.num_updates + 1) /",
+        "progress = state.num_updates.as_float() /",
+        "progress = state.num_updates.plus(1).as_float() /",
         (
             "tests/algorithm/test_train.py::test_the_learning_rate_that_is_reported_falls_linearly_and_once_per_update",
         ),
@@ -439,7 +501,7 @@ BUGS = (
     Bug(
         "the run length is part of the program",
         "ppo_jax/algorithm/train.py",
-        "jnp.float32(jax.lax.optimization_barrier(state.horizon))",
+        "jax.lax.optimization_barrier(state.horizon).as_float()",
         "config.num_updates",
         (
             "tests/host/programs/test_chunks.py::test_a_program_of_one_length_moves_its_schedules_over_another",

@@ -1,4 +1,4 @@
-"""Runs that several processes train together: they lose one, are stopped, go on with other numbers of them."""
+"""Runs that several processes train together: they lose one, are stopped, and others go on with them."""
 
 import json
 import os

@@ -22,6 +22,7 @@ from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.metrics import Metrics
 from ppo_jax.algorithm.train import TrainState, advance, agent_of, make_ppo
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.count import Count
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs import footprint
 from ppo_jax.host.programs.crew import Crew
@@ -226,7 +227,7 @@ class Training:
 
     def __post_init__(self):
         # A program is compiled for runs of any length: the schedules read the length from the state.
-        horizon = np.full(self.state.horizon.shape, self.config.num_updates, np.int32)
+        horizon = Count.of(self.config.num_updates, self.state.horizon.shape)
         self.state = self.state._replace(horizon=horizon)
         self._began = time.perf_counter() - self.seconds
         self._size = 1  # updates in the next chunk

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ppo_jax.config import Config
 from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError, closest
 from ppo_jax.host.runs import directory, points, request
@@ -18,6 +19,7 @@ from ppo_jax.host.runs.request import Request
 from ppo_jax.validation import MAX_SEED
 
 MAX_MEMBERS = 1_000_000
+MAX_UPDATES = 2**31 - 1
 DEFAULT_METRIC = "return_window"
 _NOT_RANKED = ("update", "seconds", "env_steps")  # the same for all members
 
@@ -183,12 +185,23 @@ def _point_problems(asked: SweepRequest, environment: object) -> list[str]:
     problems: dict[str, None] = {}
     for point in asked.points:
         try:
-            request.check(points.apply(asked.base, point), environment)
+            one = points.apply(asked.base, point)
+            request.check(one, environment)
+            _check_length(one.config)
         except UsageError as error:
             problems.update(dict.fromkeys(error.problems))
         except TypeError as error:
             problems[f"{points.describe(point)}: {error}"] = None
     return list(problems)
+
+
+def _check_length(config: Config) -> None:
+    """Makes sure that the file of metrics, which has room for every update, can be made."""
+    if config.num_updates > MAX_UPDATES:
+        raise UsageError(
+            f"total_timesteps = {config.total_timesteps} is {config.num_updates} updates, and a sweep has "
+            f"room for the metrics of {MAX_UPDATES}; give fewer, or train single runs"
+        )
 
 
 def group(asked: SweepRequest, traceable: tuple[str, ...]) -> list[Group]:

@@ -13,6 +13,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 from orbax.checkpoint._src.serialization import tensorstore_utils
 from orbax.checkpoint.experimental.v1._src.saving import execution
 
+from ppo_jax.count import Count
 from ppo_jax.host.programs.leaves import by_path
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
 
@@ -33,9 +34,19 @@ def describe(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: {"shape": list(x.shape), "dtype": str(x.dtype)} for name, x in arrays.items()}
 
 
-def expected(template: Any) -> dict[str, dict[str, Any]]:
-    """Describes the leaves of a state of which only shapes and dtypes are known (see `jax.eval_shape`)."""
-    return describe(jax.eval_shape(_flatten, template))
+def expected(template: Any, found: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Describes the leaves of a state of which only shapes and dtypes are known (see `jax.eval_shape`).
+
+    Args:
+        template: Shapes and dtypes of the state.
+        found: The description of the arrays that were saved. Earlier versions saved counts as int32.
+    """
+    flat = jax.eval_shape(_flatten, template)
+    wanted = describe(flat)
+    for name, leaf in flat.items():
+        if isinstance(leaf, Count) and found.get(name) == {**wanted[name], "dtype": "int32"}:
+            wanted[name] = found[name]
+    return wanted
 
 
 def nonfinite(arrays: Mapping[str, np.ndarray]) -> list[str]:
@@ -77,32 +88,34 @@ def read(path: Path, template: Any) -> Any:
     Raises:
         DamageError: If it cannot be read or holds other arrays; these are never unpacked.
     """
-    wanted = expected(template)
-    present = {name: row for name, row in wanted.items() if 0 not in row["shape"]}
     try:
         with _orbax():
-            arrays = _load(path, present)
+            arrays = _load(path, template)
     except (DamageError, MemoryError):
         raise
     except Exception as error:  # whatever the storage underneath raises
         raise DamageError(_last_line(error)) from error
-    for name, row in wanted.items():
-        arrays.setdefault(name, np.zeros(row["shape"], row["dtype"]))
-    restored = [_restore_key(like, arrays[name]) for name, like in by_path(template).items()]
-    return jax.tree.unflatten(jax.tree.structure(template), restored)
+    restored = [_restore(like, arrays[name]) for name, like in by_path(template).items()]
+    structure = jax.tree.structure(template, is_leaf=lambda node: isinstance(node, Count))
+    return jax.tree.unflatten(structure, restored)
 
 
-def _load(path: Path, expected: dict[str, dict[str, Any]]) -> Leaves:
+def _load(path: Path, template: Any) -> Leaves:
     """Loads arrays that have to be as expected; Orbax itself would convert or unpack whatever it finds."""
     stored = ocp.metadata(str(path.absolute())).metadata
+    wanted = expected(template, describe(stored))
+    present = {name: row for name, row in wanted.items() if 0 not in row["shape"]}
     # `write` stores each array in one piece; a larger piece would be unpacked into RAM.
     in_one_piece = [tuple(x.storage_metadata.chunk_shape) == tuple(x.shape) for x in stored.values()]
-    if describe(stored) != expected or not all(in_one_piece):
+    if describe(stored) != present or not all(in_one_piece):
         raise DamageError("its arrays are not those of this run")
     arrays: Leaves = ocp.load(str(path.absolute()))
-    if describe(arrays) != expected:
+    if describe(arrays) != present:
         raise DamageError("its arrays are not those of this run")
-    return dict(arrays)
+    empty = {
+        name: np.zeros(row["shape"], row["dtype"]) for name, row in wanted.items() if name not in present
+    }
+    return {**arrays, **empty}
 
 
 @contextmanager
@@ -143,15 +156,17 @@ def _last_line(error: Exception) -> str:
 
 def _flatten(state: Any) -> dict[str, Any]:
     """Returns the leaves of a state by their paths; typed keys become the numbers they consist of."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, leaf in by_path(state).items():
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         flat[name] = jax.random.key_data(leaf) if is_key else leaf
     return flat
 
 
-def _restore_key(like: Any, array: np.ndarray) -> Any:
-    """Makes a typed key from its numbers where the template has one."""
+def _restore(like: Any, array: np.ndarray) -> Any:
+    """Makes a count or a typed key from its numbers where the template has one."""
+    if isinstance(like, Count):
+        return Count.of(array)
     if not jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return array
 

@@ -38,7 +38,7 @@ def newest_first(path: Path) -> list[Path]:
 
     # The name of a checkpoint is its update; other names are drafts, or damaged and set aside.
     named = [entry for entry in path.iterdir() if entry.name.isdecimal()]
-    return sorted(named, reverse=True)
+    return sorted(named, key=lambda entry: int(entry.name), reverse=True)
 
 
 def name_of(update: int) -> str:

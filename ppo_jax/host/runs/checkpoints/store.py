@@ -98,7 +98,7 @@ def load_newest(store: Store, template: Any, tell: Callable[[str], None]) -> tup
         return None
     progress, state = read_newest(store, template, tell)
     for other in directories.newest_first(store.path):
-        if other.name > directories.name_of(progress.update):
+        if int(other.name) > progress.update:
             directories.set_aside(other)
     return progress, state
 
@@ -129,7 +129,7 @@ def load(store: Store, checkpoint: Checkpoint, template: Any) -> Any:
         UsageError: If the state of the run is now made of other arrays.
     """
     directories.check(checkpoint, store.run_digest)
-    _check_state(checkpoint, arrays.expected(template))
+    _check_state(checkpoint, arrays.expected(template, checkpoint.manifest.leaves))
     return arrays.read(checkpoint.path / directories.ARRAYS, template)
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ppo_jax.count import Count
 from ppo_jax.host.runs.checkpoints import arrays
 from ppo_jax.host.runs.checkpoints.arrays import SaveError
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
@@ -18,6 +19,7 @@ class State(NamedTuple):
     nothing: None
     flags: jax.Array
     empty: jax.Array
+    count: Count
 
 
 def make_state(key):
@@ -27,6 +29,7 @@ def make_state(key):
         nothing=None,
         flags=jnp.array([True, False]),
         empty=jnp.zeros((4, 0)),
+        count=Count.of(2**40 + 7, (2,)),
     )
 
 
@@ -53,8 +56,22 @@ def test_a_state_comes_back_to_the_bit(written):
 
 
 def test_a_template_describes_the_arrays_of_its_states(written):
-    assert arrays.expected(TEMPLATE) == arrays.describe(arrays.leaves(STATE))
-    assert arrays.expected(TEMPLATE)["keys"] == {"shape": [4, 2], "dtype": "uint32"}
+    described = arrays.describe(arrays.leaves(STATE))
+    assert arrays.expected(TEMPLATE, {}) == arrays.expected(TEMPLATE, described) == described
+    assert described["keys"] == {"shape": [4, 2], "dtype": "uint32"}
+    assert described["count"] == {"shape": [2], "dtype": "int64"}
+
+
+def test_counts_that_an_earlier_version_wrote_are_read_but_no_other_arrays_that_look_like_them(tmp_path):
+    written = arrays.leaves(STATE) | {"count": np.array([5, 2**31 - 1], np.int32)}
+    arrays.write(tmp_path / "earlier", written)
+    restored = arrays.read(tmp_path / "earlier", TEMPLATE)
+    assert restored.count.tolist() == [5, 2**31 - 1]
+    assert restored.count.low.dtype == np.uint32
+    for other in (np.zeros(3, np.int32), np.zeros(2, np.uint32), np.zeros(2, np.float32)):
+        arrays.write(tmp_path / f"{other.dtype}{other.size}", written | {"count": other})
+        with pytest.raises(DamageError, match="not those of this run"):
+            arrays.read(tmp_path / f"{other.dtype}{other.size}", TEMPLATE)
 
 
 OTHERS = {

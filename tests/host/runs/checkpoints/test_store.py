@@ -281,3 +281,10 @@ def test_stored_arrays_that_claim_a_terabyte_are_refused_before_they_are_unpacke
     tensorstore.open(spec, create=True, delete_existing=True).result()
     with pytest.raises(DamageError, match="arrays are not those of this run"):
         arrays.read(path, TEMPLATE)
+
+
+def test_checkpoints_are_in_the_order_of_their_updates_beyond_ten_digits_too(target):
+    for update in (9_999_999_999, 10_000_000_000, 10_000_000_001):
+        store.save(target, make_state(float(update % 10)), Progress(update, None, 0))
+    assert names(target) == ["10000000000", "10000000001"]  # two are kept
+    assert load(target) == ((10_000_000_001, 1.0), [])
