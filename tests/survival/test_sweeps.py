@@ -12,7 +12,7 @@ import chex
 import numpy as np
 import pytest
 
-from ppo_jax.host.runs import family, members
+from ppo_jax.host.runs import family, layout, members
 from tests.survival.processes import end
 
 PROGRAM = (sys.executable, "-m", "tests.survival.processes")
@@ -52,7 +52,7 @@ def outcome(path):
     """The results, and the final states of all members."""
     opened = family.open_existing(path)
     asked = family.read(opened)
-    plan = family.blocks(asked, members.groups_of(asked))
+    plan = layout.blocks(asked, members.groups_of(asked))
     states = [members.load_block(opened, asked, block) for block in plan]
     summary = json.loads((path / "summary.json").read_text())
     tables = [np.load(file)[0] for file in sorted(path.glob("metrics-*.npy"))]
