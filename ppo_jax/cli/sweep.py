@@ -257,7 +257,7 @@ class Sweep(Command):
         lists = [name for name, values in varied.items() if not isinstance(values, Range)]
         if lists:
             raise UsageError(
-                f"{lists[0]} has several values, between which a population cannot move; give one, or a range "
-                "such as 0.9..0.99"
+                f"{lists[0]} has several values, between which a population cannot move; give one, or a "
+                "range such as 0.9..0.99"
             )
         return sweep_points.sample(varied, self.population, self.seed)  # pyright: ignore[reportArgumentType]

@@ -39,7 +39,7 @@ def evolve(key: jax.Array, scores: jax.Array, values: Values, ranges: Ranges) ->
     """
     parents = exploit(key, scores)
     is_copy = parents != jnp.arange(len(parents))
-    copied = {name: of_members[parents] for name, of_members in values.items()}
+    copied = {name: jnp.asarray(of_members)[parents] for name, of_members in values.items()}
     explored = explore(key, copied, ranges)
     return parents, {name: jnp.where(is_copy, explored[name], copied[name]) for name in values}
 

@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 
 
 def end(
-    config: Config, episodes: int, ranges: Items, key: jax.Array, agents: Agent, failed: Any, values: Values
+    config: Config, episodes: int, ranges: Items, key: jax.Array, agents: Agent, failed: Any, values: Any
 ) -> Outcome:
     """Scores the members of a population, selects which copy others, and explores.
 
@@ -71,9 +71,9 @@ def _make_program(config: Config, num_lanes: int, episodes: int, ranges: Items) 
     def program(key: jax.Array, agents: Agent, failed: jax.Array, values: Values) -> Outcome:
         score_key, key = jax.random.split(key)
         score_all = lanes.over_devices(num_lanes, score_lanes, 1, PartitionSpec())
-        scores, steps = (x[: len(failed)] for x in score_all(agents, score_key))
-        scores = jnp.where(failed, jnp.nan, scores)
+        returns, steps = score_all(agents, score_key)
+        scores = jnp.where(failed, jnp.nan, returns[: len(failed)])
         parents, values = evolve(key, scores, values, dict(ranges))
-        return Outcome(scores=scores, steps=steps, parents=parents, values=values)
+        return Outcome(scores=scores, steps=steps[: len(failed)], parents=parents, values=values)
 
     return jax.jit(program, compiler_options=compiler_options())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ppo_jax.config import Hyperparams
 from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError, closest
 from ppo_jax.host.runs import directory, points, population, request
@@ -200,9 +201,11 @@ def _population_problems(asked: SweepRequest) -> list[str]:
 def _point_problems(asked: SweepRequest, environment: object) -> list[str]:
     """Lists the mistakes of all points, each once."""
     problems: dict[str, None] = {}
-    searched = asked.population.ranges if asked.population else {}
-    ends = [{name: end} for name, one in searched.items() if isinstance(one, Range) for end in one[:2]]
-    for point in (*asked.points, *ends):
+    # The members of a population stay between the ends of its ranges.
+    ranges = asked.population.ranges if asked.population else {}
+    searched = {name: one for name, one in ranges.items() if isinstance(one, Range)}
+    ends = [{name: end} for name, one in searched.items() if name in Hyperparams._fields for end in one[:2]]
+    for point in ends if asked.population else asked.points:
         try:
             request.check(points.apply(asked.base, point), environment)
         except UsageError as error:

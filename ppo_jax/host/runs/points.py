@@ -164,7 +164,8 @@ def _parse_range(word: str) -> Range:
     is_log = word.startswith(LOG)
     if len(ends) != 2:
         raise ValueError(f"{word!r} is not a range such as 0.9..0.99 or log:1e-4..1e-2")
-    found = Range(*map(float, ends), is_log)
+    low, high = map(float, ends)
+    found = Range(low, high, is_log)
     if not is_in_order(found):
         raise ValueError(
             f"{word!r} is not a range: its ends have to be finite and in order, for log: positive"

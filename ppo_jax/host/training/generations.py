@@ -35,7 +35,7 @@ def with_next_generation(session: SweepSession, block: Block) -> SweepSession:
     found = generation.end(
         block.group.base.config,
         asked.population.episodes,
-        tuple((name, tuple(one)) for name, one in ranges.items()),
+        tuple(ranges.items()),
         key,
         agent_of(saved.state),
         np.asarray(saved.failed)[:count] > 0,

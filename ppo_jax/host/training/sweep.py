@@ -54,6 +54,7 @@ def _train(session: SweepSession) -> int:
     results, began = Results(), time.perf_counter()
     stage: SweepSession | None = session
     programs: dict[tuple[int, int], Program] = {}
+    plan: list[Block] = []
     while stage is not None:
         session, plan = _plan(stage)
         _run_blocks(session, plan, results, programs)
