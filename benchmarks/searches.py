@@ -11,8 +11,10 @@ import dataclasses
 import json
 import math
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tyro
@@ -22,6 +24,9 @@ import ppo_jax
 from ppo_jax.host.diagnosis.intervals import CONFIDENCE, RESAMPLES, interval
 from ppo_jax.host.programs import chunks, lanes, system
 from ppo_jax.host.runs import family, files, tables
+from ppo_jax.host.runs.family import SweepRequest
+from ppo_jax.host.runs.request import Request
+from ppo_jax.host.training import start_sweep
 
 RANGES = {
     "learning_rate": ppo_jax.Range(1e-6, 1e-1, is_log=True),
@@ -29,9 +34,40 @@ RANGES = {
     "gae_lambda": ppo_jax.Range(0.3, 1.0),
     "entropy_coefficient": ppo_jax.Range(1e-4, 1.0, is_log=True),
 }
-TASKS = {"CartPole-v1": 60_000, "Acrobot-v1": 100_000, "Catch-bsuite": 30_000}  # steps of a member
-POINTS = 18  # of random search, and those with which halving begins
+POINTS = 16  # of random search, and those with which halving begins
 MEMBERS = 6  # of the population
+
+
+class Task(NamedTuple):
+    """What to train a preset for.
+
+    Attributes:
+        steps: The environment steps of a member.
+        episodes: The episodes after each generation that score a member of the population.
+    """
+
+    steps: int
+    episodes: int
+
+
+# Returns of 0 or 1 take more episodes to tell members apart, and those are short.
+TASKS = {
+    "CartPole-v1": Task(30_000, 4),
+    "Catch-bsuite": Task(15_000, 16),
+    "FrozenLake-misc": Task(30_000, 16),
+}
+
+
+class Curve(NamedTuple):
+    """How a search went.
+
+    Attributes:
+        steps: The environment steps of all members after each update, [U].
+        best: The best return that any member has had so far, [U].
+    """
+
+    steps: np.ndarray
+    best: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +86,9 @@ class Options:
 
 def main(options: Options) -> None:
     """Searches, prints, and writes the result."""
-    lanes.use_all_cores()
-    with tempfile.TemporaryDirectory() as folder:
-        chunks.keep_compiled(Path(folder) / "compiled")
-        rows = [compare(task, options, Path(folder)) for task in options.tasks]
+    # Side by side, because steps are counted rather than seconds.
+    with ProcessPoolExecutor(len(options.tasks), get_context("spawn")) as pool:
+        rows = list(pool.map(compare, options.tasks, [options] * len(options.tasks)))
     ranges = {name: str(one) for name, one in RANGES.items()}
     result = {"points": POINTS, "members": MEMBERS, "repeats": options.repeats, "ranges": ranges}
     result |= {"tasks": rows, "versions": system.versions(), "hardware": system.hardware()}
@@ -62,39 +97,47 @@ def main(options: Options) -> None:
             draft.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def compare(task: str, options: Options, folder: Path) -> dict[str, Any]:
+def compare(task: str, options: Options) -> dict[str, Any]:
     """Repeats all searches on a task, and returns what they came to."""
-    population = ppo_jax.Population(generations=10, ranges=RANGES, episodes=4)
+    lanes.use_all_cores()
+    with tempfile.TemporaryDirectory() as folder:
+        chunks.keep_compiled(Path(folder) / "compiled")
+        return repeat_all(task, options, Path(folder))
+
+
+def repeat_all(task: str, options: Options, folder: Path) -> dict[str, Any]:
+    """Repeats all searches on a task, in a folder that is empty; returns what they came to."""
+    population = ppo_jax.Population(generations=10, ranges=RANGES, episodes=TASKS[task].episodes)
     searches = {
         "random search": (POINTS, {}),
-        "successive halving": (POINTS, {"halving": ppo_jax.Halving(rungs=3)}),
+        "successive halving": (POINTS, {"halving": ppo_jax.Halving(rungs=2, eta=4)}),
         "population": (MEMBERS, {"population": population}),
     }
-    curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in searches}
+    curves: dict[str, list[Curve]] = {name: [] for name in searches}
     for repeat in range(options.repeats):
         for name, (size, chosen) in searches.items():
             seed = options.seed + 100 * repeat
             path = folder / f"{task}-{name}-{repeat}"
             curves[name].append(search(task, size, seed, path, chosen))
+            Console().print(task, repeat, name, curves[name][-1].steps[-1], curves[name][-1].best[-1])
     target = float(interval(np.array([best[-1] for _, best in curves["random search"]])).iqm)
     whole = curves["random search"][0][0][-1]
     outcomes = {name: sum_up(of_repeats, target, whole) for name, of_repeats in curves.items()}
-    row = {"preset": task, "steps_of_a_member": TASKS[task], "target": round(target, 2), **outcomes}
+    row = {"preset": task, "steps_of_a_member": TASKS[task].steps, "target": round(target, 2), **outcomes}
     Console().print(row)
     return row
 
 
-def search(
-    task: str, size: int, seed: int, path: Path, chosen: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Carries out a search; returns the steps of all members after each update, and the best return so far."""
+def search(task: str, size: int, seed: int, path: Path, chosen: dict[str, Any]) -> Curve:
+    """Carries out a search; returns its curve."""
     config, hyper = ppo_jax.preset(task)
-    config = dataclasses.replace(config, total_timesteps=TASKS[task])
-    given = ppo_jax.sample(RANGES, size, seed)
-    options = ppo_jax.SweepOptions(seed=seed, **chosen)
-    sweep = ppo_jax.run_sweep(config, given, 1, hyper, path, options=options, quiet=True)
-    asked = family.read(family.open_existing(sweep.path))
-    columns = tables.read(sweep.path / "metrics-0.npy")
+    config = dataclasses.replace(config, total_timesteps=TASKS[task].steps)
+    base = Request(task, config, hyper, seed)
+    asked = SweepRequest(base, tuple(ppo_jax.sample(RANGES, size, seed)), num_seeds=1, **chosen)
+    sweep, status = start_sweep.run(asked, path, quiet=True)
+    assert status == 0
+    asked = family.read(sweep)
+    columns = tables.read(sweep.metrics_of(0))
     done = columns[tables.SECONDS] > 0  # [L, U]
     steps = done.sum(axis=0) * config.batch_size
     for number, generation in enumerate(asked.generations):
@@ -102,14 +145,14 @@ def search(
         steps[asked.population.end_of(number, config.num_updates) - 1] += generation.steps
     returns = np.where(done, columns["return_window"], np.nan)
     known = np.where(np.isfinite(returns), returns, -np.inf).max(axis=0)
-    return np.cumsum(steps), np.maximum.accumulate(known)
+    return Curve(np.cumsum(steps), np.maximum.accumulate(known))
 
 
 def sum_up(curves: list[tuple[np.ndarray, np.ndarray]], target: float, whole: float) -> dict[str, Any]:
     """Sums up the repeats of a search.
 
     Args:
-        curves: The steps and the best return after each update, of each repeat.
+        curves: The curves of all repeats.
         target: The return to reach.
         whole: The steps of random search.
     """

@@ -6,6 +6,7 @@ whole search can be jitted and mapped: train the members for some updates (`jax.
 hyperparameters and states), score them, then `evolve` and `inherit`.
 """
 
+import math
 import zlib
 from collections.abc import Mapping
 
@@ -47,14 +48,14 @@ def evolve(key: jax.Array, scores: jax.Array, values: Values, ranges: Ranges) ->
 def exploit(key: jax.Array, scores: jax.Array) -> jax.Array:
     """Selects the parent of each member by truncation.
 
-    A member among the worst quarter copies one of the best quarter, drawn at random; so does a member whose
-    score is not finite. It stays as it is if the one that was drawn is no better.
+    A member among the worst quarter, rounded up, copies one of the best quarter, drawn at random; so does a
+    member whose score is not finite. It stays as it is if the one that was drawn is no better.
 
     Returns:
         The parents, [L] int32.
     """
     size = len(scores)
-    count = max(1, int(SHARE * size))
+    count = math.ceil(SHARE * size)
     members = jnp.arange(size, dtype=jnp.int32)
     known = jnp.where(jnp.isfinite(scores), scores, -jnp.inf)
     order = jnp.argsort(-known).astype(jnp.int32)  # the best first; of equals, the first

@@ -53,14 +53,21 @@ def assert_same_sweep(one, other):
         assert_same(columns_of(one.member(number)), columns_of(other.member(number)))
 
 
-def test_after_each_generation_the_worst_member_copies_the_best(sweep):
+def test_after_each_generation_the_worst_members_copy_the_best(sweep):
     generations = asked_of(sweep).generations
     assert len(generations) == POPULATION.generations
     for one in generations[:-1]:
-        best = int(np.argmax(one.scores))
-        worst = SIZE - 1 - int(np.argmin(one.scores[::-1]))  # of equals, the last
-        assert one.parents == tuple(best if member == worst else member for member in range(SIZE))
-        assert one.points[worst] != one.points[best]
+        order = sorted(
+            range(SIZE), key=lambda member: -one.scores[member]
+        )  # the best first; of equals, the first
+        best, others, worst = order[:2], order[2:3], order[3:]
+        for member in (*best, *others):
+            assert one.parents[member] == member
+        for member in worst:
+            donor = one.parents[member]
+            is_copy = donor != member
+            assert donor in best if is_copy else one.scores[member] == one.scores[best[-1]]
+            assert (one.points[member] != one.points[donor]) == is_copy
     assert generations[-1].parents == tuple(range(SIZE))
     assert generations[-1].points == generations[-2].points
 
@@ -162,7 +169,7 @@ def test_a_member_that_fails_copies_another_and_is_no_failure_any_more(tmp_path)
     sweep = bred(tmp_path / "sweep", points=points, search=search)
     first = asked_of(sweep).generations[0]
     assert first.scores[3:] == (None, None)
-    assert len(set(first.parents[3:])) == 1
+    assert set(first.parents[3:]) <= {0, 1, 2}
     assert all(np.isfinite(first.scores[parent]) for parent in first.parents)
     rates = [point["learning_rate"] for point in first.points]
     assert set(sweep.summary["failed_members"]) <= {str(n) for n in range(SIZE) if rates[n] > 1}
