@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ppo_jax.host.python import start_run as start_run
     from ppo_jax.host.runs.halving import Halving as Halving
     from ppo_jax.host.runs.points import Range as Range
+    from ppo_jax.host.runs.population import Population as Population
     from ppo_jax.host.sweeps import Sweep as Sweep
     from ppo_jax.host.sweeps import SweepOptions as SweepOptions
     from ppo_jax.host.sweeps import grid as grid
@@ -51,6 +52,7 @@ _HOMES = {
     "Halving": "host.runs.halving",
     "Hyperparams": "config",
     "Metrics": "algorithm.metrics",
+    "Population": "host.runs.population",
     "Range": "host.runs.points",
     "Run": "host.python",
     "RunError": "errors",

@@ -90,7 +90,7 @@ class Sweep(Command):
 
     Flags of the algorithm take one value or several, such as --gamma 0.9 0.99.
 
-    With --samples they also take ranges: 0.9..0.99, or log:1e-4..1e-2.
+    With --samples or --population they also take ranges: 0.9..0.99, or log:1e-4..1e-2.
     """
 
     axes: Axes = _DEFAULTS  # pyright: ignore[reportInvalidTypeForm]
@@ -127,6 +127,11 @@ class Sweep(Command):
     one in --eta is trained on, --eta times as long. By default every point is trained to the end."""
     eta: int = 3
     """One in how many points is left after each rung."""
+    population: int | None = None
+    """Search by population-based training, with this many members: they begin at random in the ranges that
+    are given, and after each generation the worst quarter copies the best and explores other values."""
+    generations: int = 20
+    """Number of generations of the population."""
     block_size: int | None = None
     """Most members to train at the same time. It changes no result. By default as many as fit into memory."""
     run_dir: PathFlag = None
@@ -150,7 +155,10 @@ class Sweep(Command):
         Group(
             "sweep",
             "Which points to train, from how many seeds, and how to rank them.",
-            ("points", "samples", "seeds", "seed", "metric", "rungs", "eta", "block_size"),
+            (
+                *("points", "samples", "seeds", "seed", "metric", "rungs", "eta"),
+                *("population", "generations", "block_size"),
+            ),
         ),
         Group(
             "run",
@@ -168,6 +176,8 @@ class Sweep(Command):
         "preset": "NAME",
         "samples": "COUNT",
         "rungs": "COUNT",
+        "population": "MEMBERS",
+        "generations": "COUNT",
         "metric": "NAME",
         "block_size": "MEMBERS",
     }
@@ -204,6 +214,7 @@ class Sweep(Command):
         """
         from ppo_jax.host.runs.family import SweepRequest
         from ppo_jax.host.runs.halving import Halving
+        from ppo_jax.host.runs.population import Population
         from ppo_jax.host.runs.request import Request
 
         given = {**vars(self.axes), **{ENV_ARGS + name: values for name, values in self.env_args}}
@@ -224,9 +235,12 @@ class Sweep(Command):
             metric=self.metric,
             block_size=self.block_size,
             halving=None if self.rungs is None else Halving(self.rungs, self.eta),
+            population=None if self.population is None else Population(self.generations, varied),  # pyright: ignore
         )
 
     def _points(self, varied: dict[str, Values]) -> list[Point]:
+        if self.population is not None:
+            return self._first_members(varied)
         if self.points is not None:
             if varied or self.samples is not None:
                 other = next(iter(varied), "samples")
@@ -235,3 +249,15 @@ class Sweep(Command):
         if self.samples is not None:
             return sweep_points.sample(varied, self.samples, self.seed)
         return sweep_points.grid(varied)
+
+    def _first_members(self, varied: dict[str, Values]) -> list[Point]:
+        others = {"points": self.points, "samples": self.samples}
+        if given := [name for name, value in others.items() if value is not None]:
+            raise UsageError(f"population and {given[0]} both say what to train; give only one of them")
+        lists = [name for name, values in varied.items() if not isinstance(values, Range)]
+        if lists:
+            raise UsageError(
+                f"{lists[0]} has several values, between which a population cannot move; give one, or a "
+                "range such as 0.9..0.99"
+            )
+        return sweep_points.sample(varied, self.population, self.seed)  # pyright: ignore[reportArgumentType]

@@ -17,6 +17,7 @@ from ppo_jax.host.runs.files import read_json
 from ppo_jax.host.runs.halving import Halving
 from ppo_jax.host.runs.options import RunOptions
 from ppo_jax.host.runs.points import Point, Range
+from ppo_jax.host.runs.population import Population
 from ppo_jax.host.runs.request import Request
 from ppo_jax.host.training import start_sweep
 from ppo_jax.host.training.signals import Stop
@@ -34,6 +35,7 @@ class SweepOptions:
             minute.
         trust_code: Whether to use code of your own that has changed since the sweep was started.
         halving: The rungs of successive halving; by default every point is trained to the end.
+        population: The search of population-based training, whose members begin at the points.
     """
 
     seed: int = 0
@@ -42,6 +44,7 @@ class SweepOptions:
     checkpoint_every: int | None = None
     trust_code: bool = False
     halving: Halving | None = None
+    population: Population | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +162,7 @@ def run_sweep(
         metric=chosen.metric,
         block_size=chosen.block_size,
         halving=chosen.halving,
+        population=chosen.population,
     )
     for point in asked.points:
         _check_names(point)

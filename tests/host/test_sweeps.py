@@ -78,7 +78,7 @@ def test_a_member_with_another_environment_is_its_run_up_to_rounding(sweep, tmp_
         np.testing.assert_allclose(column, run.metrics[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 5])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 8])
 def test_blocks_of_any_size_give_the_same_bits(sweep, tmp_path, size):
     other = swept(tmp_path / "other", block_size=size)
     assert len(list((other.path / "blocks").iterdir())) > 1 + 1  # that of the best point comes last

@@ -996,4 +996,55 @@ BUGS = (
         "if False:",
         ("tests/host/test_sweeps.py::test_another_sweep_in_the_same_directory_is_refused",),
     ),
+    Bug(
+        "the worst members of a population never copy the best",
+        "ppo_jax/scale/population.py",
+        "(known[donors] > known)",
+        "(known[donors] < known)",
+        (
+            "tests/scale/test_population.py"
+            "::test_each_of_the_worst_copies_one_of_the_best_that_its_own_key_draws",
+        ),
+    ),
+    Bug(
+        "a member of a population that failed does not copy another",
+        "ppo_jax/scale/population.py",
+        "known = jnp.where(jnp.isfinite(scores), scores, -jnp.inf)",
+        "known = scores",
+        ("tests/scale/test_population.py::test_members_without_a_finite_score_copy_and_are_never_copied",),
+    ),
+    Bug(
+        "all hyperparameters of a population explore with the same draws",
+        "ppo_jax/scale/population.py",
+        "zlib.crc32(name.encode())",
+        "0",
+        ("tests/scale/test_population.py::test_exploring_is_what_the_oracle_says",),
+    ),
+    Bug(
+        "a member that copies another takes over its key",
+        "ppo_jax/scale/population.py",
+        "(lambda x: x[parents], state)._replace(key=state.key)",
+        "(lambda x: x[parents], state)",
+        (
+            "tests/scale/test_population.py"
+            "::test_a_member_inherits_everything_but_the_key_and_then_goes_its_own_way",
+        ),
+    ),
+    Bug(
+        "a generation begins without what its members copied",
+        "ppo_jax/host/runs/members.py",
+        "state=jax.jit(inherit)(saved.state, parents)",
+        "state=saved.state",
+        (
+            "tests/host/test_population.py"
+            "::test_a_member_that_copies_goes_on_from_all_arrays_of_its_parent_but_the_key",
+        ),
+    ),
+    Bug(
+        "a generation that is trained again has the values of a later one",
+        "ppo_jax/host/runs/layout.py",
+        "generations=asked.generations[: block.number]",
+        "generations=asked.generations",
+        ("tests/host/test_population.py::test_states_that_are_damaged_are_trained_again_to_the_same_bits",),
+    ),
 )

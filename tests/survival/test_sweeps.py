@@ -12,20 +12,25 @@ import chex
 import numpy as np
 import pytest
 
-from ppo_jax.host.runs import family, members
+from ppo_jax.host.runs import family, layout, members
 from tests.survival.processes import end
 
 PROGRAM = (sys.executable, "-m", "tests.survival.processes")
 
 ROOT = Path(__file__).parents[2]
 POINTS = ("--learning-rate", "1e-3", "2e-3", "--gamma", "0.9", "0.99", "--seeds", "2", "--block-size", "4")
+RANGES = ("--learning-rate", "log:1e-4..1e-2", "--gamma", "0.9..0.99")
 SIZES = ("--num-envs", "4", "--num-steps", "16", "--num-epochs", "1", "--hidden-sizes", "8")
-KINDS = {"all": (), "halving": ("--rungs", "2", "--eta", "2")}
+KINDS = {
+    "all": POINTS,
+    "halving": (*POINTS, "--rungs", "2", "--eta", "2"),
+    "population": (*RANGES, "--population", "8", "--generations", "10"),
+}
 
 
 def sweep(path, flags, updates):
     length = ("--total-timesteps", str(64 * updates), "--checkpoint-every", "10")
-    arguments = ["sweep", *POINTS, *SIZES, *flags, *length, "--run-dir", str(path), "--resume"]
+    arguments = ["sweep", *SIZES, *flags, *length, "--run-dir", str(path), "--resume"]
     return subprocess.Popen(
         [*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
     )
@@ -52,12 +57,13 @@ def outcome(path):
     """The results, and the final states of all members."""
     opened = family.open_existing(path)
     asked = family.read(opened)
-    plan = family.blocks(asked, members.groups_of(asked))
-    states = [members.load_block(opened, asked, block) for block in plan]
+    plan = layout.blocks(asked, members.groups_of(asked))
+    states = [members.load_block(opened, asked, block) for block in plan]  # None of early generations
     summary = json.loads((path / "summary.json").read_text())
     tables = [np.load(file)[0] for file in sorted(path.glob("metrics-*.npy"))]
     columns = [table[name] for table in tables for name in table.dtype.names if name != "seconds"]
-    return (summary["ranking"], summary["winner_from_other_seeds"]), (states, columns)
+    names = ("ranking", "winner_from_other_seeds", "winner", "evaluation_steps")
+    return (asked.generations, [summary.get(name) for name in names]), (states, columns)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -187,9 +187,9 @@ def compile_lanes(config: Config, settings: Settings) -> Program:
         return over_lanes(lambda *lane: one.advance(capacity, *lane, num_updates))(settings, state)
 
     lanes = Functions(
-        init=_over_devices(num_lanes, over_lanes(one.init), 2),
-        advance=_over_devices(num_lanes, advance_lanes, 2, PartitionSpec()),
-        check=_over_devices(num_lanes, over_lanes(one.check), 1),
+        init=over_devices(num_lanes, over_lanes(one.init), 2),
+        advance=over_devices(num_lanes, advance_lanes, 2, PartitionSpec()),
+        check=over_devices(num_lanes, over_lanes(one.check), 1),
     )
     seeds = np.zeros(num_lanes, np.uint32)
     template = jax.eval_shape(lanes.init, settings, seeds)
@@ -208,7 +208,7 @@ def over_lanes(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.vmap(function)
 
 
-def _over_devices(
+def over_devices(
     num_lanes: int, function: Callable[..., Any], num_mapped: int, *shared: PartitionSpec
 ) -> Callable[..., Any]:
     """Divides the lanes among the devices, which do not communicate.

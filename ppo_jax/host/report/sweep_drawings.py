@@ -112,6 +112,33 @@ def draw_map(
     return in_schemes(draw)
 
 
+def draw_generations(
+    steps: Numbers, values: np.ndarray, ancestors: Sequence[int], name: str, is_log: bool
+) -> dict[str, bytes]:
+    """Draws what the members of a population have, generation by generation.
+
+    Args:
+        steps: The environment steps of a member at the end of each generation, [G].
+        values: The value of each member, [G, L].
+        ancestors: The member to highlight in each generation, [G].
+        name: The name of the values.
+        is_log: Whether to draw them on a logarithmic scale.
+
+    Returns:
+        PNG files by the name of their scheme.
+    """
+    highlighted = values[np.arange(len(steps)), list(ancestors)]
+
+    def draw(figure: Figure, colors: Sequence[str]) -> None:
+        ax = figure.subplots()
+        ax.plot(steps, values, ".", color=colors[1], alpha=0.5)
+        ax.plot(steps, highlighted, color=colors[0])
+        ax.set(xlabel="environment steps of a member", ylabel=name, yscale="log" if is_log else "linear")
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+    return in_schemes(draw)
+
+
 def draw_cost(steps: Numbers, scores: Numbers) -> dict[str, bytes]:
     """Draws the best score that was found over the environment steps that it took to find it.
 

@@ -9,7 +9,7 @@ from ppo_jax.errors import UsageError
 from ppo_jax.host.report import sweep_drawings
 from ppo_jax.host.report.markup import Markup, element, join, picture, table
 from ppo_jax.host.report.page import document
-from ppo_jax.host.runs import family, files, points
+from ppo_jax.host.runs import family, files, points, population
 from ppo_jax.host.runs.family import SweepDirectory, SweepRequest
 from ppo_jax.host.runs.files import read_json
 
@@ -52,18 +52,35 @@ def to_html(sweep: SweepDirectory, asked: SweepRequest, summary: dict[str, Any])
         ranked = [row for row in summary["ranking"] if row["iqm"] is not None]
         parts = [_header(asked, summary), _ranking(asked, summary)]
         if ranked:
-            parts += [_curves(sweep, asked, ranked), _sensitivity(asked, ranked), _cost(asked, ranked)]
+            searched = (_sensitivity, _cost) if asked.population is None else (_schedules,)
+            parts += [_curves(sweep, asked, ranked), *(part(asked, ranked) for part in searched)]
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise UsageError(f"'{sweep.summary}' is damaged: {error!r}") from error
     return document(f"Sweep of PPO on {asked.base.config.env}", *parts)
 
 
 def _header(asked: SweepRequest, summary: dict[str, Any]) -> Markup:
-    again, best = summary.get("winner_from_other_seeds"), summary["ranking"][0]
+    best, search = summary["ranking"][0], asked.population
+    if search is None:
+        again, again_title = summary.get("winner_from_other_seeds"), "From other seeds"
+        again_text = _interval(again) if again else "–"
+        of_members = f"{len(asked.points):,} points x {asked.num_seeds} seeds"
+        about = (
+            f"The score of a member is its last {asked.metric}. Points are ranked by the interquartile mean "
+            "over their seeds, shown with its 95 % bootstrap interval."
+        )
+    else:
+        again, again_title = summary.get("winner"), "On fresh episodes"
+        again_text = f"{again['fresh']['mean']:.1f}" if again else "–"
+        of_members = f"a population in {search.generations} generations"
+        about = (
+            f"The score of a member is the mean return of {search.episodes} episodes after the last "
+            "generation. Its values are those of the last generation; it may have had others before."
+        )
     numbers = [
-        ("Members", f"{asked.num_members:,}", f"{len(asked.points):,} points x {asked.num_seeds} seeds"),
-        ("Best point", _interval(best), points.describe(asked.points[best["point"]])),
-        ("From other seeds", _interval(again) if again else "–", "the best of many has also been lucky"),
+        ("Members", f"{asked.num_members:,}", of_members),
+        ("Best point", _interval(best), points.describe(asked.latest_points[best["point"]])),
+        (again_title, again_text, "the best of many has also been lucky"),
         ("Failed", str(len(summary["failed_members"])), "members in which a number was not finite"),
         ("Steps", f"{summary['env_steps']:,}", f"in {summary['train_seconds']:,.1f} s of training"),
     ]
@@ -71,10 +88,6 @@ def _header(asked: SweepRequest, summary: dict[str, Any]) -> Markup:
         element("div", element("dt", name), element("dd", value, element("small", remark)))
         for name, value, remark in numbers
     ]
-    about = (
-        f"The score of a member is its last {asked.metric}. Points are ranked by the interquartile mean over "
-        "their seeds, shown with its 95 % bootstrap interval."
-    )
     return element(
         "header",
         element("h1", f"Sweep of PPO on {asked.base.config.env}"),
@@ -86,13 +99,15 @@ def _header(asked: SweepRequest, summary: dict[str, Any]) -> Markup:
 def _interval(row: dict[str, Any]) -> str:
     if row["iqm"] is None:
         return "no score"
+    if len(row["scores"]) == 1:
+        return f"{row['iqm']:.1f}"
     return f"{row['iqm']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
 
 
 def _ranking(asked: SweepRequest, summary: dict[str, Any]) -> Markup:
     rows = [
         (
-            points.describe(asked.points[row["point"]]),
+            points.describe(asked.latest_points[row["point"]]),
             _interval(row),
             len(row["failed_seeds"]) or "–",
             f"members/{row['point'] * asked.num_seeds}",
@@ -111,7 +126,7 @@ def _curves(sweep: SweepDirectory, asked: SweepRequest, ranked: list[dict[str, A
     groups, curves, batch_size = members.groups_of(asked), {}, {}
     for row in ranked[:CURVES]:
         config, columns = members.metrics_of(sweep, asked, groups, row["point"])
-        name = points.describe(asked.points[row["point"]])
+        name = points.describe(asked.latest_points[row["point"]])
         curves[name], batch_size[name] = columns[asked.metric], config.batch_size
     pictures = sweep_drawings.draw_bands(curves, batch_size)
     alt = f"{asked.metric} over environment steps of the best {len(curves)} points."
@@ -135,6 +150,25 @@ def _sensitivity(asked: SweepRequest, ranked: list[dict[str, Any]]) -> Markup | 
         shown.append((pictures, f"score over {names[0]} and {names[1]}."))
     about = "Each dot is a member; the mark is the interquartile mean of all members with that value."
     return _section("Sensitivity", about, shown)
+
+
+def _schedules(asked: SweepRequest, ranked: list[dict[str, Any]]) -> Markup:
+    assert asked.population is not None
+    config, member = asked.base.config, ranked[0]["point"]
+    num_generations = len(asked.generations)
+    ends = [asked.population.end_of(one, config.num_updates) for one in range(num_generations)]
+    steps = [end * config.batch_size for end in ends]
+    ancestors = population.lineage(asked.generations, member)
+    given = population.points_of(asked.points, asked.generations)
+    drawn = {name: [[point[name] for point in then] for then in given] for name in asked.population.ranges}
+    drawn["score"] = [[np.nan if x is None else x for x in one.scores] for one in asked.generations]
+    shown = []
+    for name, values in drawn.items():
+        is_log = name != "score" and asked.population.ranges[name].is_log
+        pictures = sweep_drawings.draw_generations(steps, np.array(values, float), ancestors, name, is_log)
+        shown.append((pictures, f"{name} of all members over steps."))
+    about = "Each dot is a member at the end of a generation; the line is what the best one comes from."
+    return _section("Generations", about, shown)
 
 
 def _cost(asked: SweepRequest, ranked: list[dict[str, Any]]) -> Markup:

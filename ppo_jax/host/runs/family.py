@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ppo_jax.config import Config
+from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError, closest
-from ppo_jax.host.runs import directory, points, request
+from ppo_jax.host.runs import directory, points, population, request
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.files import read_json
 from ppo_jax.host.runs.halving import Halving
-from ppo_jax.host.runs.points import Point
+from ppo_jax.host.runs.points import Point, Range
+from ppo_jax.host.runs.population import Generation, Population
 from ppo_jax.host.runs.records import STANDARD
 from ppo_jax.host.runs.request import Request
 from ppo_jax.validation import MAX_SEED
@@ -58,6 +59,8 @@ class SweepRequest(NamedTuple):
             other seeds, as further members, because the best of many has also been lucky.
         halving: The rungs of successive halving; None if every point is trained to the end.
         survivors: The points that are left after each rung that is done.
+        population: The search of population-based training, whose members begin at the points; None without.
+        generations: What has come of each generation of the population that is done.
     """
 
     base: Request
@@ -69,6 +72,8 @@ class SweepRequest(NamedTuple):
     winner: int | None = None
     halving: Halving | None = None
     survivors: tuple[tuple[int, ...], ...] = ()
+    population: Population | None = None
+    generations: tuple[Generation, ...] = ()
 
     @property
     def num_rungs(self) -> int:
@@ -86,8 +91,15 @@ class SweepRequest(NamedTuple):
         names = dict.fromkeys(name for point in self.points for name in point)
         return [name for name in names if len({repr(point.get(name)) for point in self.points}) > 1]
 
+    @property
+    def latest_points(self) -> tuple[Point, ...]:
+        """The values of each point now, which those of a population change."""
+        return self.generations[-1].points if self.generations else self.points
+
     def seed_of(self, member: int) -> int:
         """Returns the seed of a member; those of further members come after all others."""
+        if self.population is not None:
+            return self.base.seed + member
         if member < self.num_members:
             return self.base.seed + member % self.num_seeds
         return self.base.seed + self.num_seeds + member - self.num_members
@@ -101,24 +113,8 @@ class SweepRequest(NamedTuple):
 
     def member(self, number: int) -> Request:
         """Returns the request of the run that a member is."""
-        applied = points.apply(self.base, self.points[self.point_of(number)])
+        applied = points.apply(self.base, self.latest_points[self.point_of(number)])
         return applied._replace(seed=self.seed_of(number))
-
-
-class Group(NamedTuple):
-    """Members that share a compiled program.
-
-    Attributes:
-        number: The number of the group.
-        base: The request of the first member.
-        members: The numbers of the members.
-        traced: The parameters of the environment in which members of the group may differ.
-    """
-
-    number: int
-    base: Request
-    members: tuple[int, ...]
-    traced: tuple[str, ...]
 
 
 def check(asked: SweepRequest, environment: object = None) -> None:
@@ -136,7 +132,7 @@ def check(asked: SweepRequest, environment: object = None) -> None:
         problems.append("there is no point to train; give at least one value for each name")
     if not (isinstance(asked.num_seeds, int) and asked.num_seeds >= 1):
         problems.append(f"seeds = {asked.num_seeds!r} is not an int of at least 1; give one such as 8")
-    elif asked.base.seed + 2 * asked.num_seeds - 1 > MAX_SEED:
+    elif asked.base.seed + _num_seeds(asked) - 1 > MAX_SEED:
         problems.append(
             f"seed = {asked.base.seed} with {asked.num_seeds} seeds exceeds {MAX_SEED}; lower one"
         )
@@ -146,6 +142,7 @@ def check(asked: SweepRequest, environment: object = None) -> None:
     if size is not None and not (isinstance(size, int) and size >= 1):
         problems.append(f"block_size = {size!r} is not an int of at least 1; give one such as 64, or none")
     problems += _halving_problems(asked)
+    problems += _population_problems(asked)
     if asked.winner is not None and not 0 <= asked.winner < len(asked.points):
         problems.append(f"winner = {asked.winner} is none of the points")
     problems += _metric_problems(asked)
@@ -154,6 +151,11 @@ def check(asked: SweepRequest, environment: object = None) -> None:
     problems += _point_problems(asked, environment)
     if problems:
         raise UsageError(problems)
+
+
+def _num_seeds(asked: SweepRequest) -> int:
+    """Returns how many seeds a sweep takes, with those of the members that train the best point again."""
+    return len(asked.points) if asked.population else 2 * asked.num_seeds
 
 
 def _metric_problems(asked: SweepRequest) -> list[str]:
@@ -180,10 +182,31 @@ def _halving_problems(asked: SweepRequest) -> list[str]:
     return []
 
 
+def _population_problems(asked: SweepRequest) -> list[str]:
+    if asked.population is None:
+        return []
+    problems = population.problems(
+        asked.population, asked.points, asked.num_seeds, asked.base.config.num_updates
+    )
+    others = {"halving": asked.halving, "block_size": asked.block_size}
+    problems += [
+        f"{name} = {value} is not for a population, whose members are all trained at once; leave it out"
+        for name, value in others.items()
+        if value is not None
+    ]
+    if asked.metric != DEFAULT_METRIC:
+        problems.append(f"metric = {asked.metric!r} is not for a population, whose score is the return")
+    return problems
+
+
 def _point_problems(asked: SweepRequest, environment: object) -> list[str]:
     """Lists the mistakes of all points, each once."""
     problems: dict[str, None] = {}
-    for point in asked.points:
+    # The members of a population stay between the ends of its ranges.
+    ranges = asked.population.ranges if asked.population else {}
+    searched = {name: one for name, one in ranges.items() if isinstance(one, Range)}
+    ends = [{name: end} for name, one in searched.items() if name in Hyperparams._fields for end in one[:2]]
+    for point in ends if asked.population else asked.points:
         try:
             one = points.apply(asked.base, point)
             request.check(one, environment)
@@ -204,103 +227,13 @@ def _check_length(config: Config) -> None:
         )
 
 
-def group(asked: SweepRequest, traceable: tuple[str, ...]) -> list[Group]:
-    """Groups the members that can share a compiled program; further members of the winner come last.
-
-    Args:
-        asked: The request of the sweep.
-        traceable: The parameters of the environment that need not be known when a program is compiled.
-    """
-    groups: dict[Any, list[int]] = {}
-    for number in range(asked.num_members):
-        one = asked.member(number)
-        known = {name: x for name, x in one.config.env_args if name not in traceable}
-        fields = one.fields | {"env_args": known} | dict.fromkeys(one.hyper._fields, None)
-        # Whether updates may stop early decides the program.
-        groups.setdefault((repr(fields), one.hyper.target_kl is None), []).append(number)
-    members = list(groups.values())
-    if asked.winner is not None:
-        members.append(list(range(asked.num_members, asked.num_members + asked.num_seeds)))
-    return [
-        Group(number, asked.member(some[0]), tuple(some), traceable) for number, some in enumerate(members)
-    ]
-
-
-class Block(NamedTuple):
-    """Members that are trained at the same time.
-
-    Attributes:
-        number: The number of the block.
-        group: The group.
-        places: The places of the members in the group.
-        lanes: The members in the lanes, [L]; where there are fewer members than lanes, the last is repeated.
-        start: The updates that each member has done before.
-        end: The updates that each member has done afterwards.
-        before: The updates of all blocks before this one.
-    """
-
-    number: int
-    group: Group
-    places: tuple[int, ...]
-    lanes: tuple[int, ...]
-    start: int
-    end: int
-    before: int
-
-    @property
-    def num_updates(self) -> int:
-        """The updates that are done in the block."""
-        return self.end - self.start
-
-    @property
-    def num_members(self) -> int:
-        """The number of members."""
-        return len(self.places)
-
-
-def blocks(asked: SweepRequest, groups: list[Group]) -> list[Block]:
-    """Divides the members of groups into blocks, rung by rung, as far as it is known who is left.
-
-    Args:
-        asked: The request of the sweep; it says how many lanes the blocks of each group have.
-        groups: The groups. If the winner is known, the last group trains it again.
-    """
-    made: list[Block] = []
-
-    def add(one: Group, size: int, places: list[int], start: int, end: int) -> None:
-        for first in range(0, len(places), size):
-            some = tuple(places[first : first + size])
-            lanes = [one.members[place] for place in some]
-            lanes += [lanes[-1]] * (size - len(lanes))
-            before = made[-1].before + made[-1].num_updates if made else 0
-            made.append(Block(len(made), one, some, tuple(lanes), start, end, before))
-
-    pairs = list(zip(groups, asked.block_sizes, strict=True))
-    further = [] if asked.winner is None else [pairs.pop()]
-    for rung in range(len(asked.survivors) + 1):
-        alive = set(asked.survivors[rung - 1] if rung else range(len(asked.points)))
-        for one, size in pairs:
-            places = [i for i, member in enumerate(one.members) if asked.point_of(member) in alive]
-            add(one, size, places, *_updates_of(asked, rung, one.base.config.num_updates))
-    for one, size in further:
-        add(one, size, list(range(len(one.members))), 0, one.base.config.num_updates)
-    return made
-
-
-def _updates_of(asked: SweepRequest, rung: int, num_updates: int) -> tuple[int, int]:
-    """Returns the updates of a run that are done before and after a rung."""
-    if asked.halving is None:
-        return 0, num_updates
-    start = asked.halving.end_of(rung - 1, num_updates) if rung else 0
-    return start, asked.halving.end_of(rung, num_updates)
-
-
 def digest(asked: SweepRequest) -> str:
     """Returns the SHA-256 of everything that decides the results of a sweep."""
     content = {
         "base": request.digest(asked.base),
         "total_timesteps": asked.base.config.total_timesteps,
         "halving": asked.halving,
+        "population": population.to_json(asked.population),
         "points": [points.to_json(point) for point in asked.points],
         "num_seeds": asked.num_seeds,
     }
@@ -319,6 +252,8 @@ def to_json(asked: SweepRequest) -> dict[str, Any]:
         "winner": asked.winner,
         "halving": asked.halving and asked.halving._asdict(),
         "survivors": [list(points) for points in asked.survivors],
+        "population": population.to_json(asked.population),
+        "generations": [one._asdict() for one in asked.generations],
     }
 
 
@@ -340,6 +275,10 @@ def from_json(content: Mapping[str, Any]) -> SweepRequest:
             winner=content["winner"],
             halving=Halving(**content["halving"]) if content["halving"] else None,
             survivors=tuple(tuple(some) for some in content["survivors"]),
+            population=population.from_json(content["population"]),
+            generations=tuple(
+                population.generation_from_json(row, len(content["points"])) for row in content["generations"]
+            ),
         )
         check(asked, environment=base.config.env)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -15,15 +15,17 @@ from ppo_jax.envs.make import traceable
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs import lanes
 from ppo_jax.host.programs.lanes import Settings
-from ppo_jax.host.runs import agents, family, loading, points, records, request, tables
+from ppo_jax.host.runs import agents, family, layout, loading, points, records, request, tables
 from ppo_jax.host.runs.checkpoints import directories, store
 from ppo_jax.host.runs.checkpoints.store import Progress, Store
 from ppo_jax.host.runs.directory import RunDirectory
-from ppo_jax.host.runs.family import Block, Group, SweepDirectory, SweepRequest
+from ppo_jax.host.runs.family import SweepDirectory, SweepRequest
 from ppo_jax.host.runs.files import read_json, write_json
+from ppo_jax.host.runs.layout import Block, Group
 from ppo_jax.host.runs.request import Request
+from ppo_jax.scale.population import inherit
 
-ALL = 10**9  # of the blocks, none is ever removed
+ALL = 10**9  # of the blocks, none is removed
 
 
 class Saved(NamedTuple):
@@ -49,12 +51,13 @@ def groups_of(asked: SweepRequest) -> list[Group]:
         UsageError: If the environment cannot be made, or an argument does not fit it.
     """
     arguments = [points.apply(asked.base, point).config.env_args for point in asked.points]
-    return family.group(asked, traceable(asked.base.config.env, arguments))
+    return layout.group(asked, traceable(asked.base.config.env, arguments))
 
 
 def settings_of(asked: SweepRequest, block: Block) -> Settings:
     """Returns the settings of the lanes of a block."""
-    wanted = [asked.member(member) for member in block.lanes]
+    then = layout.as_of(asked, block)
+    wanted = [then.member(member) for member in block.lanes]
     given = {name for one in wanted for name, _ in one.config.env_args}
     traced = [name for name in block.group.traced if name in given]
     return lanes.settings_of([(one.config, one.hyper) for one in wanted], traced)
@@ -74,8 +77,12 @@ def template_of(asked: SweepRequest, block: Block) -> Saved:
 
 
 def finished(sweep: SweepDirectory, asked: SweepRequest) -> Store:
-    """Returns the place of the blocks that are done, each a checkpoint under the number of the block."""
-    return Store(sweep.blocks, family.digest(asked), ALL)
+    """Returns the place of the blocks that are done, each a checkpoint under the number of the block.
+
+    The blocks of a population follow each other like the checkpoints of a run, and only the newest are kept.
+    """
+    keep = ALL if asked.population is None else asked.base.options.keep
+    return Store(sweep.blocks, family.digest(asked), keep)
 
 
 def load_block(sweep: SweepDirectory, asked: SweepRequest, block: Block) -> Saved | None:
@@ -111,19 +118,19 @@ def metrics_of(
     return one.base.config, {name: np.array(values[places]) for name, values in columns.items()}
 
 
-def block_of(plan: list[Block], member: int, before: int | None = None) -> Block:
+def block_of(blocks: list[Block], member: int, before: int | None = None) -> Block:
     """Returns the last block that has a member, among those before one of that number."""
-    earlier = plan if before is None else plan[:before]
+    earlier = blocks if before is None else blocks[:before]
     return next(one for one in reversed(earlier) if member in one.lanes)
 
 
-def load_start(sweep: SweepDirectory, asked: SweepRequest, plan: list[Block], block: Block) -> Saved:
-    """Loads the states with which the members of a block begin: those after the rung before.
+def load_start(sweep: SweepDirectory, asked: SweepRequest, blocks: list[Block], block: Block) -> Saved:
+    """Loads the states with which the members of a block begin: those after the rung or generation before.
 
     Raises:
         DamageError: If one is damaged.
     """
-    sources = [block_of(plan, member, block.number) for member in block.lanes]
+    sources = [block_of(blocks, member, block.number) for member in block.lanes]
     loaded = {one.number: load_block(sweep, asked, one) for one in sources}
 
     def row(one: Block, member: int) -> Any:
@@ -131,7 +138,13 @@ def load_start(sweep: SweepDirectory, asked: SweepRequest, plan: list[Block], bl
         return jax.tree.map(lambda x: x[lane], loaded[one.number])
 
     rows = [row(one, member) for one, member in zip(sources, block.lanes, strict=True)]
-    return jax.tree.map(lambda *lanes: jnp.stack(lanes), *rows)
+    saved = jax.tree.map(lambda *lanes: jnp.stack(lanes), *rows)
+    if asked.population is None:
+        return saved
+    generation = asked.generations[block.number - 1]
+    parents = np.array([generation.parents[member] for member in block.lanes])
+    others = jax.tree.map(lambda x: x[parents], saved._replace(state=None))
+    return others._replace(state=jax.jit(inherit)(saved.state, parents))
 
 
 def open_run(path: Path) -> RunDirectory:
@@ -162,7 +175,7 @@ def _make(sweep: SweepDirectory, asked: SweepRequest, number: int, run: RunDirec
     """Makes the directory of a member: its request, its metrics, its last state, and its policy."""
     one = asked.member(number)
     loading.load(one.config, one.sources, trust=False)
-    block = block_of(family.blocks(asked, groups_of(asked)), number)
+    block = block_of(layout.blocks(asked, groups_of(asked)), number)
     saved = load_block(sweep, asked, block)
     if saved is None:
         raise UsageError(

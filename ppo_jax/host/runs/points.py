@@ -165,11 +165,18 @@ def _parse_range(word: str) -> Range:
     if len(ends) != 2:
         raise ValueError(f"{word!r} is not a range such as 0.9..0.99 or log:1e-4..1e-2")
     low, high = map(float, ends)
-    if not (math.isfinite(low) and math.isfinite(high) and low < high and (low > 0 or not is_log)):
+    found = Range(low, high, is_log)
+    if not is_in_order(found):
         raise ValueError(
             f"{word!r} is not a range: its ends have to be finite and in order, for log: positive"
         )
-    return Range(low, high, is_log)
+    return found
+
+
+def is_in_order(one: Range) -> bool:
+    """Whether the ends of a range are finite and in order, and those of a logarithmic one positive."""
+    low, high, is_log = one
+    return math.isfinite(low) and math.isfinite(high) and low < high and (low > 0 or not is_log)
 
 
 def parse_value(name: str, word: str) -> Any:

@@ -19,7 +19,8 @@ from ppo_jax.host.runs import family, members, tables
 from ppo_jax.host.runs.checkpoints import directories, store
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
 from ppo_jax.host.runs.checkpoints.store import Progress, Store
-from ppo_jax.host.runs.family import Block, SweepDirectory, SweepRequest
+from ppo_jax.host.runs.family import SweepDirectory, SweepRequest
+from ppo_jax.host.runs.layout import Block
 from ppo_jax.host.runs.members import Saved
 from ppo_jax.host.training.loop import CHECKPOINT_SECONDS
 from ppo_jax.host.training.signals import Stop

@@ -8,7 +8,8 @@ import numpy as np
 from ppo_jax.host.diagnosis.ranking import Standing
 from ppo_jax.host.monitor.screen import Rows
 from ppo_jax.host.runs import points
-from ppo_jax.host.runs.family import Block, SweepRequest
+from ppo_jax.host.runs.family import SweepRequest
+from ppo_jax.host.runs.layout import Block
 from ppo_jax.host.runs.members import Saved
 
 SHOWN_POINTS = 5  # points on the screen
@@ -58,6 +59,7 @@ class Results:
         for lane, place in enumerate(block.places):
             member = block.group.members[place]
             self.scores[member] = float(saved.score[lane]) if saved.has_score[lane] else np.nan
+            self.failed.pop(member, None)  # a member of a population that failed copies another
             if saved.failed[lane]:
                 self.failed[member] = int(saved.failed[lane])
 
@@ -73,7 +75,7 @@ def best_rows(asked: SweepRequest, results: Results) -> Rows:
     counts = {point: sum(asked.point_of(x) == point for x in results.failed if x in done) for point in best}
     return [
         (
-            points.describe(asked.points[point]),
+            points.describe(asked.latest_points[point]),
             "-" if np.isnan(means[point]) else f"{means[point]:.1f}",
             f"{len(by_point[point])} seeds{f', {counts[point]} failed' if counts[point] else ''}",
         )
@@ -81,14 +83,25 @@ def best_rows(asked: SweepRequest, results: Results) -> Rows:
     ]
 
 
+def scores_of(asked: SweepRequest, results: Results) -> dict[int, float]:
+    """Returns the scores that rank the points: those of the last generation, if there is a population."""
+    if not asked.generations:
+        return results.scores
+    scores = asked.generations[-1].scores
+    return {member: np.nan if score is None else score for member, score in enumerate(scores)}
+
+
 def describe(
     asked: SweepRequest, standings: list[Standing], again: Standing | None, results: Results
 ) -> Iterator[str]:
     """Describes the ranking of a finished sweep, line by line."""
-    yield f"{asked.metric} at the end: interquartile mean over {asked.num_seeds} seeds, and 95 % interval"
+    if asked.population is not None:
+        yield f"mean return of {asked.population.episodes} episodes after the last generation"
+    else:
+        yield f"{asked.metric} at the end: interquartile mean over {asked.num_seeds} seeds, and 95 % interval"
     for place, one in enumerate(standings[:SHOWN_POINTS], 1):
         failed = f", {len(one.failed)} failed" if one.failed else ""
-        yield f"{place:3}. {interval_of(one)}  {points.describe(asked.points[one.point])}{failed}"
+        yield f"{place:3}. {interval_of(one)}  {points.describe(asked.latest_points[one.point])}{failed}"
     if len(standings) > SHOWN_POINTS:
         yield f"     and {len(standings) - SHOWN_POINTS} more points, in summary.json"
     if again is not None:
@@ -99,4 +112,6 @@ def describe(
 
 def interval_of(one: Standing) -> str:
     """Returns the score of a point with its interval, in words."""
-    return "no score" if np.isnan(one.iqm) else f"{one.iqm:.1f} [{one.low:.1f}, {one.high:.1f}]"
+    if np.isnan(one.iqm):
+        return "no score"
+    return f"{one.iqm:.1f} [{one.low:.1f}, {one.high:.1f}]" if len(one.scores) > 1 else f"{one.iqm:.1f}"

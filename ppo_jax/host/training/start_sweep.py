@@ -97,7 +97,7 @@ def _total_steps(asked: SweepRequest) -> int:
     """Returns the environment steps of all members, with those that train the best point again."""
     per_point = [asked.member(point * asked.num_seeds).total_steps for point in range(len(asked.points))]
     # Which points are trained on, and which one is trained again, is not known yet.
-    again = max(per_point) if len(per_point) > 1 else 0
+    again = max(per_point) if len(per_point) > 1 and asked.population is None else 0
     share = 1.0
     if asked.halving is not None:
         rungs, eta = asked.halving
@@ -115,6 +115,8 @@ def describe(asked: SweepRequest) -> str:
     """Describes in a few lines what a sweep will do."""
     base = asked.base
     origin = f"preset {base.preset}" if base.preset else "default settings"
+    if asked.population is not None:
+        return _describe_population(asked, origin)
     varied = {name: len({repr(point.get(name)) for point in asked.points}) for name in asked.varied}
     names = ", ".join(f"{name} ({count} values)" for name, count in varied.items()) or "nothing but the seed"
     return "\n".join(
@@ -123,5 +125,18 @@ def describe(asked: SweepRequest) -> str:
             f"{len(asked.points)} points x {asked.num_seeds} seeds = {asked.num_members:,} members, "
             f"about {_total_steps(asked):,} steps{_rungs(asked)}; "
             f"the best point has the largest {asked.metric} at the end",
+        )
+    )
+
+
+def _describe_population(asked: SweepRequest, origin: str) -> str:
+    assert asked.population is not None
+    ranges = ", ".join(f"{name} in {one}" for name, one in asked.population.ranges.items())
+    return "\n".join(
+        (
+            f"PPO on {asked.base.config.env}: {origin}; a population searches {ranges}",
+            f"{asked.num_members} members in {asked.population.generations} generations, "
+            f"{_total_steps(asked):,} steps; after each, the score of a member is the mean return of "
+            f"{asked.population.episodes} episodes",
         )
     )

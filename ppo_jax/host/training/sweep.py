@@ -12,16 +12,18 @@ from ppo_jax.host.diagnosis import ranking
 from ppo_jax.host.diagnosis.ranking import Standing
 from ppo_jax.host.programs import footprint, lanes, system
 from ppo_jax.host.programs.chunks import Program
-from ppo_jax.host.runs import family, members, points, tables
+from ppo_jax.host.runs import family, layout, members, points, tables
 from ppo_jax.host.runs.checkpoints import directories
 from ppo_jax.host.runs.checkpoints.arrays import SaveError
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
-from ppo_jax.host.runs.family import Block, SweepDirectory, SweepRequest
+from ppo_jax.host.runs.family import SweepDirectory, SweepRequest
 from ppo_jax.host.runs.files import write_json
+from ppo_jax.host.runs.layout import Block
 from ppo_jax.host.runs.members import Saved
 from ppo_jax.host.training.block import BlockLoop, SweepSession, program_metrics, seeds_of
+from ppo_jax.host.training.generations import winner, with_next_generation
 from ppo_jax.host.training.session import DONE, FAILED
-from ppo_jax.host.training.standings import Results, describe, interval_of
+from ppo_jax.host.training.standings import Results, describe, interval_of, scores_of
 
 
 def train(session: SweepSession) -> int:
@@ -52,16 +54,24 @@ def _train(session: SweepSession) -> int:
     results, began = Results(), time.perf_counter()
     stage: SweepSession | None = session
     programs: dict[tuple[int, int], Program] = {}
+    plan: list[Block] = []
     while stage is not None:
         session, plan = _plan(stage)
         _run_blocks(session, plan, results, programs)
-        stage = None if session.stop.requested else _next_stage(session, results)
-    return _finish(session, results, time.perf_counter() - began)
+        stage = None if session.stop.requested else _next_stage(session, plan, results)
+    return _finish(session, plan, results, time.perf_counter() - began)
 
 
-def _next_stage(session: SweepSession, results: Results) -> SweepSession | None:
-    """Asks for the next rung, or for further members of the best point; None if the sweep is done."""
+def _next_stage(session: SweepSession, plan: list[Block], results: Results) -> SweepSession | None:
+    """Asks for what follows: the next generation or rung, or further members of the best point.
+
+    Returns:
+        The session with what is asked for; None if the sweep is done.
+    """
     asked = session.asked
+    if asked.population is not None:
+        is_done = len(asked.generations) == asked.population.generations
+        return None if is_done else with_next_generation(session, plan[-1])
     if len(asked.survivors) < asked.num_rungs - 1:
         return _with_next_rung(session, results)
     return None if asked.winner is not None or len(asked.points) == 1 else _with_winner(session, results)
@@ -90,9 +100,14 @@ def _plan(session: SweepSession) -> tuple[SweepSession, list[Block]]:
     for one in groups[len(sizes) :]:
         wanted = max(1, len(one.members) // divisor)
         sizes.append(lanes.num_lanes(one.base.config, wanted, asked.block_size))
+    if asked.population is not None and sizes[0] < asked.num_members:
+        raise UsageError(
+            f"only {sizes[0]} members of the population fit into memory at once, and all {asked.num_members} "
+            "have to; give fewer members, or lower --num-envs"
+        )
     asked = asked._replace(block_sizes=tuple(sizes))
     write_json(session.sweep.config, family.to_json(asked))
-    return session._replace(asked=asked), family.blocks(asked, groups)
+    return session._replace(asked=asked), layout.blocks(asked, groups)
 
 
 def _with_winner(session: SweepSession, results: Results) -> SweepSession | None:
@@ -116,7 +131,7 @@ def _run_blocks(
 ) -> None:
     """Trains the blocks that are not done, with the programs by their groups and numbers of lanes."""
     for block in plan[len(results.finished) :]:
-        saved = _load_finished(session, block)
+        saved = _load_finished(session, plan, block)
         if saved is not None:
             results.take(block, saved, block.num_updates, _seconds_of(session.sweep, block))
             results.finished.add(block.number)
@@ -132,15 +147,23 @@ def _run_blocks(
             results.finished.add(block.number)
 
 
-def _load_finished(session: SweepSession, block: Block) -> Saved | None:
-    """Loads the final state of a block; a damaged one is set aside, so that the block is trained again."""
-    try:
-        return members.load_block(session.sweep, session.asked, block)
-    except DamageError as error:
-        path = session.sweep.blocks / directories.name_of(block.number)
-        directories.set_aside(path)
-        session.screen.say(f"block {block.number + 1} is damaged and is trained again: {error}")
-        return None
+def _load_finished(session: SweepSession, plan: list[Block], block: Block) -> Saved | None:
+    """Loads the final state of a block, or in a population that of one after it; None if there is none.
+
+    A damaged state is set aside. If there is no later one in its place, the block is trained again.
+    """
+    later = plan[block.number + 1 :] if session.asked.population else []
+    for one in (block, *later):
+        try:
+            saved = members.load_block(session.sweep, session.asked, one)
+        except DamageError as error:
+            path = session.sweep.blocks / directories.name_of(one.number)
+            directories.set_aside(path)
+            session.screen.say(f"block {one.number + 1} is damaged and is trained again: {error}")
+            continue
+        if saved is not None:
+            return saved
+    return None
 
 
 def _seconds_of(sweep: SweepDirectory, block: Block) -> float:
@@ -160,7 +183,10 @@ def _compile(session: SweepSession, plan: list[Block], block: Block, results: Re
             raise UsageError(f"metric = {asked.metric!r} does not exist; {closest(asked.metric, known)}")
     results.compile_seconds += program.seconds
     screen.say(f"compiled in {program.seconds:.1f} s")
-    screen.say(_describe_work(plan, block, _seconds_of_update(program, settings, seeds_of(asked, block))))
+    seconds = _seconds_of_update(program, settings, seeds_of(asked, block))
+    # The later generations of a population are not in the plan yet.
+    num_updates = block.num_updates if asked.population is None else config.num_updates - block.start
+    screen.say(_describe_work(plan, block, num_updates, seconds))
     return program
 
 
@@ -173,13 +199,13 @@ def _seconds_of_update(program: Program, settings: lanes.Settings, seeds: np.nda
     return time.perf_counter() - start
 
 
-def _describe_work(plan: list[Block], block: Block, seconds: float) -> str:
+def _describe_work(plan: list[Block], block: Block, num_updates: int, seconds: float) -> str:
     """Says how much is to be trained, and how long that will take."""
     rung = [one for one in plan if (one.group.number, one.start) == (block.group.number, block.start)]
     size, count, num_blocks = len(block.lanes), sum(one.num_members for one in rung), len(rung)
-    left = seconds * block.num_updates * num_blocks
+    left = seconds * num_updates * num_blocks
     in_blocks = f" in {num_blocks} blocks of {size}" if num_blocks > 1 else ""
-    return f"{count} members{in_blocks}, {block.num_updates:,} updates each: about {_clock(left)}"
+    return f"{count} members{in_blocks}, {num_updates:,} updates each: about {_clock(left)}"
 
 
 def _clock(seconds: float) -> str:
@@ -190,13 +216,19 @@ def _clock(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _finish(session: SweepSession, results: Results, seconds: float) -> int:
+def _finish(session: SweepSession, plan: list[Block], results: Results, seconds: float) -> int:
     """Sums up, writes the report, and says how the sweep ended."""
     asked, sweep, screen = session.asked, session.sweep, session.screen
     is_done = not session.stop.requested
-    standings = ranking.rank(asked, results.scores, results.failed)
+    standings = ranking.rank(asked, scores_of(asked, results), results.failed)
     again = _trained_again(asked, results, standings)
-    write_json(sweep.summary, _sum_up(session, results, standings, again, is_done, seconds))
+    summary = _sum_up(asked, results, standings, again)
+    if asked.population is not None:
+        summary["evaluation_steps"] = sum(one.steps for one in asked.generations)
+        has_winner = is_done and np.isfinite(standings[0].iqm)
+        summary["winner"] = winner(session, plan[-1], standings[0].point) if has_winner else None
+    status = "done" if is_done else "interrupted"
+    write_json(sweep.summary, {"status": status, **summary, "total_seconds": round(seconds, 3)})
     if not is_done:
         screen.say(f"stopped; to continue: ppo-jax resume {sweep.path}")
         return session.stop.status(otherwise=FAILED)
@@ -218,21 +250,14 @@ def _trained_again(asked: SweepRequest, results: Results, standings: list[Standi
 
 
 def _sum_up(
-    session: SweepSession,
-    results: Results,
-    standings: list[Standing],
-    again: Standing | None,
-    is_done: bool,
-    seconds: float,
+    asked: SweepRequest, results: Results, standings: list[Standing], again: Standing | None
 ) -> dict[str, Any]:
-    asked = session.asked
     return {
-        "status": "done" if is_done else "interrupted",
         "env": asked.base.config.env,
         "metric": asked.metric,
         "num_members": asked.num_members,
         "ranking": [
-            {"values": points.to_json(asked.points[one.point]), **ranking.as_json(asked, one)}
+            {"values": points.to_json(asked.latest_points[one.point]), **ranking.as_json(asked, one)}
             for one in standings
         ],
         "winner_from_other_seeds": again and ranking.as_json(asked, again),
@@ -240,7 +265,6 @@ def _sum_up(
         "env_steps": results.total_steps,
         "train_seconds": round(results.total_seconds, 3),
         "compile_seconds": round(results.compile_seconds, 3),
-        "total_seconds": round(seconds, 3),
         "versions": system.versions(),
         "hardware": system.hardware(),
         "memory": system.memory(),
