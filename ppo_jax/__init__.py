@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ppo_jax.registered import environment as environment
     from ppo_jax.registered import network as network
     from ppo_jax.registered import register_network as register_network
+    from ppo_jax.scale.sharding import shard as shard
     from ppo_jax.scale.sweep import sweep as sweep
     from ppo_jax.validation import validate as validate
 
@@ -81,6 +82,7 @@ _HOMES = {
     "run_sweep": "host.sweeps",
     "sample": "host.sweeps",
     "start_run": "host.python",
+    "shard": "scale.sharding",
     "sweep": "scale.sweep",
     "train": "algorithm.train",
     "validate": "validation",

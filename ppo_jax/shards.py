@@ -119,4 +119,4 @@ def written(before: jax.Array, index: jax.Array, values: jax.Array) -> jax.Array
         return after
     is_own = jnp.zeros(before.shape, bool).at[index].set(True, mode="drop")
     sums, writers = jax.lax.psum((jnp.where(is_own, after, 0), is_own.astype(jnp.int32)), AXIS)
-    return jnp.where(writers > 0, sums, before)
+    return jnp.asarray(jnp.where(writers > 0, sums, before))

@@ -117,7 +117,7 @@ def collect(
     def draw(num_steps: int, keys: jax.Array) -> tuple[jax.Array, Any]:
         action_key, environment_key = keys
         shape = num_steps, config.num_envs
-        noise = draw_noise(environment.action_space, action_key, num_steps * config.num_envs)
+        noise = draw_noise(environment.action_space, action_key, shape[0] * shape[1])
         drawn = noise.reshape(*shape, *noise.shape[1:]), environment.draw(*shape, environment_key)
         noise, of_environment = shards.own_drawn(drawn, config.num_envs)  # [num_steps, N, ...] of this device
         return noise, environment.prepare(of_environment)
@@ -128,9 +128,8 @@ def collect(
         noise, of_environment = drawn
         # An observation is normalized by statistics that include it.
         statistics = merge_observation(collector.statistics, collector.observation)
-        agent = Agent(params=params, statistics=statistics)
         seen = collector.memory, collector.observation, collector.start
-        observation, prediction = act(network, agent, *seen)
+        observation, prediction = act(network, Agent(params=params, statistics=statistics), *seen)
         action = prediction.policy.from_noise(noise)
         clipped = spaces.clip(environment.action_space, action)
         state, time_step = environment.step(of_environment, collector.environment, clipped)

@@ -1,5 +1,7 @@
 """The whole training compiles for accelerators: it is lowered for them here, without having one."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from ppo_jax.algorithm.train import advance, make_ppo
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Dynamics, Transition, make_batched
+from ppo_jax.scale.sharding import shard
 from ppo_jax.spaces import Box, Discrete
 
 PLATFORMS = ("cuda", "rocm", "tpu")
@@ -47,6 +50,20 @@ def test_a_training_lowers_for_every_accelerator():
 @pytest.mark.parametrize("kind", KINDS)
 def test_trainings_of_all_kinds_lower_for_every_accelerator(kind, lanes):
     lower(*KINDS[kind], lanes=lanes)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+def test_trainings_that_are_spread_over_devices_lower_for_every_accelerator(kind):
+    config, hyper = KINDS[kind]
+    mesh = jax.make_mesh((2,), ("environments",), devices=jax.devices()[:2])
+    ppo = shard(make_ppo(dataclasses.replace(config, shuffle_groups=2)), mesh)
+
+    def run(hyper, key):
+        return advance(ppo, 2, hyper, ppo.init(hyper, key))
+
+    lowered = jax.jit(run).trace(hyper, jax.random.key(0)).lower(lowering_platforms=PLATFORMS)
+    assert "stablehlo.all_reduce" in lowered.as_text()
 
 
 def environment_that(computes):

@@ -30,6 +30,61 @@ _KNOWN_VALUES = (
 
 BUGS = (
     Bug(
+        "a gradient is that of one device",
+        "ppo_jax/algorithm/update.py",
+        "gradient, info = shards.mean((gradient, info))",
+        "_, info = shards.mean((gradient, info))",
+        ("tests/scale/test_sharding.py::test_eight_devices_learn_what_one_learns",),
+    ),
+    Bug(
+        "each device standardizes advantages by itself",
+        "ppo_jax/algorithm/normalization.py",
+        "mean, variance = shards.pool_moments(advantage.mean(), advantage.var())",
+        "mean, variance = advantage.mean(), advantage.var()",
+        (
+            "tests/scale/test_sharding.py::test_a_minibatch_is_standardized_by_the_statistics_of_all_its_samples",
+        ),
+    ),
+    Bug(
+        "the variance between devices is forgotten",
+        "ppo_jax/shards.py",
+        "variances.mean(axis=0) + shifted.var(axis=0)",
+        "variances.mean(axis=0)",
+        ("tests/scale/test_sharding.py::test_moments_of_all_shards_are_those_of_all_samples",),
+    ),
+    Bug(
+        "all devices take the random numbers of the first environments",
+        "ppo_jax/shards.py",
+        "jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(AXIS) * size, size, axis)",
+        "jax.lax.dynamic_slice_in_dim(x, 0 * size, size, axis)",
+        ("tests/scale/test_sharding.py::test_eight_devices_learn_what_one_learns",),
+    ),
+    Bug(
+        "episodes are numbered by device instead of by step",
+        "ppo_jax/shards.py",
+        "through = jnp.cumsum(sums.reshape(-1)).reshape(sums.shape)",
+        "through = jnp.cumsum(sums.T.reshape(-1)).reshape(sums.T.shape).T",
+        ("tests/scale/test_sharding.py::test_entries_are_numbered_by_step_and_then_by_environment",),
+    ),
+    Bug(
+        "a minibatch comes from one group of environments",
+        "ppo_jax/algorithm/update.py",
+        "return jnp.swapaxes(index, 0, 1).reshape(config.num_minibatches, -1)",
+        "return index.reshape(config.num_minibatches, -1)",
+        (
+            "tests/scale/test_sharding.py::test_a_group_is_shuffled_within_itself_whatever_the_number_of_devices",
+        ),
+    ),
+    Bug(
+        "a signal to a process that follows is not passed on",
+        "ppo_jax/host/training/loop.py",
+        "        self.stop.hear_of(self.training.crew.signal())\n",
+        "",
+        (
+            "tests/survival/test_processes.py::test_a_signal_to_one_stops_both_at_the_same_update_and_eight_devices_go_on",
+        ),
+    ),
+    Bug(
         "a sum of 64 bits forgets its carry",
         "ppo_jax/count.py",
         "high=self.high + jnp.uint32(high) + carry",

@@ -1,4 +1,4 @@
-"""The programs of the page on runs from Python run as they stand."""
+"""The programs of the pages on runs from Python and on several devices run as they stand."""
 
 import re
 import subprocess
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
-PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "python.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE + (DOCS / "scaling.md").read_text(), flags=re.DOTALL)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("program", PROGRAMS, ids=["a run", "between chunks", "saving a state"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=["a run", "between chunks", "saving a state", "devices"])
 def test_a_program_runs_from_an_empty_directory(program, tmp_path):
     command = [sys.executable, "-W", "error", "-c", program]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)

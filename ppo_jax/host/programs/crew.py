@@ -47,7 +47,7 @@ class Crew:
         """
         if self.size == 1:
             return
-        client = global_state.client
+        client = _client()
         client.key_value_set(_key("order", self._orders), json.dumps([order, value]))
         if self._orders >= REMEMBERED:
             client.key_value_delete(_key("order", self._orders - REMEMBERED))
@@ -67,7 +67,7 @@ class Crew:
     def _wait_for(self, key: str, stop: Any) -> str:
         while True:
             if stop.requested and not self._is_heard:
-                global_state.client.key_value_set(_key("signal", self.number), str(stop.signal))
+                _client().key_value_set(_key("signal", self.number), str(stop.signal))
                 self._is_heard = True
             if text := _get(key):
                 return text
@@ -76,23 +76,28 @@ class Crew:
         """Returns the number of a signal that another process has got; None if there is none."""
         if self.size == 1:
             return None
-        got = global_state.client.key_value_dir_get(_key("signal"))
+        got = _client().key_value_dir_get(_key("signal"))
         return int(got[0][1]) if got else None
 
     def meet(self, where: str) -> None:
         """Waits until all processes are at the same place."""
         if self.size > 1:
-            global_state.client.wait_at_barrier(f"ppo_jax/{where}", 1000 * COMPILE_SECONDS)
+            _client().wait_at_barrier(f"ppo_jax/{where}", 1000 * COMPILE_SECONDS)
 
     def share(self, numbers: Any) -> Any:
         """Returns the arrays of the leader; the processes that follow give others of the same shapes."""
         return multihost_utils.broadcast_one_to_all(numbers) if self.size > 1 else numbers
 
 
+def _client() -> Any:
+    """Returns JAX's client of the service through which the processes talk."""
+    return global_state.client
+
+
 def _get(key: str) -> str | None:
     """Waits for a text, but not for long; None if there is none by then."""
     try:
-        return global_state.client.blocking_key_value_get(key, POLL_MILLISECONDS)
+        return _client().blocking_key_value_get(key, POLL_MILLISECONDS)
     except jax.errors.JaxRuntimeError as error:
         if "DEADLINE_EXCEEDED" in str(error):
             return None
