@@ -23,6 +23,14 @@ SEEDS = 2
 MEMBERS = len(POINTS) * SEEDS
 
 
+@pytest.fixture(scope="module", autouse=True)
+def four_devices():
+    """So that fewer members than all fill a block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "local_devices", lambda: jax.devices()[:4])
+        yield
+
+
 def swept(path, points=POINTS, num_seeds=SEEDS, config=CONFIG, resume=False, **options):
     options = ppo_jax.SweepOptions(**{"metric": "episode_length", **options})
     return ppo_jax.run_sweep(config, points, num_seeds, HYPER, path, resume, options, quiet=True)
@@ -78,7 +86,7 @@ def test_a_member_with_another_environment_is_its_run_up_to_rounding(sweep, tmp_
         np.testing.assert_allclose(column, run.metrics[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 8])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 5])
 def test_blocks_of_any_size_give_the_same_bits(sweep, tmp_path, size):
     other = swept(tmp_path / "other", block_size=size)
     assert len(list((other.path / "blocks").iterdir())) > 1 + 1  # that of the best point comes last
@@ -307,7 +315,7 @@ def test_it_trains_outside_of_the_main_thread_too(tmp_path):
     thread.start()
     thread.join()
     assert done[0].summary["status"] == "done"
-    assert jax.local_device_count() == 8  # each with a lane of its own
+    assert len(jax.local_devices()) == 4  # each with a lane of its own
 
 
 # Successive halving
