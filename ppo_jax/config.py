@@ -103,7 +103,9 @@ class Config:
             object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
         # A dictionary is what people give; a tuple is hashable. What is neither is left to `validate`.
         given = tuple(self.env_args.items()) if isinstance(self.env_args, Mapping) else self.env_args
-        if _are_arguments(given):
+        if isinstance(given, tuple | list) and all(
+            isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str) for pair in given
+        ):
             pairs = [(name, _plain(value)) for name, value in given]
             object.__setattr__(self, "env_args", Arguments(sorted(pairs, key=lambda pair: pair[0])))
 
@@ -135,12 +137,6 @@ class Config:
     def measures_kl(self) -> bool:
         """Whether anything depends on the exact KL between the policies before and after an update."""
         return self.objective in ("fixed_kl", "adaptive_kl") or self.adapts_learning_rate
-
-
-def _are_arguments(given: Any) -> bool:
-    return isinstance(given, tuple | list) and all(
-        isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str) for pair in given
-    )
 
 
 def _plain(value: Any) -> Any:

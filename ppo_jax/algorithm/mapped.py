@@ -38,19 +38,18 @@ def _with_names(hyper: Hyperparams) -> tuple[list[tuple[Any, Any]], None]:
     `jax.jit` compiles again for another type, such as an int instead of a float, even if the number is the
     same. So single numbers of all types become floats here.
     """
+
+    def as_float(value: Any) -> Any:
+        """Returns a number as a float, unless it is being traced; anything else as it is."""
+        is_number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+        if isinstance(value, Tracer | bool) or not is_number:
+            return value
+        return float(value) if np.ndim(value) == 0 and np.isrealobj(value) else value
+
     # With an int or None, it says which axes to map over, as in `in_axes`; no learning rate is that large.
     is_axes = isinstance(hyper.learning_rate, int | None)
-    values = hyper if is_axes else map(_as_float, hyper)
+    values = hyper if is_axes else map(as_float, hyper)
     return [(GetAttrKey(name), value) for name, value in zip(hyper._fields, values, strict=True)], None
-
-
-def _as_float(value: Any) -> Any:
-    """Returns a number as a float, unless it is being traced; anything else as it is."""
-    if isinstance(value, Tracer | bool) or not isinstance(
-        value, int | float | np.number | np.ndarray | jax.Array
-    ):
-        return value
-    return float(value) if np.ndim(value) == 0 and np.isrealobj(value) else value
 
 
 jax.tree_util.register_static(Config)  # it decides the program, as an argument of functions that are traced

@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = [_expand(x) for x in (sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     try:
         if arguments == ["--version"]:
-            print(_version())
+            own, jax = metadata.version("ppo-jax"), metadata.version("jax")
+            print(f"ppo-jax {own} (jax {jax}, Python {platform.python_version()})")
             sys.exit(0)
         sys.exit(parse(arguments).run())
     except UsageError as error:
@@ -116,12 +117,6 @@ def _expand(argument: str) -> str:
     flag, equals, value = argument.partition("=")
     is_flag = flag.startswith("--") and value.startswith("~")
     return f"{flag}{equals}{os.path.expanduser(value)}" if is_flag else argument
-
-
-def _version() -> str:
-    """Returns the versions that decide what a run does."""
-    own, jax = metadata.version("ppo-jax"), metadata.version("jax")
-    return f"ppo-jax {own} (jax {jax}, Python {platform.python_version()})"
 
 
 def _complain(problems: Iterable[str]) -> None:

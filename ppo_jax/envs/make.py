@@ -57,15 +57,12 @@ def traceable(name: str, arguments: Sequence[Arguments]) -> tuple[str, ...]:
     if registered.is_own(name) or registry.is_reference(name):
         return ()
     given = [dict(one) for one in arguments]
-    made = [make_dynamics(name, one) for one in _distinct(given)]
+    distinct = {repr(sorted(one.items())): one for one in given}.values()
+    made = [make_dynamics(name, one) for one in distinct]
     same_spaces = len({(repr(one.observation_space), repr(one.action_space)) for one in made}) == 1
     numbers = {parameter for one in given for parameter, x in one.items() if type(x) in (int, float)}
     known = parameters(name)
     return tuple(sorted(x for x in numbers if same_spaces and known[x].kinds == (float,)))
-
-
-def _distinct(given: list[dict[str, Argument]]) -> list[dict[str, Argument]]:
-    return list({repr(sorted(one.items())): one for one in given}.values())
 
 
 def make_dynamics(name: str, arguments: Arguments = ()) -> Dynamics:

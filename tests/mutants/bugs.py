@@ -908,7 +908,7 @@ BUGS = (
     Bug(
         "hyperparameters of another type compile again",
         "ppo_jax/algorithm/mapped.py",
-        "values = hyper if is_axes else map(_as_float, hyper)",
+        "values = hyper if is_axes else map(as_float, hyper)",
         "values = hyper",
         ("tests/algorithm/test_modes.py::test_numbers_of_all_types_share_one_compilation",),
     ),

@@ -40,16 +40,12 @@ def read(columns: Columns, config: Config) -> dict[str, Reading]:
     history = summarize(columns, config)
 
     def applies(rule: Rule) -> bool:
-        return _applies(rule, history)
+        if isinstance(rule.when, str):
+            return getattr(history.facts, rule.when)
+        return not getattr(history.numbers, rule.measure.number) > rule.when  # in this form, NaN applies too
 
     chosen = {metric: next(filter(applies, rules), None) for metric, rules in RULES.items()}
     return {metric: _word(rule, history) for metric, rule in chosen.items() if rule and metric in columns}
-
-
-def _applies(rule: Rule, history: History) -> bool:
-    if isinstance(rule.when, str):
-        return getattr(history.facts, rule.when)
-    return not getattr(history.numbers, rule.measure.number) > rule.when  # in this form, NaN applies too
 
 
 def _word(rule: Rule, history: History) -> Reading:

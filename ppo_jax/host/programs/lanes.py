@@ -78,16 +78,12 @@ def use_all_cores() -> None:
     is_chosen = jax.config.jax_num_cpu_devices != -1  # pyright: ignore[reportAttributeAccessIssue]
     if is_chosen or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
+    cores_of_process = getattr(os, "sched_getaffinity", None)  # macOS has none
+    num_cores = len(cores_of_process(0)) if cores_of_process else os.cpu_count() or 1
     try:
-        jax.config.update("jax_num_cpu_devices", _num_cores())
+        jax.config.update("jax_num_cpu_devices", num_cores)
     except RuntimeError:  # it has; then there are as many devices as the user asked for
         return
-
-
-def _num_cores() -> int:
-    """Returns the number of cores that this process may use."""
-    of_process = getattr(os, "sched_getaffinity", None)  # macOS has none
-    return len(of_process(0)) if of_process else os.cpu_count() or 1
 
 
 def num_lanes(config: Config, num_members: int, most: int | None) -> int:

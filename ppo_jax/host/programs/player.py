@@ -59,7 +59,13 @@ class Player:
             UsageError: If the observation is of another shape, or the batch of another size than before.
         """
         if not isinstance(observation, Observation):
-            observation = _as_array(observation)  # a list would be taken for a tree
+            try:
+                observation = np.asarray(observation, np.float32)  # a list would be taken for a tree
+            except (TypeError, ValueError) as error:
+                kind = type(observation).__name__
+                raise UsageError(
+                    f"observation is a {kind}, not an array of numbers; give one ({error})"
+                ) from error
         shape = np.shape(actor_features(observation))
         wanted = self.observation_space.shape
         is_single = shape == wanted
@@ -88,11 +94,3 @@ class Player:
             self._memory = None
         else:
             self._start = np.asarray(done, bool).reshape(-1)
-
-
-def _as_array(observation: Any) -> np.ndarray:
-    try:
-        return np.asarray(observation, np.float32)
-    except (TypeError, ValueError) as error:
-        kind = type(observation).__name__
-        raise UsageError(f"observation is a {kind}, not an array of numbers; give one ({error})") from error

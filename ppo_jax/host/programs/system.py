@@ -22,12 +22,14 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Describes the devices that JAX computes on, and the host's processor."""
-    devices = jax.devices()
+    devices, info = jax.devices(), Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "backend": jax.default_backend(),
         "device": devices[0].device_kind,
         "num_devices": len(devices),
-        "cpu": _cpu_name(),
+        "cpu": names[0] if names else platform.processor(),
         "cpu_count": os.cpu_count(),
         "system": platform.platform(),
     }
@@ -85,10 +87,3 @@ def _peak_resident() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # the others count KiB
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

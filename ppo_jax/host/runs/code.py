@@ -50,7 +50,7 @@ class Source(NamedTuple):
     @property
     def is_file(self) -> bool:
         """Whether the user named a file rather than a module."""
-        return _names_file(self.reference)
+        return self.reference.rpartition(":")[0].endswith(".py")
 
 
 def references(config: Config) -> dict[str, str]:
@@ -188,26 +188,21 @@ def _unknown_names(config: Config) -> list[str]:
     ]
 
 
-def _names_file(reference: str) -> bool:
-    return reference.rpartition(":")[0].endswith(".py")
-
-
 def _files(reference: str) -> list[Path]:
     """Returns the file that a reference leads to today, after the files of the packages that it is in."""
     first, _, name = reference.rpartition(":")
     if not (first and first.isprintable() and name.isidentifier()):
         raise CodeError("it does not name an object; give FILE.py:OBJECT or MODULE:OBJECT")
-    files = [_absolute(first)] if _names_file(reference) else files_of_module(first)
+    if first.endswith(".py"):
+        try:
+            files = [Path(first).expanduser().absolute()]
+        except RuntimeError as error:  # there is no such home directory
+            raise CodeError(f"'{first}' cannot be found: {error}") from error
+    else:
+        files = files_of_module(first)
     if files[-1].resolve().is_relative_to(_PACKAGE):
         raise CodeError("it names a module of ppo_jax itself; give one of your own")
     return files
-
-
-def _absolute(path: str) -> Path:
-    try:
-        return Path(path).expanduser().absolute()
-    except RuntimeError as error:
-        raise CodeError(f"'{path}' cannot be found: {error}") from error
 
 
 def _files_again(reference: str, recorded: Source | None) -> list[Path]:

@@ -145,7 +145,10 @@ def check(asked: SweepRequest, environment: object = None) -> None:
     problems += _population_problems(asked)
     if asked.winner is not None and not 0 <= asked.winner < len(asked.points):
         problems.append(f"winner = {asked.winner} is none of the points")
-    problems += _metric_problems(asked)
+    env, known = asked.base.config.env, [name for name in STANDARD if name not in _NOT_RANKED]
+    is_users = registry.is_reference(env) or env not in registry.ENVIRONMENTS  # with metrics of its own
+    if asked.metric not in known and not is_users:
+        problems.append(f"metric = {asked.metric!r} does not exist; {closest(str(asked.metric), known)}")
     if asked.base.options.log_to:
         problems.append("log_to is not for sweeps, whose members have no services; leave it out")
     problems += _point_problems(asked, environment)
@@ -156,14 +159,6 @@ def check(asked: SweepRequest, environment: object = None) -> None:
 def _num_seeds(asked: SweepRequest) -> int:
     """Returns how many seeds a sweep takes, with those of the members that train the best point again."""
     return len(asked.points) if asked.population else 2 * asked.num_seeds
-
-
-def _metric_problems(asked: SweepRequest) -> list[str]:
-    known = [name for name in STANDARD if name not in _NOT_RANKED]
-    own = registry.is_reference(asked.base.config.env) or asked.base.config.env not in registry.ENVIRONMENTS
-    if asked.metric in known or own:  # an environment of the user's may have metrics of its own
-        return []
-    return [f"metric = {asked.metric!r} does not exist; {closest(str(asked.metric), known)}"]
 
 
 def _halving_problems(asked: SweepRequest) -> list[str]:

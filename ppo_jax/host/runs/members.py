@@ -189,7 +189,10 @@ def _make(sweep: SweepDirectory, asked: SweepRequest, number: int, run: RunDirec
         failed = int(saved.failed[lane])
         _write_metrics(sweep, block, lane, failed, draft)
         if not failed:
-            _write_state(draft, one, jax.tree.map(lambda x: x[lane], saved.state))
+            state: TrainState = jax.tree.map(lambda x: x[lane], saved.state)
+            latest = Store(draft.checkpoints, request.digest(one), keep=1)
+            store.save(latest, state, Progress(int(state.num_updates), None, 0))
+            agents.save(draft, one.config, agent_of(state))
         write_json(draft.summary, _summary(sweep, one, failed, failed or block.end))
         shutil.rmtree(run.path, ignore_errors=True)
         draft.path.rename(run.path)
@@ -206,12 +209,6 @@ def _write_metrics(sweep: SweepDirectory, block: Block, lane: int, failed: int, 
     rows = {name: values[place, :num_updates] for name, values in columns.items()}
     with run.metrics.open("w") as file:
         records.append(file, records.from_columns(rows, config.batch_size))
-
-
-def _write_state(run: RunDirectory, one: Request, state: TrainState) -> None:
-    update = int(state.num_updates)
-    store.save(Store(run.checkpoints, request.digest(one), keep=1), state, Progress(update, None, 0))
-    agents.save(run, one.config, agent_of(state))
 
 
 def _summary(sweep: SweepDirectory, one: Request, failed: int, updates: int) -> dict[str, Any]:

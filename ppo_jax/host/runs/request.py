@@ -234,13 +234,15 @@ def find_code(run: RunDirectory, config: Config, trust_code: bool) -> tuple[Sour
 
 def to_json(request: Request) -> dict[str, Any]:
     """Returns the content of `config.json`."""
+    # A run that is resumed may go on with other devices.
+    options = {name: x for name, x in dataclasses.asdict(request.options).items() if name != "devices"}
     return {
         written.KEY: written.version(),
         "preset": request.preset,
         "seed": request.seed,
         "config": as_fields(request.config),
         "hyper": {name: plain(value) for name, value in request.hyper._asdict().items()},
-        "options": _remembered(request.options),
+        "options": options,
         "sources": [source._asdict() for source in request.sources],
     }
 
@@ -270,11 +272,6 @@ def from_json(content: Mapping[str, Any]) -> Request:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"config.json does not say what to train: {error}; it is damaged") from error
     return request
-
-
-def _remembered(options: RunOptions) -> dict[str, Any]:
-    """Returns the options that a run keeps when it is resumed; it may go on with other devices."""
-    return {name: value for name, value in dataclasses.asdict(options).items() if name != "devices"}
 
 
 def continued(old: Request, new: Request) -> Request:

@@ -102,14 +102,15 @@ class BlockLoop:
     def run(self) -> None:
         """Trains all updates and saves the final states; or saves a checkpoint if asked to stop."""
         saved_at = time.perf_counter()
-        every = self.session.asked.base.options.checkpoint_every
-        while self.training.update < self.block.end and not self.session.stop.requested:
-            self._advance(self._next_halt(every))
+        every, end = self.session.asked.base.options.checkpoint_every, self.block.end
+        while self.training.update < end and not self.session.stop.requested:
+            halt = end if every is None else min(end, (self.training.update // every + 1) * every)
+            self._advance(halt)
             is_due = every is None and time.perf_counter() > saved_at + CHECKPOINT_SECONDS
             if is_due or (every is not None and self.training.update % every == 0):
                 self._save()
                 saved_at = time.perf_counter()
-        if self.training.update < self.block.end:
+        if self.training.update < end:
             self._save()
             return
         # Of a block that was killed when nothing was left to train, no chunk has told how it ended.
@@ -117,10 +118,6 @@ class BlockLoop:
         tables.save(self.table, self.session.sweep.metrics_of(self.block.group.number))
         done = members.finished(self.session.sweep, self.session.asked)
         store.save(done, self._whole(), Progress(self.block.number, None, 0))
-
-    def _next_halt(self, every: int | None) -> int:
-        end = self.block.end
-        return end if every is None else min(end, (self.training.update // every + 1) * every)
 
     def _advance(self, until: int) -> None:
         chunk = self.training.advance(until)

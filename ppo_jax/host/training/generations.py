@@ -53,15 +53,12 @@ def with_next_generation(session: SweepSession, block: Block) -> SweepSession:
         parents=tuple(parents),
         points=tuple(after),
     )
-    session.screen.say(_describe(block.number, asked.population.generations, new))
-    return session._replace(asked=asked._replace(generations=(*asked.generations, new)))
-
-
-def _describe(number: int, count: int, new: Generation) -> str:
     known = [score for score in new.scores if score is not None]
     best = f"the best return is {max(known):.1f}" if known else "no member has a score"
-    copies = sum(parent != member for member, parent in enumerate(new.parents))
-    return f"generation {number + 1} of {count}: {best}; {copies} members copy another"
+    copies = sum(parent != member for member, parent in enumerate(parents))
+    which = f"generation {block.number + 1} of {asked.population.generations}"
+    session.screen.say(f"{which}: {best}; {copies} members copy another")
+    return session._replace(asked=asked._replace(generations=(*asked.generations, new)))
 
 
 def winner(session: SweepSession, block: Block, member: int) -> dict[str, Any]:

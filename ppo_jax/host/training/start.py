@@ -147,17 +147,15 @@ def _claim(asked: Request, path: Path | None, resume: bool, trust_code: bool) ->
 @contextmanager
 def released_after_a_mistake(run: RunDirectory, is_new: bool) -> Iterator[None]:
     """Frees a new directory again if anything goes wrong before something is saved in it."""
+    if not is_new:
+        yield
+        return
     try:
         yield
     except BaseException:
-        if is_new:
-            _release(run)
+        with suppress(UsageError), directory.locked(run):  # unless another process is training there by now
+            directory.release(run)
         raise
-
-
-def _release(run: RunDirectory) -> None:
-    with suppress(UsageError), directory.locked(run):  # unless another process is training there by now
-        directory.release(run)
 
 
 def _prepare(claim: _Claim, screen: Screen, stop: Stop, crew: "Crew | None") -> "Session | None":

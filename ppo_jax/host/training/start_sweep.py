@@ -105,12 +105,6 @@ def _total_steps(asked: SweepRequest) -> int:
     return round(asked.num_seeds * (sum(per_point) * share + again))
 
 
-def _rungs(asked: SweepRequest) -> str:
-    if asked.halving is None:
-        return ""
-    return f" in {asked.halving.rungs} rungs, after each of which one in {asked.halving.eta} points is left"
-
-
 def describe(asked: SweepRequest) -> str:
     """Describes in a few lines what a sweep will do."""
     base = asked.base
@@ -119,11 +113,14 @@ def describe(asked: SweepRequest) -> str:
         return _describe_population(asked, origin)
     varied = {name: len({repr(point.get(name)) for point in asked.points}) for name in asked.varied}
     names = ", ".join(f"{name} ({count} values)" for name, count in varied.items()) or "nothing but the seed"
+    rungs, halving = "", asked.halving
+    if halving is not None:
+        rungs = f" in {halving.rungs} rungs, after each of which one in {halving.eta} points is left"
     return "\n".join(
         (
             f"PPO on {base.config.env}: {origin}; a sweep over {names}",
             f"{len(asked.points)} points x {asked.num_seeds} seeds = {asked.num_members:,} members, "
-            f"about {_total_steps(asked):,} steps{_rungs(asked)}; "
+            f"about {_total_steps(asked):,} steps{rungs}; "
             f"the best point has the largest {asked.metric} at the end",
         )
     )

@@ -16,7 +16,7 @@ from ppo_jax.host.runs import family, layout, members, points, tables
 from ppo_jax.host.runs.checkpoints import directories
 from ppo_jax.host.runs.checkpoints.arrays import SaveError
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
-from ppo_jax.host.runs.family import SweepDirectory, SweepRequest
+from ppo_jax.host.runs.family import SweepRequest
 from ppo_jax.host.runs.files import write_json
 from ppo_jax.host.runs.layout import Block
 from ppo_jax.host.runs.members import Saved
@@ -133,7 +133,9 @@ def _run_blocks(
     for block in plan[len(results.finished) :]:
         saved = _load_finished(session, plan, block)
         if saved is not None:
-            results.take(block, saved, block.num_updates, _seconds_of(session.sweep, block))
+            columns = tables.read(session.sweep.metrics_of(block.group.number))
+            seconds = float(columns[tables.SECONDS][block.places[0], block.end - 1])
+            results.take(block, saved, block.num_updates, seconds)
             results.finished.add(block.number)
             continue
         if session.stop.requested:
@@ -164,12 +166,6 @@ def _load_finished(session: SweepSession, plan: list[Block], block: Block) -> Sa
         if saved is not None:
             return saved
     return None
-
-
-def _seconds_of(sweep: SweepDirectory, block: Block) -> float:
-    """Returns the seconds that a finished block took."""
-    columns = tables.read(sweep.metrics_of(block.group.number))
-    return float(columns[tables.SECONDS][block.places[0], block.end - 1])
 
 
 def _compile(session: SweepSession, plan: list[Block], block: Block, results: Results) -> Program:
@@ -203,17 +199,11 @@ def _describe_work(plan: list[Block], block: Block, num_updates: int, seconds: f
     """Says how much is to be trained, and how long that will take."""
     rung = [one for one in plan if (one.group.number, one.start) == (block.group.number, block.start)]
     size, count, num_blocks = len(block.lanes), sum(one.num_members for one in rung), len(rung)
-    left = seconds * num_updates * num_blocks
-    in_blocks = f" in {num_blocks} blocks of {size}" if num_blocks > 1 else ""
-    return f"{count} members{in_blocks}, {num_updates:,} updates each: about {_clock(left)}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, rest = divmod(round(seconds * num_updates * num_blocks), 60)
     hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    left = f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    in_blocks = f" in {num_blocks} blocks of {size}" if num_blocks > 1 else ""
+    return f"{count} members{in_blocks}, {num_updates:,} updates each: about {left}"
 
 
 def _finish(session: SweepSession, plan: list[Block], results: Results, seconds: float) -> int:
@@ -221,7 +211,11 @@ def _finish(session: SweepSession, plan: list[Block], results: Results, seconds:
     asked, sweep, screen = session.asked, session.sweep, session.screen
     is_done = not session.stop.requested
     standings = ranking.rank(asked, scores_of(asked, results), results.failed)
-    again = _trained_again(asked, results, standings)
+    again = None
+    if asked.winner is not None:  # it was trained again from other seeds
+        further = range(asked.num_members, asked.num_members + asked.num_seeds)
+        lowest = np.nanmin([score for one in standings for score in one.scores])
+        again = ranking.stand(asked, asked.winner, further, results.scores, results.failed, lowest)
     summary = _sum_up(asked, results, standings, again)
     if asked.population is not None:
         summary["evaluation_steps"] = sum(one.steps for one in asked.generations)
@@ -239,14 +233,6 @@ def _finish(session: SweepSession, plan: list[Block], results: Results, seconds:
     if all_failed:
         screen.fail("all members failed: a number was not finite; lower --learning-rate or --max-grad-norm")
     return FAILED if all_failed else session.stop.status(otherwise=DONE)
-
-
-def _trained_again(asked: SweepRequest, results: Results, standings: list[Standing]) -> Standing | None:
-    if asked.winner is None:
-        return None
-    further = range(asked.num_members, asked.num_members + asked.num_seeds)
-    lowest = np.nanmin([score for one in standings for score in one.scores])
-    return ranking.stand(asked, asked.winner, further, results.scores, results.failed, lowest)
 
 
 def _sum_up(

@@ -22,14 +22,11 @@ def thin(records: list[Record], most: int) -> list[Record]:
     if len(records) <= most:
         return records
     bounds = [len(records) * index // most for index in range(most + 1)]
-    return [_join(records[start:end]) for start, end in itertools.pairwise(bounds)]
+    parts = [records[start:end] for start, end in itertools.pairwise(bounds)]
+    return [{name: _join(name, part) for name in part[0]} for part in parts]
 
 
-def _join(records: list[Record]) -> Record:
-    return {name: _join_values(name, records) for name in records[0]}
-
-
-def _join_values(name: str, records: list[Record]) -> float | None:
+def _join(name: str, records: list[Record]) -> float | None:
     of_episodes = name in ("episode_return", "episode_length") or name not in (*STANDARD, REPEATED)
     present = [record for record in records if record[name] is not None]
     if of_episodes:
