@@ -252,7 +252,7 @@ def _size_problems(config: Config) -> list[str]:
     if config.total_timesteps > MAX_TIMESTEPS:
         problems.append(
             f"total_timesteps = {config.total_timesteps} is more than {MAX_TIMESTEPS}, the most that "
-            f"all files hold exactly; give at most {MAX_TIMESTEPS}"
+            f"files of numbers hold exactly; give at most {MAX_TIMESTEPS}"
         )
     if batch > MAX_BATCH:
         problems.append(
