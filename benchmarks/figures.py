@@ -260,28 +260,6 @@ def sweeps() -> str:
     return f"{_table(heads, rows)}\n\n{single}"
 
 
-def searches() -> str:
-    """Returns what searches reach, and the steps that they take to the return of random search."""
-    rows = []
-    for task in _speeds("searches")["tasks"]:
-        for name in ("random search", "successive halving", "population"):
-            one = task[name]
-            middle, low, high = one["return"]
-            shares = ["never" if share is None else f"{share:.0%}" for share in one["share_to_target"]]
-            reached = sum(share is not None for share in one["shares_to_target"])
-            rows.append(
-                [
-                    f"{task['preset']}, {name}",
-                    f"{one['share_of_steps']:.0%}",
-                    f"{middle:.3g} [{low:.3g}, {high:.3g}]",
-                    f"{shares[0]} [{shares[1]}, {shares[2]}]",
-                    f"{reached} of {len(one['shares_to_target'])}",
-                ]
-            )
-    heads = ["search", "steps", "best return", "steps to the return of random search", "reached it"]
-    return _table(heads, rows)
-
-
 def fast_forms() -> str:
     """Returns the fast forms beside the plain ones."""
     rows = [

@@ -34,7 +34,6 @@ QUOTES: dict[str, Callable[[], str]] = {
     "paper-objectives-conditions": figures.paper_objectives_conditions,
     "peers": figures.peers,
     "results": figures.results,
-    "searches": figures.searches,
     "speed-conditions": figures.speed_conditions,
     "sweeps": figures.sweeps,
     "time-to-solve": figures.time_to_solve,

@@ -148,7 +148,7 @@ def search(task: str, size: int, seed: int, path: Path, chosen: dict[str, Any]) 
     return Curve(np.cumsum(steps), np.maximum.accumulate(known))
 
 
-def sum_up(curves: list[tuple[np.ndarray, np.ndarray]], target: float, whole: float) -> dict[str, Any]:
+def sum_up(curves: list[Curve], target: float, whole: float) -> dict[str, Any]:
     """Sums up the repeats of a search.
 
     Args:

@@ -72,7 +72,7 @@ def _make_program(config: Config, num_lanes: int, episodes: int, ranges: Items) 
         score_key, key = jax.random.split(key)
         score_all = lanes.over_devices(num_lanes, score_lanes, 1, PartitionSpec())
         returns, steps = score_all(agents, score_key)
-        scores = jnp.asarray(jnp.where(failed, jnp.nan, returns[: len(failed)]))
+        scores = returns[: len(failed)] + jnp.where(failed, jnp.nan, 0.0)
         parents, values = evolve(key, scores, values, dict(ranges))
         return Outcome(scores=scores, steps=steps[: len(failed)], parents=parents, values=values)
 
