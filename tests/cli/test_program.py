@@ -51,7 +51,7 @@ BAD_VALUES = [
     ("--total-timesteps 0", "total_timesteps", "0", "at least 1"),
     ("--total-timesteps 100", "total_timesteps", "100", "give at least 256"),
     ("--total-timesteps 1e6", "--total-timesteps", "1e6", "int()"),
-    ("--total-timesteps 3000000000", "total_timesteps", "3000000000", "at most 2147483647"),
+    ("--total-timesteps 10000000000000000", "total_timesteps", "10000000000000000", "9007199254740991"),
     ("--num-epochs 0", "num_epochs", "0", "at least 1"),
     ("--num-minibatches 0", "num_minibatches", "0", "at least 1"),
     ("--num-minibatches 5", "num_minibatches", "5", "4 and 8 divide it"),
