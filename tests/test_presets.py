@@ -19,7 +19,8 @@ def test_there_are_presets_for_cartpole():
 @EVERY_PRESET
 def test_a_preset_names_every_field_so_that_no_default_can_change_it(name):
     table = read(name)
-    own = ("env_args", "network")  # a preset is about an environment and a network as they are
+    # A preset is about an environment and a network as they are, on any number of devices.
+    own = ("env_args", "network", "shuffle_groups")
     assert list(table["config"]) == [name for name in Config.__dataclass_fields__ if name not in own]
     assert list(table["hyper"]) == [name for name in Hyperparams._fields if name != "target_kl"]  # None
 

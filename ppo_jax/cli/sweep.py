@@ -90,7 +90,7 @@ class Sweep(Command):
 
     Flags of the algorithm take one value or several, such as --gamma 0.9 0.99.
 
-    With --samples or --population they also take ranges: 0.9..0.99, or log:1e-4..1e-2.
+    With --samples or --population also ranges: 0.9..0.99, or log:1e-4..1e-2.
     """
 
     axes: Axes = _DEFAULTS  # pyright: ignore[reportInvalidTypeForm]
