@@ -13,7 +13,9 @@ import tempfile
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
     " --xla_force_host_platform_device_count=8"
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_parallel_codegen_split_count=1"
 )
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"  # programs do not note which lines they came from
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # Workers and other processes inherit it, so that each program is compiled once in the whole run.
     folder = tempfile.mkdtemp(prefix="ppo-jax-tests-")
@@ -28,6 +30,28 @@ import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+# What takes minutes is begun first, so that no worker is still busy when the others have nothing left.
+LONGEST_FIRST = (
+    "tests/pages/test_notebook.py",
+    "tests/algorithm/test_modes.py",
+    "tests/survival",
+    "tests/learning",
+    "tests/host/test_sweeps.py",
+    "tests/test_conformance.py",
+    "tests/pages",
+    "tests/host",
+    "tests/algorithm",
+)
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        begun = [i for i, path in enumerate(LONGEST_FIRST) if item.nodeid.startswith(path)]
+        return min(begun, default=len(LONGEST_FIRST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="module", autouse=True)

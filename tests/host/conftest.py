@@ -1,12 +1,16 @@
 """Two small requests that tests share, so that each is compiled once; and the command line as a call."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from ppo_jax import presets
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.host.programs import chunks, lanes
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.request import Request
 from ppo_jax.host.training import start
@@ -61,6 +65,30 @@ def run_command(*arguments: str | Path) -> int:
     with pytest.raises(SystemExit) as stop:
         main([str(argument) for argument in arguments])
     return int(stop.value.code or 0)
+
+
+def remembering(compile_anew):
+    """A function that compiles, but the same configuration and the same shapes only once."""
+    programs = {}
+
+    def remembered(config, traced):
+        make = sys.modules["ppo_jax.algorithm.train"].make_environment  # some tests replace it
+        leaves, structure = jax.tree.flatten(traced)
+        key = (config, make, structure, *map(np.shape, leaves))
+        if key not in programs:
+            programs[key] = compile_anew(config, traced)
+        return programs[key]
+
+    return remembered
+
+
+@pytest.fixture(scope="module")
+def compiled_once():
+    """For modules that train the same again and again: tracing takes longer than these trainings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "compile_program", remembering(chunks.compile_program))
+        patch.setattr(lanes, "compile_lanes", remembering(lanes.compile_lanes))
+        yield
 
 
 @pytest.fixture(scope="session")

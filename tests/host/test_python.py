@@ -18,6 +18,8 @@ from ppo_jax.host.training import start
 from ppo_jax.spaces import Box, Discrete
 from tests.host.conftest import SMALL, run_command
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 CONFIG, HYPER = SMALL.config, SMALL.hyper
 UPDATES = CONFIG.num_updates
 

@@ -16,6 +16,8 @@ from ppo_jax.host.runs.checkpoints.manifest import DamageError
 from ppo_jax.host.training import block as training_block
 from tests.host.conftest import SMALL, run_command
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 CONFIG = dataclasses.replace(SMALL.config, total_timesteps=SMALL.config.batch_size * 12)
 HYPER = SMALL.hyper
 POINTS = ppo_jax.grid({"learning_rate": [1e-3, 3e-3], "env_args.length": [0.5, 0.9]})

@@ -126,7 +126,10 @@ def learn(is_continuous, learning_rate, **choices):
         probe = probes.one_of(list(environments.values()), index)._replace(action_space=space)
         return train(config, hyper, key, probe)[0].learner.params
 
-    every_seed_of_every_probe = jax.jit(jax.vmap(jax.vmap(run, (None, 0)), (0, None)))
+    options = {"xla_backend_optimization_level": "1"}  # it trains for longer than it compiles
+    every_seed_of_every_probe = jax.jit(
+        jax.vmap(jax.vmap(run, (None, 0)), (0, None)), compiler_options=options
+    )
     keys = jax.random.split(jax.random.key(0), SEEDS)
     return Learned(config, environments, every_seed_of_every_probe(jnp.arange(len(environments)), keys))
 

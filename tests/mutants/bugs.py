@@ -459,6 +459,16 @@ BUGS = (
         ("tests/host/training/test_loop.py::test_from_every_update_on_it_resumes_to_the_same_bits",),
     ),
     Bug(
+        "the options of a run override what the user sets in XLA_FLAGS",
+        "ppo_jax/host/programs/chunks.py",
+        "for name, value in CPU_OPTIONS.items() if name not in flags}",
+        "for name, value in CPU_OPTIONS.items()}",
+        (
+            "tests/host/programs/test_chunks.py::"
+            "test_options_that_the_user_sets_in_xla_flags_are_left_to_them",
+        ),
+    ),
+    Bug(
         "a resumed run keeps the horizon of its checkpoint",
         "ppo_jax/host/programs/chunks.py",
         "self.state = self.state._replace(horizon=horizon)",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import optimized
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "python.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE + (DOCS / "scaling.md").read_text(), flags=re.DOTALL)
@@ -16,7 +18,10 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE + (DOCS / "scaling.md").read_
 @pytest.mark.parametrize("program", PROGRAMS, ids=["a run", "between chunks", "saving a state", "devices"])
 def test_a_program_runs_from_an_empty_directory(program, tmp_path):
     command = [sys.executable, "-W", "error", "-c", program]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    environment = optimized.variables()
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
     assert result.returncode == 0, result.stderr
     if "print(" in program:
         last = result.stdout.splitlines()[-1]

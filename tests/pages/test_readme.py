@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import optimized
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MARKER = "<!-- test command -->"
@@ -18,7 +20,10 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_a_snippet_runs_from_an_empty_directory_and_prints_no_nan(snippet, tmp_path):
     command = [sys.executable, "-W", "error", "-c", snippet]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    environment = optimized.variables()
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout
     assert "nan" not in result.stdout

@@ -1,5 +1,6 @@
 """Runs of environments and networks of the user's own: killed, resumed in a new process, and looked at."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,19 @@ FILES = {
     "reach.py": ROOT / "tests" / "support" / "own" / "reach.py",
     "networks.py": ROOT / "tests" / "support" / "own" / "networks.py",
 }
-UPDATES = 400
+PROGRAM = """
+import json, sys
+import tests.conftest  # the tests' own cache
+from ppo_jax.cli import main
+
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(arguments)
+    except SystemExit as stop:
+        if stop.code:
+            raise
+"""
+UPDATES = 100
 SIZES = ("--num-envs", "8", "--num-steps", "16", "--total-timesteps", str(128 * UPDATES), "--num-epochs", "1")
 RUNS = {
     "a corridor and a network of Flax": (
@@ -34,9 +47,14 @@ RUNS = {
 
 def command(folder, *arguments):
     """Starts the command line in a folder that the package is not in."""
-    code = "import tests.conftest; from ppo_jax.cli import main; main()"  # the tests' own cache
+    return commands(folder, arguments)
+
+
+def commands(folder, *lines):
+    """Starts several command lines, one after the other in one process."""
+    listed = [list(map(str, arguments)) for arguments in lines]
     return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, "-c", PROGRAM, json.dumps(listed)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
@@ -46,7 +64,11 @@ def command(folder, *arguments):
 
 
 def succeed(folder, *arguments):
-    status, out = end(command(folder, *arguments))
+    return succeed_all(folder, arguments)
+
+
+def succeed_all(folder, *lines):
+    status, out = end(commands(folder, *lines))
     assert status == 0, out
     return out
 
@@ -71,11 +93,13 @@ def test_a_run_from_a_file_is_killed_resumed_to_the_same_bits_and_looked_at(fold
     assert "resumed at update" in succeed(elsewhere, "resume", folder / "killed")
     assert outcome(folder / "killed") == outcome(folder / "whole")
 
-    assert "5 greedy episodes: mean return" in succeed(
-        elsewhere, "evaluate", folder / "killed", "--episodes", "5"
+    out = succeed_all(
+        elsewhere,
+        ("evaluate", folder / "killed", "--episodes", "5"),
+        ("plot", folder / "killed", "--output", "plot.png"),
+        ("report", folder / "killed", "--output", "report.html"),
     )
-    succeed(elsewhere, "plot", folder / "killed", "--output", "plot.png")
-    succeed(elsewhere, "report", folder / "killed", "--output", "report.html")
+    assert "5 greedy episodes: mean return" in out
     assert (elsewhere / "plot.png").stat().st_size > 10_000
     assert "Repeat this run" in (elsewhere / "report.html").read_text()
 

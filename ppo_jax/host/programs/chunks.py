@@ -4,6 +4,7 @@ Between chunks the host can report, save and evaluate.
 """
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -178,8 +179,11 @@ def compile_ahead(function: Callable, *arguments: Any) -> Any:
 
 
 def compiler_options() -> dict[str, str | bool] | None:
-    """Returns XLA's options that suit the device; None for its defaults."""
-    return CPU_OPTIONS if jax.default_backend() == "cpu" else None
+    """Returns XLA's options that suit the device, less those that XLA_FLAGS sets; None for its defaults."""
+    if jax.default_backend() != "cpu":
+        return None
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {name: value for name, value in CPU_OPTIONS.items() if name not in flags}
 
 
 def keep_compiled(directory: Path) -> None:

@@ -10,7 +10,6 @@ from ppo_jax import cli
 from ppo_jax.host.benchmark import measure, roofline
 from ppo_jax.host.benchmark.options import Options
 from ppo_jax.host.benchmark.roofline import Limits
-from ppo_jax.host.programs import chunks
 
 TINY = "--shapes 2x8 --agents 1 2 --repeats 2 --seconds 0.001 --num-minibatches 2"
 
@@ -22,7 +21,6 @@ def written(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(roofline, "GEMM_SIZES", (64,))
         patch.setattr(roofline, "MEMORY_BYTES", 2**16)
-        patch.setattr(chunks, "CPU_OPTIONS", {"xla_backend_optimization_level": "0"})  # compiles sooner
         with pytest.raises(SystemExit, match="0"):
             cli.main(["benchmark", *TINY.split(), "--output", str(folder / "result.json")])
     return json.loads((folder / "result.json").read_text()), folder

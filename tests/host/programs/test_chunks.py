@@ -58,6 +58,13 @@ def test_runs_of_any_length_seed_and_hyperparameters_compile_nothing_new(another
     assert train_all(longer, HYPER._replace(learning_rate=1e-3, clip_epsilon=0.1), 7) == kept
 
 
+def test_options_that_the_user_sets_in_xla_flags_are_left_to_them(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_prefer_vector_width=128 --xla_dump_to=here")
+    assert chunks.compiler_options() == {"xla_backend_optimization_level": "1"}
+    monkeypatch.delenv("XLA_FLAGS")
+    assert chunks.compiler_options() == chunks.CPU_OPTIONS
+
+
 def test_a_program_of_one_length_moves_its_schedules_over_another(program):
     config = dataclasses.replace(CONFIG, total_timesteps=256 * 8)
     hyper = HYPER._replace(clip_epsilon=0.8, final_clip_epsilon=0.0)

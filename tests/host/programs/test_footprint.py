@@ -46,9 +46,7 @@ def estimate(config):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in SHAPES]
 )
-def test_the_estimate_is_near_what_xla_says(name, monkeypatch):
-    # The level decides about instructions, not about memory: 0 compiles sooner, to the same sizes.
-    monkeypatch.setitem(chunks.CPU_OPTIONS, "xla_backend_optimization_level", "0")
+def test_the_estimate_is_near_what_xla_says(name):
     preset, changes = SHAPES[name]
     config, hyper = ppo_jax.preset(preset)
     changes = {"num_epochs": 1, "num_minibatches": 2, "total_timesteps": 10**6, **changes}

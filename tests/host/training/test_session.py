@@ -23,6 +23,8 @@ from ppo_jax.spaces import Box, Discrete
 from tests.host.conftest import SMALL, changed, run_command
 from tests.support.bits import digest
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 SHORT = changed(SMALL, total_timesteps=3 * 128)
 
 
@@ -41,7 +43,7 @@ def test_a_run_leaves_every_file_that_is_promised(trained):
 @pytest.mark.long
 def test_the_metrics_file_holds_the_bits_of_the_training_as_one_scan(trained):
     config = SMALL.config
-    train = jax.jit(ppo_jax.train, static_argnums=0, compiler_options=chunks.CPU_OPTIONS)
+    train = jax.jit(ppo_jax.train, static_argnums=0, compiler_options=chunks.compiler_options())
     _, metrics = jax.device_get(train(config, SMALL.hyper, jax.random.key(SMALL.seed)))
     lines = [json.loads(line) for line in trained.metrics.read_text().splitlines()]
     assert len(lines) == config.num_updates
