@@ -71,12 +71,12 @@ def remembering(compile_anew):
     """A function that compiles, but the same configuration and the same shapes only once."""
     programs = {}
 
-    def remembered(config, traced):
+    def remembered(config, traced, *others):
         make = sys.modules["ppo_jax.algorithm.train"].make_environment  # some tests replace it
         leaves, structure = jax.tree.flatten(traced)
-        key = (config, make, structure, *map(np.shape, leaves))
+        key = (config, make, structure, others, *map(np.shape, leaves))
         if key not in programs:
-            programs[key] = compile_anew(config, traced)
+            programs[key] = compile_anew(config, traced, *others)
         return programs[key]
 
     return remembered
