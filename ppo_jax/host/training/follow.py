@@ -1,11 +1,14 @@
 """A process that follows the leader of a run: it computes what the leader tells it, and writes nothing."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
+from ppo_jax.errors import UsageError, explain
 from ppo_jax.host.programs import chunks
 from ppo_jax.host.programs.chunks import Training
 from ppo_jax.host.programs.crew import Crew
+from ppo_jax.host.programs.watch import HOW_TO_GO_ON
 from ppo_jax.host.runs import loading, request
 from ppo_jax.host.training.signals import Stop
 
@@ -20,10 +23,21 @@ def follow(crew: Crew) -> int:
         UsageError: If the user's own code cannot be loaded here.
     """
     stop = Stop()
-    with stop.listening():
-        orders = crew.orders(stop)
-        name, value = next(orders)
-        return _train(crew, orders, value) if name == "begin" else value
+    try:
+        with stop.listening():
+            orders = crew.orders(stop)
+            name, value = next(orders)
+            return _train(crew, orders, value) if name == "begin" else value
+    except UsageError:
+        raise
+    except Exception as error:  # whatever JAX raises when it does not end the process
+        crew.is_complete = False
+        print(
+            f"ppo-jax: error: another process of the run was lost ({explain(error)}); {HOW_TO_GO_ON}",
+            file=sys.stderr,
+            flush=True,
+        )
+        return 1
 
 
 def _train(crew: Crew, orders: Iterator[tuple[str, Any]], begin: dict[str, Any]) -> int:
