@@ -112,7 +112,7 @@ def written(before: jax.Array, index: jax.Array, values: jax.Array) -> jax.Array
     Args:
         before: The array, the same on all shards, [S].
         index: The places where this shard writes; no other shard writes there.
-        values: What it writes.
+        values: The values that it writes.
     """
     after = before.at[index].set(values, mode="drop")
     if count() == 1:

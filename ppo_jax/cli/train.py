@@ -44,7 +44,6 @@ EnvironmentArguments = Annotated[
     ),
 ]
 DEFAULT_PRESET = "CartPole-v1"
-PROCESSES = ("distributed", "coordinator", "num_processes", "process_id")
 GROUPS = (
     Group(
         "environment",
@@ -64,7 +63,7 @@ GROUPS = (
     Group(
         "devices",
         "Where to compute. Any number of devices learns the same, up to rounding.",
-        ("devices", *PROCESSES),
+        ("devices", *(field.name for field in dataclasses.fields(Processes))),
     ),
     Group(
         "normalization",

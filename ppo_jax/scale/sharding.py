@@ -52,7 +52,6 @@ def shard(ppo: PPO, mesh: Mesh) -> PPO:
     mesh = Mesh(mesh.devices, mesh.axis_names)  # with axes of type Auto, whatever they were
     has_members = MEMBERS in mesh.axis_names
     takes_turns = mesh.devices.flat[0].platform == "cpu"
-
     of_members = PartitionSpec(MEMBERS) if has_members else PartitionSpec()
 
     def on_devices(function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
@@ -61,7 +60,8 @@ def shard(ppo: PPO, mesh: Mesh) -> PPO:
 
     def init(hyper: Hyperparams, key: jax.Array) -> TrainState:
         hyper = _spread(hyper, key.shape[0]) if has_members else hyper
-        _check_divides("members", key.shape[:1] if has_members else (1,), mesh, MEMBERS)
+        if has_members:
+            _check_divides("members", key.shape[0], mesh.shape[MEMBERS])
         # Every device computes the first states of all environments, and keeps its own.
         whole = on_devices(ppo.init, of_members, of_members)(hyper, key)
         return jax.lax.with_sharding_constraint(whole, placements(whole, mesh))
@@ -125,7 +125,7 @@ def _specs(state: TrainState, mesh: Mesh) -> Any:
     lead = (MEMBERS,) if MEMBERS in mesh.axis_names else ()
     divided = ENVIRONMENTS in mesh.axis_names
     num_envs = state.collector.start.shape[-1]
-    _check_divides("num_envs", (num_envs,), mesh, ENVIRONMENTS)
+    _check_divides("num_envs", num_envs, mesh.shape.get(ENVIRONMENTS, 1))
     shared = PartitionSpec(*lead)
     own = PartitionSpec(*lead, ENVIRONMENTS) if divided else shared
 
@@ -157,8 +157,7 @@ def _specs(state: TrainState, mesh: Mesh) -> Any:
     )
 
 
-def _check_divides(name: str, shape: tuple[int, ...], mesh: Mesh, axis: str) -> None:
-    number, wanted = shape[0], mesh.shape.get(axis, 1)
+def _check_divides(name: str, number: int, wanted: int) -> None:
     if number % wanted == 0:
         return
     nearest = max(count for count in range(1, wanted) if number % count == 0)

@@ -101,7 +101,7 @@ def compile_program(config: Config, hyper: Hyperparams, num_devices: int = 1) ->
     start = time.perf_counter()
     ppo = make_ppo(dataclasses.replace(config, total_timesteps=config.batch_size))
     template = jax.eval_shape(ppo.init, hyper, jax.random.key(0))
-    footprint.check(footprint.of_devices(config, num_devices))
+    footprint.check(footprint.of_devices(config, template, num_devices))
     functions = Functions(seeded(ppo.init), partial(advance, ppo, CAPACITY), check=is_finite)
     spread = None
     if num_devices > 1:
@@ -239,7 +239,7 @@ class Training:
 
     @property
     def orders(self) -> dict[str, Callable[[Any], Any]]:
-        """What the processes that follow have to compute as well, by name."""
+        """The computations that the processes that follow have to do as well, by name."""
         return {
             "advance": self._advance,
             "go back": self._go_back,

@@ -43,7 +43,7 @@ class Crew:
 
         Args:
             order: Its name.
-            value: What JSON can hold.
+            value: A value that JSON can hold.
         """
         if self.size == 1:
             return

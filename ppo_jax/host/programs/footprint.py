@@ -38,16 +38,19 @@ class Share(NamedTuple):
     remedy: str
 
 
-def of_devices(config: Config, num_devices: int) -> list[Share]:
+def of_devices(config: Config, template: TrainState, num_devices: int) -> list[Share]:
     """Estimates the footprint of a run on each of its devices; the cores of a CPU share their RAM.
 
     Args:
         config: The configuration of the run.
+        template: Shapes and dtypes of its whole state.
         num_devices: The number of devices that its environments are divided among.
 
     Raises:
         UsageError: If the environment cannot be made or does not fit the configuration.
     """
+    if num_devices == 1:
+        return estimate(config, template)
     num_envs = config.num_envs // num_devices
     part = dataclasses.replace(
         config,

@@ -19,7 +19,7 @@ Items = tuple[tuple[str, tuple[float, float, bool]], ...]  # the ranges of the h
 
 
 class Outcome(NamedTuple):
-    """What has come of a generation.
+    """The outcome of a generation.
 
     Attributes:
         scores: The mean return of each member, [L]; NaN if it failed.

@@ -23,12 +23,12 @@ from ppo_jax.algorithm.train import PPO, TrainState, advance, make_ppo
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.make import make_environment, parameters
 from ppo_jax.errors import UsageError
-from ppo_jax.host.programs import chunks, footprint
+from ppo_jax.host.programs import chunks, footprint, readiness
 from ppo_jax.host.programs.chunks import Functions, Program
+from ppo_jax.scale.sharding import MEMBERS, over_members
 
 RECORDS = 65_536  # most rows of metrics of one chunk, over all lanes
 SHARE = 0.8  # of the RAM that a device has, for the lanes
-MEMBERS = "members"  # the axis of the mesh
 
 
 class Settings(NamedTuple):
@@ -80,10 +80,7 @@ def use_all_cores() -> None:
         return
     cores_of_process = getattr(os, "sched_getaffinity", None)  # macOS has none
     num_cores = len(cores_of_process(0)) if cores_of_process else os.cpu_count() or 1
-    try:
-        jax.config.update("jax_num_cpu_devices", num_cores)
-    except RuntimeError:  # it has; then there are as many devices as the user asked for
-        return
+    readiness.divide_cpu(num_cores)
 
 
 def num_lanes(config: Config, num_members: int, most: int | None) -> int:
@@ -199,9 +196,7 @@ def compile_lanes(config: Config, settings: Settings) -> Program:
 
 def over_lanes(function: Callable[..., Any]) -> Callable[..., Any]:
     """Maps a function of one lane over the lanes of a device."""
-    if _takes_turns():
-        return lambda *lanes: jax.lax.map(lambda lane: function(*lane), lanes)
-    return jax.vmap(function)
+    return over_members(function, _takes_turns())
 
 
 def over_devices(

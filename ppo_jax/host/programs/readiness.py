@@ -40,7 +40,7 @@ def check(num_devices: int | None = None) -> None:
         raise UsageError(problems)
     try:
         if num_devices is not None:
-            _divide_cpu(num_devices)
+            divide_cpu(num_devices)
         jax.devices()
     except Exception as error:  # JAX raises errors of several kinds
         reason = str(error).strip().split("\n")[0] or type(error).__name__
@@ -50,8 +50,8 @@ def check(num_devices: int | None = None) -> None:
         ) from error
 
 
-def _divide_cpu(number: int) -> None:
-    """Makes a CPU count as several devices."""
+def divide_cpu(number: int) -> None:
+    """Makes a CPU count as several devices, unless JAX has started."""
     import jax
 
     with suppress(RuntimeError):  # JAX has started; there are as many as the user asked for

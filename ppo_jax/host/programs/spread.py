@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ppo_jax.algorithm.train import TrainState
+from ppo_jax.host.programs.leaves import is_key
 from ppo_jax.scale.sharding import placements
 
 
@@ -63,8 +63,3 @@ def numbers_of(state: TrainState) -> Any:
 
 def _without_keys(state: TrainState) -> Any:
     return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, state)
-
-
-def is_key(x: Any) -> bool:
-    """Whether something has the type of a typed key."""
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

@@ -7,6 +7,11 @@ from collections.abc import Callable
 HOW_TO_GO_ON = "what was saved is intact; to go on, start all processes again with --resume"
 
 
+def describe_loss(reason: str) -> str:
+    """Says that another process was lost, why, and what to do."""
+    return f"another process of the run was lost ({reason}); {HOW_TO_GO_ON}"
+
+
 def watched(work: Callable[[], int]) -> int:
     """Does some work, and says what to do if JAX ends this process meanwhile, which Python does not notice.
 

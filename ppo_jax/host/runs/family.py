@@ -60,7 +60,7 @@ class SweepRequest(NamedTuple):
         halving: The rungs of successive halving; None if every point is trained to the end.
         survivors: The points that are left after each rung that is done.
         population: The search of population-based training, whose members begin at the points; None without.
-        generations: What has come of each generation of the population that is done.
+        generations: The outcome of each generation of the population that is done.
     """
 
     base: Request

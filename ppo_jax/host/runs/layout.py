@@ -1,4 +1,4 @@
-"""How the members of a sweep are divided: into groups that share a program, and into blocks of lanes."""
+"""The division of a sweep's members: into groups that share a program, and into blocks of lanes."""
 
 from typing import Any, NamedTuple
 

@@ -32,7 +32,7 @@ class Population(NamedTuple):
 
 
 class Generation(NamedTuple):
-    """What has come of a generation. After the last one, no member copies another.
+    """The outcome of a generation. After the last one, no member copies another.
 
     Attributes:
         scores: The score of each member, [L]; None if it failed.
@@ -51,7 +51,7 @@ def problems(population: Population, given: Sequence[Point], num_seeds: int, num
     """Lists every mistake in what a population is asked to do; an empty list if there is none.
 
     Args:
-        population: What is asked for.
+        population: The search that is asked for.
         given: The values that each member begins with, [L].
         num_seeds: The number of seeds of each point.
         num_updates: The updates of a member.
@@ -104,7 +104,7 @@ def lineage(generations: Sequence[Generation], member: int) -> list[int]:
     """Returns the member in which the state of a member was in each generation, [G].
 
     Args:
-        generations: What has come of each generation.
+        generations: The outcome of each generation.
         member: The number of the member after the last one.
     """
     found = [member]
@@ -118,7 +118,7 @@ def points_of(first: Sequence[Point], generations: Sequence[Generation]) -> list
 
     Args:
         first: The values with which they began, [L].
-        generations: What has come of each generation.
+        generations: The outcome of each generation.
     """
     return [first, *(one.points for one in generations[:-1])]
 

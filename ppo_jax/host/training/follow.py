@@ -8,7 +8,7 @@ from ppo_jax.errors import UsageError, explain
 from ppo_jax.host.programs import chunks
 from ppo_jax.host.programs.chunks import Training
 from ppo_jax.host.programs.crew import Crew
-from ppo_jax.host.programs.watch import HOW_TO_GO_ON
+from ppo_jax.host.programs.watch import describe_loss
 from ppo_jax.host.runs import loading, request
 from ppo_jax.host.training.signals import Stop
 
@@ -32,11 +32,7 @@ def follow(crew: Crew) -> int:
         raise
     except Exception as error:  # whatever JAX raises when it does not end the process
         crew.is_complete = False
-        print(
-            f"ppo-jax: error: another process of the run was lost ({explain(error)}); {HOW_TO_GO_ON}",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"ppo-jax: error: {describe_loss(explain(error))}", file=sys.stderr, flush=True)
         return 1
 
 

@@ -18,7 +18,7 @@ from ppo_jax.host.programs import chunks, evaluation, footprint, system
 from ppo_jax.host.programs.chunks import Program, Training
 from ppo_jax.host.programs.crew import Crew
 from ppo_jax.host.programs.spread import numbers_of
-from ppo_jax.host.programs.watch import HOW_TO_GO_ON
+from ppo_jax.host.programs.watch import describe_loss
 from ppo_jax.host.runs import agents, records, request
 from ppo_jax.host.runs.checkpoints import store
 from ppo_jax.host.runs.checkpoints.arrays import SaveError
@@ -84,12 +84,13 @@ def train(session: Session) -> int:
     except UsageError:
         raise
     except Exception as error:
-        if not footprint.is_exhausted(error) and session.crew.size > 1:
-            session.crew.is_complete = False
-            screen.fail(f"another process of the run was lost ({explain(error)}); {HOW_TO_GO_ON}")
-            return FAILED
-        if not footprint.is_exhausted(error):
+        is_exhausted = footprint.is_exhausted(error)
+        if not is_exhausted and session.crew.size == 1:
             raise
+        if not is_exhausted:
+            session.crew.is_complete = False
+            screen.fail(describe_loss(explain(error)))
+            return FAILED
         template = jax.eval_shape(make_ppo(asked.config).init, asked.hyper, jax.random.key(0))
         shares = footprint.estimate(asked.config, template)
         screen.fail(f"out of memory: {footprint.describe(shares)}")

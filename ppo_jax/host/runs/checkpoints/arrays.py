@@ -14,7 +14,7 @@ from orbax.checkpoint._src.serialization import tensorstore_utils
 from orbax.checkpoint.experimental.v1._src.saving import execution
 
 from ppo_jax.count import Count
-from ppo_jax.host.programs.leaves import by_path
+from ppo_jax.host.programs.leaves import by_path, is_key
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
 
 Leaves = dict[str, np.ndarray]  # by their path in the state, such as "learner/params/actor/kernel"
@@ -156,20 +156,16 @@ def _last_line(error: Exception) -> str:
 
 def _flatten(state: Any) -> dict[str, Any]:
     """Returns the leaves of a state by their paths; typed keys become the numbers they consist of."""
-    flat: dict[str, Any] = {}
-    for name, leaf in by_path(state).items():
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        flat[name] = jax.random.key_data(leaf) if is_key else leaf
-    return flat
+    leaves = by_path(state).items()
+    return {name: jax.random.key_data(leaf) if is_key(leaf) else leaf for name, leaf in leaves}
 
 
 def _restore(like: Any, array: np.ndarray) -> Any:
     """Makes a count or a typed key from its numbers where the template has one."""
     if isinstance(like, Count):
         return Count.of(array)
-    if not jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+    if not is_key(like):
         return array
-
     if like.dtype != jax.random.key(0).dtype:
         raise DamageError(f"its keys are {like.dtype}, not those of jax_default_prng_impl")
     return jax.random.wrap_key_data(jnp.asarray(array))
