@@ -91,6 +91,14 @@ def compiled_once():
         yield
 
 
+@pytest.fixture(scope="module")
+def four_devices():
+    """Half of the devices that the tests have, so that a few members fill more than one block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "local_devices", lambda: jax.devices()[:4])
+        yield
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> RunDirectory:
     """The run directory of SMALL, trained to its end."""

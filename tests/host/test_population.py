@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 
 import chex
@@ -16,6 +17,8 @@ from ppo_jax.host.runs.points import Range
 from ppo_jax.host.training import block as training_block
 from tests.host.conftest import SMALL, run_command
 from tests.host.test_sweeps import HYPER, assert_same, columns_of, damage, tensors_of
+
+pytestmark = pytest.mark.usefixtures("compiled_once", "four_devices")
 
 CONFIG = dataclasses.replace(SMALL.config, total_timesteps=SMALL.config.batch_size * 14)
 RANGES = {"learning_rate": Range(1e-5, 1e-2, is_log=True), "gamma": Range(0.9, 0.99)}
@@ -94,6 +97,7 @@ def test_a_member_that_never_copied_is_the_run_that_it_would_be_alone(sweep, tmp
     assert tensors_of(sweep, number) == (run.path / "policy.safetensors").read_bytes()
 
 
+@pytest.mark.long
 def test_a_member_that_copies_goes_on_from_all_arrays_of_its_parent_but_the_key(tmp_path, monkeypatch):
     original, compared = members.load_start, []
 
@@ -135,7 +139,8 @@ def test_only_the_newest_states_are_kept(sweep):
     ]
 
 
-@pytest.mark.parametrize("when", [2, 5])  # chunks: in the first generation, and in a later one
+# chunks: in the first generation, and in a later one
+@pytest.mark.parametrize("when", [pytest.param(2, marks=pytest.mark.long), 5])
 def test_a_population_that_is_stopped_resumes_to_the_same_bits(sweep, tmp_path, monkeypatch, when):
     original, calls = training_block.BlockLoop._advance, []
 
@@ -155,7 +160,8 @@ def test_a_population_that_is_stopped_resumes_to_the_same_bits(sweep, tmp_path, 
 
 @pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.long)])  # the newest, or all
 def test_states_that_are_damaged_are_trained_again_to_the_same_bits(sweep, tmp_path, count):
-    other = bred(tmp_path / "sweep")
+    shutil.copytree(sweep.path, tmp_path / "sweep")
+    other = ppo_jax.open_sweep(tmp_path / "sweep")
     for path in sorted((other.path / "blocks").iterdir(), reverse=True)[:count]:
         damage(path)
     assert_same_sweep(bred(other.path, resume=True), sweep)
@@ -192,6 +198,7 @@ def test_the_report_draws_the_generations(sweep):
     assert "Sensitivity" not in page
 
 
+@pytest.mark.long
 def test_the_command_line_asks_for_the_same(tmp_path):
     ranges = ("--learning-rate", "log:1e-5..1e-2", "--gamma", "0.9..0.99")
     size = ("--num-envs", "2", "--num-steps", "8", "--num-epochs", "1", "--total-timesteps", "64")

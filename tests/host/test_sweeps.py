@@ -16,21 +16,13 @@ from ppo_jax.host.runs.checkpoints.manifest import DamageError
 from ppo_jax.host.training import block as training_block
 from tests.host.conftest import SMALL, run_command
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = pytest.mark.usefixtures("compiled_once", "four_devices")
 
 CONFIG = dataclasses.replace(SMALL.config, total_timesteps=SMALL.config.batch_size * 12)
 HYPER = SMALL.hyper
 POINTS = ppo_jax.grid({"learning_rate": [1e-3, 3e-3], "env_args.length": [0.5, 0.9]})
 SEEDS = 2
 MEMBERS = len(POINTS) * SEEDS
-
-
-@pytest.fixture(scope="module", autouse=True)
-def four_devices():
-    """So that fewer members than all fill a block."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "local_devices", lambda: jax.devices()[:4])
-        yield
 
 
 def swept(path, points=POINTS, num_seeds=SEEDS, config=CONFIG, resume=False, **options):
@@ -369,7 +361,8 @@ def test_a_member_that_was_left_behind_can_be_trained_to_its_end(halved, tmp_pat
     assert_same(columns_of(ppo_jax.open_run(member.path)), columns_of(run))
 
 
-@pytest.mark.parametrize("when", [2, 5])  # chunks: in the first rung, and in the second
+# chunks: in the first rung, and in the second
+@pytest.mark.parametrize("when", [pytest.param(2, marks=pytest.mark.long), 5])
 def test_halving_resumes_to_the_same_bits(halved, tmp_path, monkeypatch, when):
     original, calls = training_block.BlockLoop._advance, []
 

@@ -118,7 +118,9 @@ def test_for_a_gradient_step_one_vector_is_sent_and_otherwise_only_a_few_numbers
     assert max(rest) <= max(2 * episodes.WINDOW, DEVICES * config.num_steps)
 
 
-@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize(
+    "axis_type", [AxisType.Auto, pytest.param(AxisType.Explicit, marks=pytest.mark.long)]
+)
 def test_members_on_eight_devices_have_the_bits_of_members_on_one(axis_type):
     config = Config(**{**SMALL, "total_timesteps": 256})
     hyper = Hyperparams(learning_rate=np.linspace(1e-4, 1e-3, 8, dtype=np.float32))
@@ -129,12 +131,13 @@ def test_members_on_eight_devices_have_the_bits_of_members_on_one(axis_type):
         state = jax.jit(ppo.init)(hyper, keys)
         return jax.jit(partial(advance, ppo, config.num_updates))(hyper, state)
 
-    chex.assert_trees_all_equal(members(8), members(1))
+    together = members(8)
+    chex.assert_trees_all_equal(together, members(1))
     alone = jax.jit(partial(advance, make_ppo(config, walk()), 2))
     first = hyper._replace(learning_rate=hyper.learning_rate[0])
     state, _ = alone(first, jax.jit(make_ppo(config, walk()).init)(first, keys[0]))
     chex.assert_trees_all_equal(
-        jax.tree.map(lambda x: x[0], members(8)[0].learner.params), state.learner.params
+        jax.tree.map(lambda x: x[0], together[0].learner.params), state.learner.params
     )
 
 
