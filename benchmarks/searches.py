@@ -1,15 +1,18 @@
-"""Compares searches at equal environment steps: random search, successive halving, and a population.
+"""Compares searches at unequal environment steps: random search, successive halving, and a population.
 
 The ranges are deliberately wide: most of their values learn slowly or not at all. Random search trains every
 point to the end. Halving begins with the same points. The population has fewer members, which are trained for
-as long. What counts is the best return that any member has had so far, as a mean over its last 100 episodes,
-against the environment steps of all members, with those that a population plays for its scores. The target is
-what random search ends at: the interquartile mean of its repeats.
+as long; the steps that it plays to score its members are counted with those of training. Both take less than
+half of the steps of random search. So does random search over the first half of its points, with which they
+are compared too.
+
+What counts is the agent that a search hands out, the best by the scores of the search, and its mean return
+over fresh episodes. Repeats are compared in pairs: with the same seed, random search and halving begin with the
+same points, and the population with the first of them.
 """
 
 import dataclasses
 import json
-import math
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -21,12 +24,9 @@ import tyro
 from rich.console import Console
 
 import ppo_jax
-from ppo_jax.host.diagnosis.intervals import CONFIDENCE, RESAMPLES, interval
+from ppo_jax.host.diagnosis.intervals import Interval, interval
 from ppo_jax.host.programs import chunks, lanes, system
-from ppo_jax.host.runs import family, files, tables
-from ppo_jax.host.runs.family import SweepRequest
-from ppo_jax.host.runs.request import Request
-from ppo_jax.host.training import start_sweep
+from ppo_jax.host.runs import files
 
 RANGES = {
     "learning_rate": ppo_jax.Range(1e-6, 1e-1, is_log=True),
@@ -36,6 +36,7 @@ RANGES = {
 }
 POINTS = 16  # of random search, and those with which halving begins
 MEMBERS = 6  # of the population
+FRESH_EPISODES = 100  # of the agent that a search hands out
 
 
 class Task(NamedTuple):
@@ -52,27 +53,27 @@ class Task(NamedTuple):
 
 # Returns of 0 or 1 take more episodes to tell members apart, and those are short.
 TASKS = {
-    "CartPole-v1": Task(30_000, 4),
+    "CartPole-v1": Task(100_000, 2),
     "Catch-bsuite": Task(15_000, 16),
     "FrozenLake-misc": Task(30_000, 16),
 }
 
 
-class Curve(NamedTuple):
-    """How a search went.
+class Found(NamedTuple):
+    """What a search came to.
 
     Attributes:
-        steps: The environment steps of all members after each update, [U].
-        best: The best return that any member has had so far, [U].
+        steps: The environment steps of all members, with those of scoring.
+        value: The mean return of its best agent over fresh episodes.
     """
 
-    steps: np.ndarray
-    best: np.ndarray
+    steps: int
+    value: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Compare searches at equal environment steps."""
+    """Compare searches at unequal environment steps."""
 
     tasks: tuple[str, ...] = tuple(TASKS)
     """Presets to train."""
@@ -100,91 +101,73 @@ def main(options: Options) -> None:
 def compare(task: str, options: Options) -> dict[str, Any]:
     """Repeats all searches on a task, and returns what they came to."""
     lanes.use_all_cores()
+    found: dict[str, list[Found]] = {}
     with tempfile.TemporaryDirectory() as folder:
         chunks.keep_compiled(Path(folder) / "compiled")
-        return repeat_all(task, options, Path(folder))
-
-
-def repeat_all(task: str, options: Options, folder: Path) -> dict[str, Any]:
-    """Repeats all searches on a task, in a folder that is empty; returns what they came to."""
-    population = ppo_jax.Population(generations=10, ranges=RANGES, episodes=TASKS[task].episodes)
-    searches = {
-        "random search": (POINTS, {}),
-        "successive halving": (POINTS, {"halving": ppo_jax.Halving(rungs=2, eta=4)}),
-        "population": (MEMBERS, {"population": population}),
-    }
-    curves: dict[str, list[Curve]] = {name: [] for name in searches}
-    for repeat in range(options.repeats):
-        for name, (size, chosen) in searches.items():
-            seed = options.seed + 100 * repeat
-            path = folder / f"{task}-{name}-{repeat}"
-            curves[name].append(search(task, size, seed, path, chosen))
-            Console().print(task, repeat, name, curves[name][-1].steps[-1], curves[name][-1].best[-1])
-    target = float(interval(np.array([best[-1] for _, best in curves["random search"]])).iqm)
-    whole = curves["random search"][0][0][-1]
-    outcomes = {name: sum_up(of_repeats, target, whole) for name, of_repeats in curves.items()}
-    row = {"preset": task, "steps_of_a_member": TASKS[task].steps, "target": round(target, 2), **outcomes}
+        for repeat in range(options.repeats):
+            path = Path(folder) / str(repeat)
+            for name, one in search_all(task, options.seed + 100 * repeat, path).items():
+                found.setdefault(name, []).append(one)
+                Console().print(task, repeat, name, one)
+    random = found["random search"]
+    row: dict[str, Any] = {"preset": task, "steps_of_a_member": TASKS[task].steps, "steps": random[0].steps}
+    row |= {"searches": {name: sum_up(repeats, random) for name, repeats in found.items()}}
     Console().print(row)
     return row
 
 
-def search(task: str, size: int, seed: int, path: Path, chosen: dict[str, Any]) -> Curve:
-    """Carries out a search; returns its curve."""
-    config, hyper = ppo_jax.preset(task)
-    config = dataclasses.replace(config, total_timesteps=TASKS[task].steps)
-    base = Request(task, config, hyper, seed)
-    asked = SweepRequest(base, tuple(ppo_jax.sample(RANGES, size, seed)), num_seeds=1, **chosen)
-    sweep, status = start_sweep.run(asked, path, quiet=True)
-    assert status == 0
-    asked = family.read(sweep)
-    columns = tables.read(sweep.metrics_of(0))
-    done = columns[tables.SECONDS] > 0  # [L, U]
-    steps = done.sum(axis=0) * config.batch_size
-    for number, generation in enumerate(asked.generations):
-        assert asked.population is not None
-        steps[asked.population.end_of(number, config.num_updates) - 1] += generation.steps
-    returns = np.where(done, columns["return_window"], np.nan)
-    known = np.where(np.isfinite(returns), returns, -np.inf).max(axis=0)
-    return Curve(np.cumsum(steps), np.maximum.accumulate(known))
-
-
-def sum_up(curves: list[Curve], target: float, whole: float) -> dict[str, Any]:
-    """Sums up the repeats of a search.
-
-    Args:
-        curves: The curves of all repeats.
-        target: The return to reach.
-        whole: The steps of random search.
-    """
-    final = np.array([best[-1] for _, best in curves])
-    band = interval(final)
-    shares = np.array([steps_to_reach(*curve, target) / whole for curve in curves])
+def search_all(task: str, seed: int, folder: Path) -> dict[str, Found]:
+    """Carries out all searches with a seed, each in a folder of its own."""
+    population = ppo_jax.Population(generations=10, ranges=RANGES, episodes=TASKS[task].episodes)
+    random = search(task, POINTS, seed, folder / "random")
+    halving = search(task, POINTS, seed, folder / "halving", halving=ppo_jax.Halving(rungs=2, eta=4))
+    evolved = search(task, MEMBERS, seed, folder / "population", population=population)
     return {
-        "share_of_steps": round(float(np.mean([steps[-1] for steps, _ in curves]) / whole), 3),
-        "return": [round(float(x), 2) for x in (band.iqm, band.low, band.high)],
-        "returns": [round(float(x), 2) for x in final],
-        "share_to_target": [plain(x) for x in median(shares)],
-        "shares_to_target": [plain(x) for x in shares],
+        "random search": found_by(random, POINTS, seed),
+        "random search, half of the points": found_by(random, POINTS // 2, seed),
+        "successive halving": found_by(halving, POINTS, seed),
+        "population": found_by(evolved, MEMBERS, seed),
     }
 
 
-def steps_to_reach(steps: np.ndarray, best: np.ndarray, target: float) -> float:
-    """Returns the steps after which a return was reached; infinity if it was not."""
-    reached = np.flatnonzero(best >= target)
-    return float(steps[reached[0]]) if len(reached) else math.inf
+def search(task: str, size: int, seed: int, path: Path, **chosen: Any) -> ppo_jax.Sweep:
+    """Carries out a search over points that the seed draws."""
+    config, hyper = ppo_jax.preset(task)
+    config = dataclasses.replace(config, total_timesteps=TASKS[task].steps)
+    points = ppo_jax.sample(RANGES, size, seed)
+    options = ppo_jax.SweepOptions(seed, **chosen)
+    return ppo_jax.run_sweep(config, points, 1, hyper, path, options=options, quiet=True)
 
 
-def median(values: np.ndarray) -> tuple[float, float, float]:
-    """Returns the median with its bootstrap interval; the higher one of two, so that infinity is a value."""
-    drawn = np.random.default_rng(0).choice(values, (RESAMPLES, len(values)))
-    medians = np.quantile(drawn, 0.5, axis=1, method="higher")
-    ends = np.quantile(medians, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="higher")
-    return float(np.quantile(values, 0.5, method="higher")), float(ends[0]), float(ends[1])
+def found_by(sweep: ppo_jax.Sweep, points: int, seed: int) -> Found:
+    """Plays the best agent of the first points of a search, each of which has one member."""
+    ranked = [row["point"] for row in sweep.summary["ranking"] if row["point"] < points]
+    best = sweep.member(ranked[0])
+    updates = sum(int(np.sum(sweep.metrics(point)["seconds"] > 0)) for point in range(points))
+    steps = updates * best.config.batch_size + (sweep.summary.get("evaluation_steps") or 0)
+    return Found(steps, best.evaluate(FRESH_EPISODES, greedy=False, seed=seed).mean)
 
 
-def plain(share: float) -> float | None:
-    """Returns a share as JSON can hold it: None if the target was not reached."""
-    return round(float(share), 3) if math.isfinite(share) else None
+def sum_up(repeats: list[Found], random: list[Found]) -> dict[str, Any]:
+    """Sums up the repeats of a search.
+
+    Args:
+        repeats: What the search came to.
+        random: What random search came to, with the same seeds.
+    """
+    values = np.array([one.value for one in repeats])
+    shares = [one.steps / other.steps for one, other in zip(repeats, random, strict=True)]
+    return {
+        "share_of_steps": round(max(shares), 3),
+        "return": rounded(interval(values)),
+        "gain": rounded(interval(values - np.array([one.value for one in random]))),
+        "returns": rounded(values),
+    }
+
+
+def rounded(values: Interval | np.ndarray) -> list[float]:
+    """Returns numbers as the record has them."""
+    return [round(float(x), 3) for x in values]
 
 
 if __name__ == "__main__":
