@@ -7,8 +7,8 @@ half of the steps of random search. So does random search over the first half of
 are compared too.
 
 What counts is the agent that a search hands out, the best by the scores of the search, and its mean return
-over fresh episodes. Repeats are compared in pairs: with the same seed, random search and halving begin with the
-same points, and the population with the first of them.
+over fresh episodes. Repeats are compared in pairs: with the same seed, random search and halving begin with
+the same points, and the population with the first of them.
 """
 
 import dataclasses

@@ -34,8 +34,8 @@ class Options:
     """Packages to measure."""
     shapes: tuple[str, ...] = ("4x128", "64x128", "2048x32")
     """Batch shapes for a single agent: environments x steps of one update."""
-    agents: int = 64
-    """How many agents to train in one program at the first shape, in addition; 1 leaves this out."""
+    agents: tuple[int, ...] = (64, 256)
+    """How many agents to train in one program at the first shape, in addition."""
     num_epochs: int = 4
     """K: passes over each batch."""
     num_minibatches: int = 4
@@ -88,7 +88,7 @@ def try_install(peer: Peer, work_dir: Path) -> tuple[Path, str | None]:
 
 
 def make_jobs(options: Options) -> list[Job]:
-    """Returns a job for each shape, and one for several agents."""
+    """Returns a job for each shape, and one for each number of agents."""
     sizes = [tuple(map(int, shape.split("x"))) for shape in options.shapes]
     jobs = [
         Job(
@@ -102,7 +102,7 @@ def make_jobs(options: Options) -> list[Job]:
         )
         for num_envs, num_steps in sizes
     ]
-    return jobs if options.agents == 1 else [*jobs, jobs[0]._replace(agents=options.agents)]
+    return [*jobs, *(jobs[0]._replace(agents=agents) for agents in options.agents)]
 
 
 def measure(options: Options, entries: list[tuple[Peer, Path, str | None]], job: Job) -> list[Outcome]:

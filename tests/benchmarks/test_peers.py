@@ -17,11 +17,11 @@ def compare(*arguments, cwd):
 
 @pytest.mark.long
 def test_ours_is_measured_round_by_round(tmp_path):
-    flags = "--peers ours --shapes 2x8 --agents 2 --repeats 2 --seconds 0.01 --num-minibatches 2"
+    flags = "--peers ours --shapes 2x8 --agents 2 3 --repeats 2 --seconds 0.01 --num-minibatches 2"
     result = compare(*flags.split(), "--output", str(tmp_path / "new" / "out.json"), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     content = json.loads((tmp_path / "new" / "out.json").read_text())
-    assert [outcome["job"]["agents"] for outcome in content["outcomes"]] == [1, 2]
+    assert [outcome["job"]["agents"] for outcome in content["outcomes"]] == [1, 2, 3]
     for outcome in content["outcomes"]:
         assert (outcome["peer"], outcome["failure"]) == ("ours", None)
         assert len(outcome["steps_per_second"]) == 2
