@@ -260,6 +260,46 @@ def sweeps() -> str:
     return f"{_table(heads, rows)}\n\n{single}"
 
 
+def sweep_overhead() -> str:
+    """Says what a sweep costs beyond its members."""
+    record = _speeds("sweep-overhead")
+    return _paragraph(
+        f"A sweep of {record['members']} seeds of {record['preset']} takes {record['overhead']:.1%} longer than "
+        "their program alone, with everything from the call to the summary except compiling."
+    )
+
+
+def sweep_files() -> str:
+    """Says what the metrics of a sweep take as a NumPy array and as Parquet."""
+    record = _speeds("sweep-files")
+    numpy, parquet = record["files"]["NumPy"], record["files"]["Parquet"]
+
+    def describe(row: Record) -> str:
+        write, read = (row[name] * 1e3 for name in ("seconds_to_write", "seconds_to_read_one_column"))
+        return f"{row['bytes'] / 1e6:.1f} MB, {write:.0f} ms to write and {read:.1f} ms to read one metric of all"
+
+    return _paragraph(
+        f"{record['members']} members with {record['updates']} updates of {record['columns']} columns take "
+        f"{describe(numpy)}; as Parquet (pyarrow {record['pyarrow']}) {describe(parquet)}."
+    )
+
+
+def searches() -> str:
+    """Returns what searches find with fewer steps than random search."""
+    record = _speeds("searches")
+
+    def band(values: Sequence[float]) -> str:
+        return "{:.3g} [{:.3g}, {:.3g}]".format(*values)
+
+    rows = [
+        [task["preset"], name, f"{row['share_of_steps']:.0%}", band(row["return"]), band(row["gain"])]
+        for task in record["tasks"]
+        for name, row in task["searches"].items()
+    ]
+    heads = ["task", "search", "steps", "return", "less that of random search"]
+    return _table(heads, rows)
+
+
 def fast_forms() -> str:
     """Returns the fast forms beside the plain ones."""
     rows = [

@@ -35,6 +35,9 @@ QUOTES: dict[str, Callable[[], str]] = {
     "peers": figures.peers,
     "results": figures.results,
     "speed-conditions": figures.speed_conditions,
+    "searches": figures.searches,
+    "sweep-files": figures.sweep_files,
+    "sweep-overhead": figures.sweep_overhead,
     "sweeps": figures.sweeps,
     "time-to-solve": figures.time_to_solve,
 }

@@ -23,8 +23,6 @@ UPDATES = 400
 LENGTH = ("--total-timesteps", str(128 * UPDATES))
 SIGNAL_STATUS = 128 + signal.SIGTERM
 
-pytestmark = pytest.mark.long
-
 
 def environment():
     """The variables of a process with one device, whose compilations all share."""
@@ -97,12 +95,14 @@ def undisturbed(tmp_path_factory):
     return finish(tmp_path_factory.mktemp("undisturbed") / "run")
 
 
+@pytest.mark.long
 def test_two_processes_train_what_one_does(undisturbed, tmp_path):
     run = tmp_path / "run"
     assert_agree(finish(run, number=2), undisturbed)
     assert_whole(run)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lost", [0, 1], ids=["leader", "follower"])
 def test_if_one_is_lost_the_other_ends_with_an_error_and_the_run_goes_on(lost, undisturbed, tmp_path):
     run = tmp_path / "run"
@@ -121,6 +121,7 @@ def test_if_one_is_lost_the_other_ends_with_an_error_and_the_run_goes_on(lost, u
     assert_agree(finish(run), undisturbed)
 
 
+@pytest.mark.long
 def test_a_signal_to_one_stops_both_at_the_same_update_and_eight_devices_go_on(undisturbed, tmp_path):
     run = tmp_path / "run"
     processes = start_together(run, 2)
@@ -133,6 +134,7 @@ def test_a_signal_to_one_stops_both_at_the_same_update_and_eight_devices_go_on(u
     assert_agree(finish(run, devices=8), undisturbed)
 
 
+@pytest.mark.long
 def test_without_its_peers_a_process_ends_with_an_error(tmp_path):
     """The time that it waits is shorter here."""
     code = (
@@ -153,6 +155,7 @@ def test_without_its_peers_a_process_ends_with_an_error(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from importlib.metadata import version
 
 from ppo_jax.errors import UsageError
 
@@ -27,6 +28,7 @@ def check(num_devices: int | None = None) -> None:
     """
     if "jax" not in sys.modules:
         _check_flags()
+        _silence_false_alarms()
     try:
         import jax
     except ValueError as error:  # a variable has a value that is none of its own
@@ -56,6 +58,15 @@ def divide_cpu(number: int) -> None:
 
     with suppress(RuntimeError):  # JAX has started; there are as many as the user asked for
         jax.config.update("jax_num_cpu_devices", number)
+
+
+def _silence_false_alarms() -> None:
+    """Keeps XLA from calling its own cached programs foreign, in pages of warnings, as that of jax 0.9 does.
+
+    Unless the user has chosen what XLA logs, it logs what ends the process; all else JAX raises.
+    """
+    if version("jax").startswith("0.9."):
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _check_flags() -> None:
