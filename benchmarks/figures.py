@@ -264,8 +264,8 @@ def sweep_overhead() -> str:
     """Says what a sweep costs beyond its members."""
     record = _speeds("sweep-overhead")
     return _paragraph(
-        f"A sweep of {record['members']} seeds of {record['preset']} takes {record['overhead']:.1%} longer than "
-        "their program alone, with everything from the call to the summary except compiling."
+        f"A sweep of {record['members']} seeds of {record['preset']} takes {record['overhead']:.1%} longer "
+        "than their program alone, with everything from the call to the summary except compiling."
     )
 
 
@@ -276,7 +276,8 @@ def sweep_files() -> str:
 
     def describe(row: Record) -> str:
         write, read = (row[name] * 1e3 for name in ("seconds_to_write", "seconds_to_read_one_column"))
-        return f"{row['bytes'] / 1e6:.1f} MB, {write:.0f} ms to write and {read:.1f} ms to read one metric of all"
+        size = row["bytes"] / 1e6
+        return f"{size:.1f} MB, {write:.0f} ms to write and {read:.1f} ms to read one metric of all"
 
     return _paragraph(
         f"{record['members']} members with {record['updates']} updates of {record['columns']} columns take "

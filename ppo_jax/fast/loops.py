@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType
 
 from ppo_jax import shards
 
@@ -19,12 +20,15 @@ def vary_with(sources: Any, tree: Any) -> Any:
     """Equals `tree`, but is mapped over wherever one of the sources is.
 
     A loop has to begin with what it goes on with: inside `jax.shard_map`, the zero that a counter begins
-    with has another type than the counts, which differ from device to device. XLA removes what is done here.
+    with has another type than the counts, which differ from device to device. XLA removes what is done here;
+    outside, nothing is.
 
     Args:
         sources: A tree of arrays, numbers, and keys of any shapes.
         tree: A tree of arrays and keys.
     """
+    if AxisType.Manual not in jax.sharding.get_abstract_mesh().axis_types:
+        return tree
     true = jnp.array(True)
     for leaf in jax.tree.leaves(sources):
         is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import optimized
+from tests.support import variables
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "custom_environment.md").read_text()
@@ -57,7 +57,7 @@ def test_the_broken_environment_prints_the_error_that_the_page_shows(tmp_path):
 
 @pytest.mark.long
 def test_a_custom_network_solves_cartpole(tmp_path):
-    assert float(run(NETWORK, tmp_path, optimized.variables())) > 475
+    assert float(run(NETWORK, tmp_path, variables.computing_fast())) > 475
 
 
 @pytest.mark.long

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.support import optimized
+from tests.support import variables
 
 PATH = Path(__file__).parents[2] / "docs" / "ppo_from_the_paper.ipynb"
 CELL_SECONDS = 240  # the whole takes about 90 s on two cores; this catches a cell that hangs
@@ -45,7 +45,7 @@ def code_cells(notebook):
     ],
 )
 def test_it_executes_from_a_clean_kernel(notebook, tmp_path, monkeypatch, shorter):
-    monkeypatch.setenv("XLA_FLAGS", optimized.variables()["XLA_FLAGS"])
+    monkeypatch.setenv("XLA_FLAGS", variables.computing_fast()["XLA_FLAGS"])
     executed = copy_of(notebook, shorter)
     client = NotebookClient(executed, timeout=CELL_SECONDS, resources={"metadata": {"path": tmp_path}})
     client.execute()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import optimized
+from tests.support import variables
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "python.md").read_text()
@@ -18,7 +18,7 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE + (DOCS / "scaling.md").read_
 @pytest.mark.parametrize("program", PROGRAMS, ids=["a run", "between chunks", "saving a state", "devices"])
 def test_a_program_runs_from_an_empty_directory(program, tmp_path):
     command = [sys.executable, "-W", "error", "-c", program]
-    environment = optimized.variables()
+    environment = variables.computing_fast()
     result = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import optimized
+from tests.support import variables
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_a_snippet_runs_from_an_empty_directory_and_prints_no_nan(snippet, tmp_path):
     command = [sys.executable, "-W", "error", "-c", snippet]
-    environment = optimized.variables()
+    environment = variables.computing_fast()
     result = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )

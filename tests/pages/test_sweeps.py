@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import variables
+
 PAGE = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
@@ -15,7 +17,10 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 def test_the_programs_run_from_an_empty_directory(tmp_path):
     for program in PROGRAMS:
         command = [sys.executable, "-W", "error", "-c", program]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        environment = variables.compiling_soon()
+        result = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
         assert result.returncode == 0, result.stderr
     assert "(8, 19)" in result.stdout  # members and updates
 

@@ -11,8 +11,6 @@ import pytest
 
 from tests.survival.processes import end, outcome, saved, wait_for
 
-pytestmark = pytest.mark.long
-
 ROOT = Path(__file__).parents[2]
 FILES = {
     "corridor.py": ROOT / "scripts" / "custom_environment.py",
@@ -80,7 +78,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("flags", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(flags, id=name, marks=pytest.mark.slow if "gymnax" in name else pytest.mark.long)
+        for name, flags in RUNS.items()
+    ],
+)
 def test_a_run_from_a_file_is_killed_resumed_to_the_same_bits_and_looked_at(folder, flags):
     succeed(folder, "train", *flags, *SIZES, "--run-dir", "whole")
     process = command(folder, "train", *flags, *SIZES, "--run-dir", "killed", "--checkpoint-every", "1")
@@ -104,6 +108,7 @@ def test_a_run_from_a_file_is_killed_resumed_to_the_same_bits_and_looked_at(fold
     assert "Repeat this run" in (elsewhere / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_a_file_that_has_changed_is_named_before_anything_is_loaded(folder):
     flags = ("--env", "reach.py:Reach", "--num-envs", "8", "--num-steps", "16", "--total-timesteps", "256")
     succeed(folder, "train", *flags, "--run-dir", "run")

@@ -1,7 +1,6 @@
 """Runs that several processes train together: they lose one, are stopped, and others go on with them."""
 
 import json
-import os
 import random
 import signal
 import socket
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests.support import variables
 from tests.survival.processes import assert_whole, end, saved, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -25,14 +25,8 @@ SIGNAL_STATUS = 128 + signal.SIGTERM
 
 
 def environment():
-    """The variables of a process with one device, whose compilations all share."""
-    usual = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    return {
-        **usual,
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONUNBUFFERED": "1",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
+    """The variables of a process whose compilations all share, with one device unless it asks for others."""
+    return {**variables.compiling_soon(devices=None), "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
 
 
 def start(run, *flags):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ppo_jax.host.runs import family, layout, members
+from tests.support import variables
 from tests.survival.processes import end
 
 PROGRAM = (sys.executable, "-m", "tests.survival.processes")
@@ -32,7 +33,12 @@ def sweep(path, flags, updates):
     length = ("--total-timesteps", str(64 * updates), "--checkpoint-every", "10")
     arguments = ["sweep", *SIZES, *flags, *length, "--run-dir", str(path), "--resume"]
     return subprocess.Popen(
-        [*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+        [*PROGRAM, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=variables.compiling_soon(),
     )
 
 
@@ -68,7 +74,7 @@ def outcome(path):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "times", [pytest.param(2, marks=pytest.mark.long), pytest.param(30, marks=pytest.mark.slow)]
+    "times", [pytest.param(1, marks=pytest.mark.long), pytest.param(30, marks=pytest.mark.slow)]
 )
 def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path, times, kind):
     flags, updates = KINDS[kind], 300 * times

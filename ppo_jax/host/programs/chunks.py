@@ -100,9 +100,10 @@ def compile_program(config: Config, hyper: Hyperparams, num_devices: int = 1) ->
     """
     start = time.perf_counter()
     ppo = make_ppo(dataclasses.replace(config, total_timesteps=config.batch_size))
-    template = jax.eval_shape(ppo.init, hyper, jax.random.key(0))
-    footprint.check(footprint.of_devices(config, template, num_devices))
     functions = Functions(seeded(ppo.init), partial(advance, ppo, CAPACITY), check=is_finite)
+    # JAX remembers this trace when it compiles the function.
+    template = jax.eval_shape(functions.init, hyper, np.uint32(0))
+    footprint.check(footprint.of_devices(config, template, num_devices))
     spread = None
     if num_devices > 1:
         mesh = Mesh(jax.devices()[:num_devices], (ENVIRONMENTS,))
