@@ -24,7 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 import ppo_jax
-from ppo_jax.algorithm.train import advance
+from ppo_jax.algorithm.train import PPO, advance
 from ppo_jax.host.programs import chunks, system
 from ppo_jax.host.runs import files
 
@@ -128,7 +128,7 @@ def config_of(num_envs: int, num_steps: int, groups: int) -> ppo_jax.Config:
     )
 
 
-def seconds_of_update(config: ppo_jax.Config, ppo: ppo_jax.PPO) -> float:
+def seconds_of_update(config: ppo_jax.Config, ppo: PPO) -> float:
     """Measures the update of a run, compiled as the command compiles it."""
     hyper = ppo_jax.Hyperparams()
     state = jax.jit(ppo.init)(hyper, jax.random.key(0))

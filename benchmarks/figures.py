@@ -269,6 +269,26 @@ def sweep_overhead() -> str:
     )
 
 
+def exchanges() -> str:
+    """Says what processes on one machine exchange, and how well the model of scaling holds there."""
+    record = _speeds("exchanges")
+    latency, bandwidth = record["latency_seconds"] * 1e6, record["bytes_per_second"] / 1e9
+    heads = ["environments x steps", "one device", "two devices", "the model for two"]
+    rows = [
+        [
+            _shape(row["shape"]),
+            *(f"{row[name] * 1e3:.1f} ms" for name in ("seconds_on_one", "seconds_together")),
+            f"{row['seconds_of_the_model'] * 1e3:.1f} ms",
+        ]
+        for row in record["updates"]
+    ]
+    measured = _paragraph(
+        f"Between two processes on two cores of a machine, an exchange takes {latency:.0f} microseconds, and "
+        f"long vectors are sent at {bandwidth:.2f} GB/s. An update of CartPole takes:"
+    )
+    return f"{measured}\n\n{_table(heads, rows)}"
+
+
 def sweep_files() -> str:
     """Says what the metrics of a sweep take as a NumPy array and as Parquet."""
     record = _speeds("sweep-files")

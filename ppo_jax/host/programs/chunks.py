@@ -220,6 +220,7 @@ class Training:
         update: Updates done.
         seconds: The time training has taken so far, including the time between chunks.
         crew: The processes that train together: whatever the devices compute is an order to all of them.
+        chunk_seconds: About how many seconds a chunk takes.
     """
 
     program: Program
@@ -229,6 +230,7 @@ class Training:
     update: int = 0
     seconds: float = 0.0
     crew: Crew = dataclasses.field(default_factory=Crew)
+    chunk_seconds: float = CHUNK_SECONDS
 
     def __post_init__(self):
         # A program is compiled for runs of any length: the schedules read the length from the state.
@@ -249,7 +251,7 @@ class Training:
         }
 
     def advance(self, until: int) -> Chunk:
-        """Runs the next chunk, of about CHUNK_SECONDS; the length of chunks does not change the result.
+        """Runs the next chunk, of about `chunk_seconds`; the length of chunks does not change the result.
 
         Args:
             until: The last update that the chunk may include.
@@ -258,7 +260,7 @@ class Training:
         start = time.perf_counter() - self._began
         metrics, finite = self._order("advance", size)
         self.seconds = time.perf_counter() - self._began
-        self._size = next_size(size, self.seconds - start, self.program.capacity)
+        self._size = next_size(size, self.seconds - start, self.program.capacity, self.chunk_seconds)
         return Chunk(
             state=self.state,
             metrics=metrics,
@@ -317,6 +319,6 @@ def begin(program: Program, hyper: Hyperparams, seed: int) -> tuple[TrainState, 
     return state, find_nonfinite(state if program.spread is None else program.spread.collect(state))
 
 
-def next_size(size: int, seconds: float, capacity: int = CAPACITY) -> int:
-    """Returns how many updates fit into CHUNK_SECONDS; at most 4 times `size`, as early timings mislead."""
-    return max(1, min(int(size * CHUNK_SECONDS / seconds), 4 * size, capacity))
+def next_size(size: int, seconds: float, capacity: int = CAPACITY, wanted: float = CHUNK_SECONDS) -> int:
+    """Returns how many updates fit into some seconds; at most 4 times `size`, as early timings mislead."""
+    return max(1, min(int(size * wanted / seconds), 4 * size, capacity))

@@ -26,6 +26,8 @@ from ppo_jax.host.training.loop import CHECKPOINT_SECONDS
 from ppo_jax.host.training.signals import Stop
 from ppo_jax.host.training.standings import Results, best_rows
 
+CHUNK_SECONDS = 2.0  # after each chunk, devices wait for the slowest of them: these should be few
+
 
 class SweepSession(NamedTuple):
     """Everything that a sweep works with.
@@ -94,7 +96,9 @@ class BlockLoop:
         is_begun = update > block.start
         seconds = float(table[0][tables.SECONDS][block.places[0], update - 1]) if is_begun else 0.0
         state = lanes.place(saved.state)
-        training = Training(program, block.group.base.config, settings, state, update, seconds)
+        training = Training(
+            program, block.group.base.config, settings, state, update, seconds, chunk_seconds=CHUNK_SECONDS
+        )
         loop = cls(session, block, training, results, saved, table, place, update)
         with session.screen.training():
             yield loop
