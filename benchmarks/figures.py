@@ -260,33 +260,19 @@ def sweeps() -> str:
     return f"{_table(heads, rows)}\n\n{single}"
 
 
-def sweep_overhead() -> str:
-    """Says what a sweep costs beyond its members."""
-    record = _speeds("sweep-overhead")
-    return _paragraph(
-        f"A sweep of {record['members']} seeds of {record['preset']} takes {record['overhead']:.1%} longer "
-        "than their program alone, with everything from the call to the summary except compiling."
-    )
-
-
-def exchanges() -> str:
-    """Says what processes on one machine exchange, and how well the model of scaling holds there."""
-    record = _speeds("exchanges")
-    latency, bandwidth = record["latency_seconds"] * 1e6, record["bytes_per_second"] / 1e9
-    heads = ["environments x steps", "one device", "two devices", "the model for two"]
+def sweep_memory() -> str:
+    """Returns what a member of a sweep takes, and what is predicted."""
     rows = [
         [
-            _shape(row["shape"]),
-            *(f"{row[name] * 1e3:.1f} ms" for name in ("seconds_on_one", "seconds_together")),
-            f"{row['seconds_of_the_model'] * 1e3:.1f} ms",
+            "-".join(map(str, row["hidden_sizes"])),
+            f"{row['peak_of_few'] / 2**30:.2f} GiB with {row['few']}",
+            f"{row['peak_of_many'] / 2**30:.2f} GiB with {row['many']:,}",
+            f"{row['bytes_of_a_member'] / 1e6:.2f} MB",
+            f"{row['predicted'] / 1e6:.2f} MB",
         ]
-        for row in record["updates"]
+        for row in _speeds("sweep-memory")["cases"]
     ]
-    measured = _paragraph(
-        f"Between two processes on two cores of a machine, an exchange takes {latency:.0f} microseconds, and "
-        f"long vectors are sent at {bandwidth:.2f} GB/s. An update of CartPole takes:"
-    )
-    return f"{measured}\n\n{_table(heads, rows)}"
+    return _table(["layers", "peak", "peak with more members", "a member", "predicted"], rows)
 
 
 def sweep_files() -> str:

@@ -22,7 +22,6 @@ MARKED = re.compile(r"(<!-- quote: (\S+) -->\n).*?(<!-- end of quote -->)", re.D
 QUOTES: dict[str, Callable[[], str]] = {
     "bfloat16": figures.bfloat16,
     "benchmark": figures.benchmark,
-    "exchanges": figures.exchanges,
     "expensive-reset": figures.expensive_reset,
     "fast-forms": figures.fast_forms,
     "host-loop": figures.host_loop,
@@ -38,7 +37,7 @@ QUOTES: dict[str, Callable[[], str]] = {
     "speed-conditions": figures.speed_conditions,
     "searches": figures.searches,
     "sweep-files": figures.sweep_files,
-    "sweep-overhead": figures.sweep_overhead,
+    "sweep-memory": figures.sweep_memory,
     "sweeps": figures.sweeps,
     "time-to-solve": figures.time_to_solve,
 }

@@ -29,6 +29,9 @@ from ppo_jax.scale.sharding import MEMBERS, over_members
 
 RECORDS = 65_536  # most rows of metrics of one chunk, over all lanes
 SHARE = 0.8  # of the RAM that a device has, for the lanes
+COPIES = (
+    6  # of a member's state: before and after a chunk, and while it is saved (benchmarks/sweep_memory.py)
+)
 
 
 class Settings(NamedTuple):
@@ -114,8 +117,8 @@ def bytes_of_lane(config: Config) -> tuple[int, int]:
     """Estimates the RAM of a member.
 
     Returns:
-        The bytes of its state, before and after a chunk, and of its metrics; and those that it needs in
-        addition while an update is computed.
+        The bytes of all copies of its state, and of its metrics; and those that it needs in addition while an
+        update is computed.
 
     Raises:
         UsageError: If one member does not fit.
@@ -126,7 +129,7 @@ def bytes_of_lane(config: Config) -> tuple[int, int]:
     leaves = jax.tree.leaves(template)
     state = sum(x.size * x.dtype.itemsize for x in leaves)
     metrics = 2 * len(Metrics._fields) * footprint.SCALAR
-    return 2 * state + metrics, sum(share.size for share in shares)
+    return COPIES * state + metrics, sum(share.size for share in shares)
 
 
 def _takes_turns() -> bool:
