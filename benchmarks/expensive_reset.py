@@ -6,7 +6,6 @@ to the free one of the same turn.
 """
 
 import dataclasses
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import record
 import tyro
 from rich.console import Console
 
@@ -23,8 +23,7 @@ import ppo_jax
 from ppo_jax.algorithm.rollout import collect
 from ppo_jax.envs.environment import Dynamics, Environment, make_batched
 from ppo_jax.envs.make import make_dynamics
-from ppo_jax.host.programs import chunks, system
-from ppo_jax.host.runs import files
+from ppo_jax.host.programs import chunks
 from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import network_for
 
@@ -63,11 +62,9 @@ def main(options: Options) -> None:
         programs = {kind: prepare(options, environment) for kind, environment in kinds.items()}
         turns = [{kind: program() for kind, program in programs.items()} for _ in range(options.repeats + 1)]
         result[part] = {kind: sum_up(turns[1:], kind) for kind in kinds}
-    result |= {"versions": system.versions(), "hardware": system.hardware()}
+    result = record.complete(result)
     Console().print_json(data=result)
-    if options.output is not None:
-        with files.output(options.output) as draft:
-            draft.write_text(json.dumps(result, indent=1) + "\n")
+    record.write(options.output, result)
 
 
 def reset_slowly(dynamics: Dynamics, key: jax.Array) -> tuple[Any, Any]:

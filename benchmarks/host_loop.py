@@ -5,7 +5,6 @@ metrics.jsonl, the watch for NaN, and lines for the screen. Checkpoints are time
 """
 
 import dataclasses
-import json
 import statistics
 import tempfile
 import time
@@ -14,15 +13,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import record
 import tyro
 from rich.console import Console
 
 import ppo_jax
 from ppo_jax.count import Count
 from ppo_jax.host.monitor.screen import QuietScreen
-from ppo_jax.host.programs import chunks, system
+from ppo_jax.host.programs import chunks
 from ppo_jax.host.programs.chunks import Program
-from ppo_jax.host.runs import files
 from ppo_jax.host.runs.checkpoints import store
 from ppo_jax.host.runs.checkpoints.store import Progress
 from ppo_jax.host.runs.directory import RunDirectory
@@ -65,13 +64,10 @@ def main(options: Options) -> None:
         "seconds_in_chunks": spread(in_chunks),
         "share_of_the_host": spread(shares),
         "seconds_per_checkpoint": spread(saving),
-        "versions": system.versions(),
-        "hardware": system.hardware(),
     }
+    result = record.complete(result)
     Console().print_json(data=result)
-    if options.output is not None:
-        with files.output(options.output) as draft:
-            draft.write_text(json.dumps(result, indent=1) + "\n")
+    record.write(options.output, result)
 
 
 def train_at_once(program: Program, asked: Request) -> float:

@@ -12,7 +12,6 @@ the same points, and the population with the first of them.
 """
 
 import dataclasses
-import json
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -20,13 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import record
 import tyro
 from rich.console import Console
 
 import ppo_jax
 from ppo_jax.host.diagnosis.intervals import Interval, interval
-from ppo_jax.host.programs import chunks, lanes, system
-from ppo_jax.host.runs import files
+from ppo_jax.host.programs import chunks, lanes
 
 RANGES = {
     "learning_rate": ppo_jax.Range(1e-6, 1e-1, is_log=True),
@@ -92,10 +91,7 @@ def main(options: Options) -> None:
         rows = list(pool.map(compare, options.tasks, [options] * len(options.tasks)))
     ranges = {name: str(one) for name, one in RANGES.items()}
     result = {"points": POINTS, "members": MEMBERS, "repeats": options.repeats, "ranges": ranges}
-    result |= {"tasks": rows, "versions": system.versions(), "hardware": system.hardware()}
-    if options.output is not None:
-        with files.output(options.output) as draft:
-            draft.write_text(json.dumps(result, indent=1) + "\n")
+    record.write(options.output, record.complete(result | {"tasks": rows}))
 
 
 def compare(task: str, options: Options) -> dict[str, Any]:

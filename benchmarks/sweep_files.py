@@ -5,7 +5,6 @@ an update. It needs `pip install pyarrow`.
 """
 
 import dataclasses
-import json
 import statistics
 import tempfile
 import time
@@ -16,12 +15,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import record
 import tyro
 from rich.console import Console
 
 import ppo_jax
-from ppo_jax.host.programs import lanes, system
-from ppo_jax.host.runs import files, tables
+from ppo_jax.host.programs import lanes
+from ppo_jax.host.runs import tables
 from ppo_jax.host.runs.family import SweepDirectory
 
 METRIC = "return_window"  # one column, to read alone
@@ -60,13 +60,10 @@ def main(options: Options) -> None:
         "columns": len(columns),
         "files": rows,
         "pyarrow": pa.__version__,
-        "versions": system.versions(),
-        "hardware": system.hardware(),
     }
+    result = record.complete(result)
     Console().print_json(data=result)
-    if options.output is not None:
-        with files.output(options.output) as draft:
-            draft.write_text(json.dumps(result, indent=1) + "\n")
+    record.write(options.output, result)
 
 
 def measure(

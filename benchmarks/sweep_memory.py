@@ -12,12 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import record
 import tyro
 from rich.console import Console
 
 import ppo_jax
-from ppo_jax.host.programs import lanes, system
-from ppo_jax.host.runs import files
+from ppo_jax.host.programs import lanes
 
 
 class Case(NamedTuple):
@@ -51,11 +51,9 @@ def main(options: Options) -> None:
     """Measures, prints, and writes the result."""
     rows = [measure(case) for case in CASES]
     result = {"preset": PRESET, "updates": UPDATES, "cases": rows}
-    result |= {"versions": system.versions(), "hardware": system.hardware()}
+    result = record.complete(result)
     Console().print_json(data=result)
-    if options.output is not None:
-        with files.output(options.output) as draft:
-            draft.write_text(json.dumps(result, indent=1) + "\n")
+    record.write(options.output, result)
 
 
 def measure(case: Case) -> dict[str, Any]:

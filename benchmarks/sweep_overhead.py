@@ -15,14 +15,14 @@ from typing import Any
 
 import jax
 import numpy as np
+import record
 import tyro
 from rich.console import Console
 
 import ppo_jax
 from ppo_jax.count import Count
-from ppo_jax.host.programs import lanes, system
+from ppo_jax.host.programs import lanes
 from ppo_jax.host.programs.chunks import Program
-from ppo_jax.host.runs import files
 from ppo_jax.host.runs.family import SweepRequest
 from ppo_jax.host.runs.request import Request
 from ppo_jax.host.training import start_sweep
@@ -56,13 +56,10 @@ def main(options: Options) -> None:
         "seconds_alone": [round(alone, 3) for alone, _ in pairs],
         "seconds_as_sweep": [round(as_sweep, 3) for _, as_sweep in pairs],
         "overhead": round(statistics.median(as_sweep / alone - 1 for alone, as_sweep in pairs), 4),
-        "versions": system.versions(),
-        "hardware": system.hardware(),
     }
+    result = record.complete(result)
     Console().print_json(data=result)
-    if options.output is not None:
-        with files.output(options.output) as draft:
-            draft.write_text(json.dumps(result, indent=1) + "\n")
+    record.write(options.output, result)
 
 
 def train_alone(program: Program, asked: SweepRequest, settings: lanes.Settings) -> float:

@@ -13,11 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import record
 import tyro
 from rich.console import Console
-
-from ppo_jax.host.programs import system
-from ppo_jax.host.runs import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +44,7 @@ def main(options: Options) -> None:
         rows.append(row)
         Console().print(row)
     result = {"preset": options.preset, "run": run, "sweeps": rows}
-    result |= {"versions": system.versions(), "hardware": system.hardware()}
-    if options.output is not None:
-        with files.output(options.output) as draft:
-            draft.write_text(json.dumps(result, indent=1) + "\n")
+    record.write(options.output, record.complete(result))
 
 
 def measure(command: str, preset: str, *flags: str) -> dict[str, Any]:
