@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from ppo_jax import presets
 from ppo_jax.config import Config, Hyperparams
@@ -88,6 +89,19 @@ def compiled_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "compile_program", remembering(chunks.compile_program))
         patch.setattr(lanes, "compile_lanes", remembering(lanes.compile_lanes))
+        yield
+
+
+@pytest.fixture(scope="module")
+def blank_pictures():
+    """For modules whose runs end with pictures that nobody looks at: drawing takes longer than training."""
+    original = Figure.savefig
+
+    def savefig(figure, *args, **kwargs):
+        original(Figure(figsize=(0.1, 0.1)), *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
         yield
 
 

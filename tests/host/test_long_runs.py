@@ -18,6 +18,8 @@ from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.training import start
 from tests.host.conftest import EVERYTHING, changed
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 BATCH = EVERYTHING.config.batch_size
 MORE = 6
 

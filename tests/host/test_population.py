@@ -18,7 +18,7 @@ from ppo_jax.host.training import block as training_block
 from tests.host.conftest import SMALL, run_command
 from tests.host.test_sweeps import HYPER, assert_same, columns_of, damage, tensors_of
 
-pytestmark = pytest.mark.usefixtures("compiled_once", "four_devices")
+pytestmark = pytest.mark.usefixtures("compiled_once", "blank_pictures", "four_devices")
 
 CONFIG = dataclasses.replace(SMALL.config, total_timesteps=SMALL.config.batch_size * 14)
 RANGES = {"learning_rate": Range(1e-5, 1e-2, is_log=True), "gamma": Range(0.9, 0.99)}

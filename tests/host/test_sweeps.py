@@ -16,7 +16,7 @@ from ppo_jax.host.runs.checkpoints.manifest import DamageError
 from ppo_jax.host.training import block as training_block
 from tests.host.conftest import SMALL, run_command
 
-pytestmark = pytest.mark.usefixtures("compiled_once", "four_devices")
+pytestmark = pytest.mark.usefixtures("compiled_once", "blank_pictures", "four_devices")
 
 CONFIG = dataclasses.replace(SMALL.config, total_timesteps=SMALL.config.batch_size * 12)
 HYPER = SMALL.hyper
@@ -80,7 +80,7 @@ def test_a_member_with_another_environment_is_its_run_up_to_rounding(sweep, tmp_
         np.testing.assert_allclose(column, run.metrics[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 5])
+@pytest.mark.parametrize("size", [1, pytest.param(5, marks=pytest.mark.long)])
 def test_blocks_of_any_size_give_the_same_bits(sweep, tmp_path, size):
     other = swept(tmp_path / "other", block_size=size)
     assert len(list((other.path / "blocks").iterdir())) > 1 + 1  # that of the best point comes last

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -123,7 +123,7 @@ def bytes_of_lane(config: Config) -> tuple[int, int]:
     Raises:
         UsageError: If one member does not fit.
     """
-    template = jax.eval_shape(make_ppo(_one_update(config)).init, Hyperparams(), jax.random.key(0))
+    template = _template_of_lane(config, settings_of([(config, Hyperparams())], ()))
     shares = footprint.estimate(config, template)
     footprint.check(shares)
     leaves = jax.tree.leaves(template)
@@ -146,20 +146,36 @@ def functions_of(config: Config) -> Functions:
     """Returns the functions of a program for one lane, which take its `Settings` as the traced part."""
     short = _one_update(config)
 
-    def ppo_of(settings: Settings) -> PPO:
-        if not settings.env_args:
-            return make_ppo(short)
-        return make_ppo(short, make_environment(config.env, config.env_args, settings.env_args))
-
-    def init(settings: Settings, seed: jax.Array) -> TrainState:
-        return ppo_of(settings).init(settings.hyper, jax.random.key(seed))
-
     def advance_lane(
         capacity: int, settings: Settings, state: TrainState, num_updates: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        return advance(ppo_of(settings), capacity, settings.hyper, state, num_updates)
+        return advance(_ppo_of(short, settings), capacity, settings.hyper, state, num_updates)
 
-    return Functions(init=init, advance=advance_lane, check=chunks.is_finite)
+    return Functions(init=partial(_init_lane, short), advance=advance_lane, check=chunks.is_finite)
+
+
+# Not compiled on its own: it is part of a program, and JAX remembers what it has traced.
+@partial(jax.jit, static_argnums=0, inline=True)
+def _init_lane(config: Config, settings: Settings, seed: jax.Array) -> TrainState:
+    return _ppo_of(config, settings).init(settings.hyper, jax.random.key(seed))
+
+
+def _ppo_of(config: Config, settings: Settings) -> PPO:
+    if not settings.env_args:
+        return make_ppo(config)
+    return make_ppo(config, make_environment(config.env, config.env_args, settings.env_args))
+
+
+def template_of(config: Config, settings: Settings) -> TrainState:
+    """Returns shapes and dtypes of the states of lanes with these settings, [L, ...]."""
+    num_lanes = len(settings.hyper.gamma)  # pyright: ignore[reportArgumentType]
+    lane = _template_of_lane(config, settings)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((num_lanes, *x.shape), x.dtype), lane)
+
+
+def _template_of_lane(config: Config, settings: Settings) -> TrainState:
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((), x.dtype), settings)
+    return _init_lane.eval_shape(_one_update(config), one, jax.ShapeDtypeStruct((), np.uint32))
 
 
 def compile_lanes(config: Config, settings: Settings) -> Program:
@@ -188,10 +204,9 @@ def compile_lanes(config: Config, settings: Settings) -> Program:
         check=over_devices(num_lanes, over_lanes(one.check), 1),
     )
     seeds = np.zeros(num_lanes, np.uint32)
-    template = jax.eval_shape(lanes.init, settings, seeds)
     placed = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_placement(num_lanes)),
-        (settings, seeds, template),
+        (settings, seeds, template_of(config, settings)),
     )
     program = chunks.compile_functions(lanes, placed[0], placed[1], placed[2])
     return program._replace(seconds=time.perf_counter() - start, capacity=capacity)

@@ -65,11 +65,9 @@ def settings_of(asked: SweepRequest, block: Block) -> Settings:
 
 def template_of(asked: SweepRequest, block: Block) -> Saved:
     """Returns shapes and dtypes of the saved state of a block."""
-    init = jax.vmap(lanes.functions_of(block.group.base.config).init)
-    state = jax.eval_shape(init, settings_of(asked, block), np.zeros(len(block.lanes), np.uint32))
     size = (len(block.lanes),)
     return Saved(
-        state=state,
+        state=lanes.template_of(block.group.base.config, settings_of(asked, block)),
         failed=jax.ShapeDtypeStruct(size, np.int32),
         score=jax.ShapeDtypeStruct(size, np.float32),
         has_score=jax.ShapeDtypeStruct(size, bool),

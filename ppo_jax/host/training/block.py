@@ -175,12 +175,12 @@ def _load(session: SweepSession, block: Block, place: Store) -> tuple[int, Saved
 
     If all of them are damaged, they are set aside, and the block begins again: it comes to the same end.
     """
-    say, template = session.screen.say, members.template_of(session.asked, block)
+    say = session.screen.say
     own = [path for path in directories.newest_first(place.path) if _is_of(block, path.name)]
     if not own:
         return block.start, None
     try:
-        found = store.load_newest(place, template, say)
+        found = store.load_newest(place, members.template_of(session.asked, block), say)
     except DamageError as error:
         say(f"block {block.number + 1} begins again: {error}")
         found = None

@@ -23,6 +23,8 @@ from ppo_jax.host.runs.request import Request
 from ppo_jax.host.training import start
 from tests.host.conftest import run_command
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 LEVER = """
 import jax.numpy as jnp
 import ppo_jax

@@ -26,6 +26,8 @@ from ppo_jax.host.runs.files import read_json
 from ppo_jax.host.training import start
 from tests.host.conftest import changed
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 WRITTEN = Path(__file__).parents[2] / "support" / "runs_of_0_1_0"
 RESUMED = WRITTEN / "resumed"
 # Where these runs were made, the numbers agree to the bit. Another processor or version of XLA rounds

@@ -25,6 +25,8 @@ from ppo_jax.host.training.signals import Stop
 from ppo_jax.spaces import Box, Discrete
 from tests.host.conftest import EVERYTHING, changed
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 UPDATES = EVERYTHING.config.num_updates  # 20
 
 

@@ -23,7 +23,7 @@ from ppo_jax.spaces import Box, Discrete
 from tests.host.conftest import SMALL, changed, run_command
 from tests.support.bits import digest
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = pytest.mark.usefixtures("compiled_once", "blank_pictures")
 
 SHORT = changed(SMALL, total_timesteps=3 * 128)
 

@@ -14,7 +14,7 @@ from ppo_jax.host.runs.files import read_json
 from ppo_jax.host.training import start
 from tests.host.conftest import SMALL, changed
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = pytest.mark.usefixtures("compiled_once", "blank_pictures")
 
 SHORT = changed(SMALL, total_timesteps=3 * 128)
 
