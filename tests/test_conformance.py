@@ -35,6 +35,7 @@ from ppo_jax.envs.registry import ENVIRONMENTS
 from ppo_jax.errors import UsageError
 from ppo_jax.spaces import Box, Discrete, MultiDiscrete
 from tests.support import probes
+from tests.support.marks import first_long
 
 NUM_ENVS = FEW_ENVS + 2  # so many that the rollout does not unroll its loop: it compiles in half the time
 CONFIG = Config(
@@ -89,7 +90,14 @@ def test_an_environment_keeps_to_the_contract(name, tiny_mnist):
     check(make_environment(name))
 
 
-@pytest.mark.parametrize("name", [long_if(name != "CartPole-v1", name) for name in ENVIRONMENTS])
+def mark_of_training(name):
+    """Each kind is trained on in continuous integration; `slow` tests train on the rest."""
+    if name == "CartPole-v1":
+        return ()
+    return pytest.mark.long if name in TRAINED_AT_ONCE else pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=mark_of_training(name)) for name in ENVIRONMENTS])
 def test_an_environment_can_be_trained_on(name, tiny_mnist):
     assert_trains(dataclasses.replace(CONFIG, env=name))
 
@@ -181,9 +189,11 @@ def test_spaces_of_every_kind_keep_to_the_contract(kind):
     check(wrapped(kind))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
-    "kind", ["a PyTree with Discrete leaves", "a Tuple of Discrete actions", "a Box of actions of rank 2"]
+    "kind",
+    first_long(
+        ["a Tuple of Discrete actions", "a PyTree with Discrete leaves", "a Box of actions of rank 2"], 1
+    ),
 )
 def test_spaces_of_every_kind_can_be_trained_on(kind):
     assert_trains(CONFIG, wrapped(kind))

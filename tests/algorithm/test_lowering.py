@@ -11,6 +11,7 @@ from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Dynamics, Transition, make_batched
 from ppo_jax.scale.sharding import shard
 from ppo_jax.spaces import Box, Discrete
+from tests.support.marks import first_long
 
 PLATFORMS = ("cuda", "rocm", "tpu")
 SIZES = {"num_envs": 4, "num_steps": 8, "total_timesteps": 64, "num_minibatches": 2}
@@ -45,15 +46,13 @@ def test_a_training_lowers_for_every_accelerator():
     assert "stablehlo.while" in lower(*KINDS["MLP, normalizing, adapting to the KL"]).as_text()
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("lanes", [None, 3], ids=["one", "lanes"])
+@pytest.mark.parametrize("lanes", first_long([3, None], 1))
 @pytest.mark.parametrize("kind", KINDS)
 def test_trainings_of_all_kinds_lower_for_every_accelerator(kind, lanes):
     lower(*KINDS[kind], lanes=lanes)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", first_long(KINDS, 1))
 def test_trainings_that_are_spread_over_devices_lower_for_every_accelerator(kind):
     config, hyper = KINDS[kind]
     mesh = jax.make_mesh((2,), ("environments",), devices=jax.devices()[:2])

@@ -19,6 +19,7 @@ from ppo_jax.envs.gymnax import wrap
 from ppo_jax.errors import UsageError
 from ppo_jax.spaces import Box, Discrete
 from tests.support.counted import Counted
+from tests.support.marks import first_long
 
 CONFIG = Config("a walk", num_envs=4, num_steps=8, total_timesteps=96, num_minibatches=2, hidden_sizes=(8,))
 STEERED = dataclasses.replace(
@@ -63,8 +64,7 @@ def trained(kind, key=0):
     return jax.jit(train, static_argnums=3)(config, hyper, jax.random.key(key), walk())
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", first_long(KINDS, 1))
 def test_the_mode_with_64_bits_changes_no_value(kind):
     state, metrics = trained(kind)
     with jax.enable_x64(True):
@@ -100,16 +100,14 @@ def one_by_one(kind, keys):
     return jax.jit(over_seeds)(keys)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("axes", [AxisType.Explicit, AxisType.Auto])
+@pytest.mark.parametrize("axes", first_long([AxisType.Explicit, AxisType.Auto], 1))
 def test_keys_that_lie_on_a_mesh_are_trained_on_all_of_its_devices(axes):
     keys = jax.random.split(jax.random.key(0), 2 * DEVICES)
     sharded = jax.device_put(keys, NamedSharding(a_mesh(axes), PartitionSpec("seeds")))
     chex.assert_trees_all_close(one_by_one("plain", sharded), one_by_one("plain", keys), rtol=1e-5)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("axes", [AxisType.Explicit, AxisType.Auto])
+@pytest.mark.parametrize("axes", first_long([AxisType.Explicit, AxisType.Auto], 1))
 def test_train_and_config_are_arguments_of_vmap_and_jit_on_a_mesh(axes):
     keys = jax.random.split(jax.random.key(0), 2 * DEVICES)
     sharded = jax.device_put(keys, NamedSharding(a_mesh(axes), PartitionSpec("seeds")))
@@ -119,8 +117,7 @@ def test_train_and_config_are_arguments_of_vmap_and_jit_on_a_mesh(axes):
     assert metrics.value_loss.shape == (2 * DEVICES, 3)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("axes", [AxisType.Explicit, AxisType.Auto])
+@pytest.mark.parametrize("axes", first_long([AxisType.Explicit, AxisType.Auto], 1))
 def test_vmap_and_shard_map_train_while_a_mesh_is_set(axes):
     """gymnax makes arrays when it makes an environment, in the midst of what is traced."""
     config, seeds = dataclasses.replace(CONFIG, env="CartPole-v1"), PartitionSpec("seeds")
@@ -135,8 +132,7 @@ def test_vmap_and_shard_map_train_while_a_mesh_is_set(axes):
     chex.assert_trees_all_close(divided, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", first_long(KINDS, 1))
 def test_shard_map_trains_without_turning_its_check_off(kind):
     config, hyper = RUNS[kind]
     keys = jax.random.split(jax.random.key(0), DEVICES)

@@ -37,10 +37,13 @@ def test_the_table_has_exactly_the_environments_that_gymnax_registers():
 
 
 AT_ONCE = {"CartPole-v1", "Pendulum-v1", "Breakout-MinAtar", "FrozenLake-misc"}  # one of each kind
-SOME_AT_ONCE = [x if x in AT_ONCE else pytest.param(x, marks=pytest.mark.long) for x in COMPLETE]
 
 
-@pytest.mark.parametrize("name", SOME_AT_ONCE)
+def unless_at_once(mark):
+    return [x if x in AT_ONCE else pytest.param(x, marks=mark) for x in COMPLETE]
+
+
+@pytest.mark.parametrize("name", unless_at_once(pytest.mark.slow))  # test_conformance does more
 def test_an_environment_can_be_made_and_stepped(name):
     environment = make_environment(name)
     assert isinstance(environment.observation_space, Box)
@@ -59,7 +62,7 @@ def test_an_environment_can_be_made_and_stepped(name):
     chex.assert_tree_all_finite(time_step)
 
 
-@pytest.mark.parametrize("name", SOME_AT_ONCE)
+@pytest.mark.parametrize("name", unless_at_once(pytest.mark.long))
 def test_an_environment_fits_into_the_training_loop(name):
     config = Config(env=name, num_envs=2, num_steps=4, total_timesteps=16, hidden_sizes=(4,))
     _, metrics = jax.eval_shape(partial(train, config), Hyperparams(), jax.random.key(0))

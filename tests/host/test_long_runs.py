@@ -30,7 +30,9 @@ def first_state():
     return jax.device_get(program.init(EVERYTHING.hyper, np.uint32(3)))
 
 
-@pytest.mark.parametrize("steps", [2**31, 2**32, 10**15])
+@pytest.mark.parametrize(
+    "steps", [2**31, *(pytest.param(x, marks=pytest.mark.long) for x in (2**32, 10**15))]
+)
 def test_a_run_goes_on_across_them_and_all_its_files_say_the_same(tmp_path, first_state, steps):
     done = steps // BATCH - 3
     asked = changed(EVERYTHING, total_timesteps=(done + MORE) * BATCH, learning_rate_schedule="linear")

@@ -140,7 +140,8 @@ def test_only_the_newest_states_are_kept(sweep):
 
 
 # chunks: in the first generation, and in a later one
-@pytest.mark.parametrize("when", [pytest.param(2, marks=pytest.mark.long), 5])
+@pytest.mark.long
+@pytest.mark.parametrize("when", [2, 5])
 def test_a_population_that_is_stopped_resumes_to_the_same_bits(sweep, tmp_path, monkeypatch, when):
     original, calls = training_block.BlockLoop._advance, []
 
@@ -181,6 +182,7 @@ def test_a_member_that_fails_copies_another_and_is_no_failure_any_more(tmp_path)
     assert set(sweep.summary["failed_members"]) <= {str(n) for n in range(SIZE) if rates[n] > 1}
 
 
+@pytest.mark.long
 def test_a_member_is_extended_with_its_last_values(sweep):
     path = sweep.path / "members" / "1"
     assert run_command("evaluate", path, "--episodes", "3") == 0

@@ -996,8 +996,8 @@ BUGS = (
     Bug(
         "all members of a sweep have the same seed",
         "ppo_jax/host/programs/lanes.py",
-        "return ppo_of(settings).init(settings.hyper, jax.random.key(seed))",
-        "return ppo_of(settings).init(settings.hyper, jax.random.key(0))",
+        "return _ppo_of(config, settings).init(settings.hyper, jax.random.key(seed))",
+        "return _ppo_of(config, settings).init(settings.hyper, jax.random.key(0))",
         ("tests/host/test_sweeps.py::test_a_member_has_the_bits_of_the_run_that_it_would_be_alone",),
     ),
     Bug(

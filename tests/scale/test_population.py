@@ -114,6 +114,7 @@ CONFIG = Config(
 )
 
 
+@pytest.mark.long
 def test_a_member_inherits_everything_but_the_key_and_then_goes_its_own_way():
     """The whole search in one jitted program, as a caller of the library would write it."""
     ppo, size = make_ppo(CONFIG), 4

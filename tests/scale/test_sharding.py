@@ -21,6 +21,7 @@ from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import network_for
 from ppo_jax.scale.sharding import shard
 from ppo_jax.spaces import Box, Discrete
+from tests.support.marks import first_long
 
 DEVICES, UPDATES = 8, 20
 SMALL = {
@@ -70,8 +71,7 @@ FORMS = {
 }
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", first_long(FORMS, 3))
 def test_eight_devices_learn_what_one_learns(form):
     config = Config(**SMALL, **FORMS[form])
     hyper = Hyperparams(learning_rate=0.01, target_kl=1e-6) if form == "early stop" else Hyperparams()
@@ -118,9 +118,7 @@ def test_for_a_gradient_step_one_vector_is_sent_and_otherwise_only_a_few_numbers
     assert max(rest) <= max(2 * episodes.WINDOW, DEVICES * config.num_steps)
 
 
-@pytest.mark.parametrize(
-    "axis_type", [AxisType.Auto, pytest.param(AxisType.Explicit, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("axis_type", first_long([AxisType.Auto, AxisType.Explicit], 1))
 def test_members_on_eight_devices_have_the_bits_of_members_on_one(axis_type):
     config = Config(**{**SMALL, "total_timesteps": 256})
     hyper = Hyperparams(learning_rate=np.linspace(1e-4, 1e-3, 8, dtype=np.float32))
@@ -141,6 +139,7 @@ def test_members_on_eight_devices_have_the_bits_of_members_on_one(axis_type):
     )
 
 
+@pytest.mark.long
 def test_members_and_environments_can_be_divided_at_once():
     config = Config(**{**SMALL, "total_timesteps": 256, "shuffle_groups": 4})
     keys = jax.random.split(jax.random.key(0), 4)

@@ -1,5 +1,6 @@
 """Runs that are killed, stopped, and out of disk: a few of each, and many under `-m long` and `-m slow`."""
 
+import itertools
 import os
 import random
 import signal
@@ -72,12 +73,6 @@ STAGES = {
     "training": ("compiled in", 1.0),
     "evaluating": ("evaluating", 0.05),
 }
-OTHERS = [
-    (stage, number)
-    for stage in STAGES
-    for number in (signal.SIGINT, signal.SIGTERM)
-    if (stage, number) != ("loading", signal.SIGINT)
-]
 
 
 def stop(process, number, word, delay):
@@ -93,8 +88,14 @@ def stop(process, number, word, delay):
     return status, "".join(printed) + rest
 
 
+SIGNALS = {
+    (stage, number): LONG if index in (0, 3, 4, 7) else SLOW  # each stage and each signal
+    for index, (stage, number) in enumerate(itertools.product(STAGES, (signal.SIGINT, signal.SIGTERM)))
+}
+
+
 @pytest.mark.parametrize(
-    ("stage", "number"), [("loading", signal.SIGINT), *(pytest.param(*other, marks=LONG) for other in OTHERS)]
+    ("stage", "number"), [pytest.param(*one, marks=mark) for one, mark in SIGNALS.items()]
 )
 def test_a_signal_at_any_stage_saves_says_how_to_continue_and_has_its_status(tmp_path, stage, number):
     run = tmp_path / "run"
@@ -133,7 +134,7 @@ def test_a_second_interrupt_stops_at_once_and_leaves_the_checkpoints_whole(tmp_p
     assert max(saved(run)) >= 3
 
 
-LIMITS = {2: LONG, 1: LONG, 8: LONG}  # on the size of a file, in KiB
+LIMITS = {2: LONG}  # on the size of a file, in KiB
 LIMITS |= {kib: SLOW for kib in range(1, 31) if kib not in LIMITS}
 
 

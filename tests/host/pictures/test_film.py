@@ -18,6 +18,7 @@ from ppo_jax.host.pictures import film
 from ppo_jax.host.pictures.film import DRAWN_BY_GYMNASIUM, DRAWN_BY_GYMNAX
 from ppo_jax.host.programs.episode import LONGEST, Episode, play
 from tests.support.agents import Config, init_agent
+from tests.support.marks import first_long
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +108,7 @@ def reset_states(env):
     return jax.device_get(states)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("env", DRAWN_BY_GYMNAX)
+@pytest.mark.parametrize("env", first_long(DRAWN_BY_GYMNAX, 4))
 def test_gymnax_draws_more_than_empty_axes(env):
     episode = Episode(env, (), reset_states(env), np.zeros(2, np.float32), True)
     first, _ = frames(film.gif(episode))

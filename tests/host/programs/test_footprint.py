@@ -9,6 +9,7 @@ from ppo_jax.algorithm.train import make_ppo
 from ppo_jax.envs.environment import Dynamics, Transition
 from ppo_jax.host.programs import chunks, footprint
 from ppo_jax.spaces import Box, Discrete
+from tests.support.marks import first_long
 
 SHAPES = {
     "activations": ("CartPole-v1", {"num_envs": 1024}),
@@ -18,7 +19,7 @@ SHAPES = {
     "convolutions": ("CartPole-v1", {"env": "84 x 84", "num_envs": 64, "num_steps": 64}),
     "few convolutions": ("CartPole-v1", {"env": "84 x 84", "num_envs": 8, "num_steps": 64}),
 }
-LONG = SHAPES.keys() - {"observations"}  # each is compiled for itself alone
+SOON, *OTHERS = ("observations", "activations", "convolutions", "memory", "parameters", "few convolutions")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,9 +44,7 @@ def estimate(config):
     return footprint.estimate(config, jax.eval_shape(init, ppo_jax.Hyperparams(), jax.random.key(0)))
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in SHAPES]
-)
+@pytest.mark.parametrize("name", [SOON, *first_long(OTHERS, 2)])
 def test_the_estimate_is_near_what_xla_says(name):
     preset, changes = SHAPES[name]
     config, hyper = ppo_jax.preset(preset)

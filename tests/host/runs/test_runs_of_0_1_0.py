@@ -87,6 +87,7 @@ def test_it_can_be_drawn_and_reported(run):
         assert text in html
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_resumes_to_what_version_0_1_0_made_of_it(tmp_path, monkeypatch):
     # Compiled as it was then: other options round differently, and in the end another action is sampled.
     monkeypatch.setattr(chunks, "compiler_options", lambda: chunks.CPU_OPTIONS)
