@@ -275,6 +275,15 @@ def sweep_memory() -> str:
     return _table(["layers", "peak", "peak with more members", "a member", "predicted"], rows)
 
 
+def sweep_overhead() -> str:
+    """Says what a sweep costs beyond its members."""
+    record = _speeds("sweep-overhead")
+    return _paragraph(
+        f"A sweep of {record['members']} seeds of {record['preset']} takes {record['overhead']:.1%} longer "
+        "than their program alone, with everything from the call to the summary except compiling."
+    )
+
+
 def sweep_files() -> str:
     """Says what the metrics of a sweep take as a NumPy array and as Parquet."""
     record = _speeds("sweep-files")

@@ -38,6 +38,7 @@ QUOTES: dict[str, Callable[[], str]] = {
     "speed-conditions": figures.speed_conditions,
     "sweep-files": figures.sweep_files,
     "sweep-memory": figures.sweep_memory,
+    "sweep-overhead": figures.sweep_overhead,
     "sweeps": figures.sweeps,
     "time-to-solve": figures.time_to_solve,
 }
