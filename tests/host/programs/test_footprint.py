@@ -11,15 +11,15 @@ from ppo_jax.host.programs import chunks, footprint
 from ppo_jax.spaces import Box, Discrete
 from tests.support.marks import first_long
 
-SHAPES = {
-    "activations": ("CartPole-v1", {"num_envs": 1024}),
+SHAPES = {  # each is compiled for itself alone: the first soon, the next two in continuous integration
     "observations": ("Breakout-MinAtar", {"num_envs": 256}),
+    "activations": ("CartPole-v1", {"num_envs": 1024}),
+    "convolutions": ("CartPole-v1", {"env": "84 x 84", "num_envs": 64, "num_steps": 64}),
     "memory": ("MemoryChain-bsuite", {"num_envs": 512}),
     "parameters": ("CartPole-v1", {"hidden_sizes": (1024, 1024)}),
-    "convolutions": ("CartPole-v1", {"env": "84 x 84", "num_envs": 64, "num_steps": 64}),
     "few convolutions": ("CartPole-v1", {"env": "84 x 84", "num_envs": 8, "num_steps": 64}),
 }
-SOON, *OTHERS = ("observations", "activations", "convolutions", "memory", "parameters", "few convolutions")
+SOON, *OTHERS = SHAPES
 
 
 @pytest.fixture(autouse=True, scope="module")
