@@ -6,13 +6,20 @@ import inspect
 import itertools
 import textwrap
 from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, get_type_hints
 
 import tyro
 from tyro.conf import Positional, arg
-from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
 from ppo_jax.host.programs import readiness
 
@@ -27,6 +34,28 @@ TrustCode = Annotated[
     ),
 ]
 PathFlag = Annotated[Path | None, arg(metavar="PATH")]
+
+
+def _parse_steps(words: list[str]) -> int:
+    try:
+        number = Decimal(words[0])
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not (number.is_finite() and number.adjusted() < 100 and number == int(number)):
+        raise ValueError(f"{words[0]!r} is not a whole number, such as 500000 or 5e5")
+    return int(number)
+
+
+Steps = Annotated[
+    int,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="STEPS",
+        instance_from_str=_parse_steps,
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
 
 
 def open_run(path: Path) -> Any:

@@ -10,7 +10,7 @@ from tyro.conf import arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from ppo_jax import presets
-from ppo_jax.cli.command import Command, Group, PathFlag, TrustCode, helps
+from ppo_jax.cli.command import Command, Group, PathFlag, Steps, TrustCode, helps
 from ppo_jax.cli.results import finish_sweep
 from ppo_jax.cli.train import GROUPS, preset_of
 from ppo_jax.config import Config, Hyperparams
@@ -119,7 +119,7 @@ class Sweep(Command):
     metric: str = "return_window"
     """Metric whose last value ranks the points; the largest is best. return_window is the mean return of the
     last 100 episodes."""
-    total_timesteps: Annotated[int, arg(metavar="STEPS")] = Config.total_timesteps
+    total_timesteps: Steps = Config.total_timesteps
     """Environment steps of each member, rounded down to a multiple of the --num-envs x --num-steps steps of
     one update."""
     rungs: int | None = None

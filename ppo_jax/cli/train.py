@@ -11,7 +11,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from tyro.extras import literal_type_from_choices
 
 from ppo_jax import presets
-from ppo_jax.cli.command import Command, Group, PathFlag, RunPath, TrustCode
+from ppo_jax.cli.command import Command, Group, PathFlag, RunPath, Steps, TrustCode
 from ppo_jax.cli.processes import Processes
 from ppo_jax.cli.results import finish_sweep
 from ppo_jax.config import Arguments, Config, Hyperparams
@@ -103,7 +103,6 @@ METAVARS = {
     "env": "NAME",
     "network": "FILE.py:FUNCTION",
     "preset": "NAME",
-    "total_timesteps": "STEPS",
     "hidden_sizes": "INT ...",
     "checkpoint_every": "UPDATES",
     "evaluate_every": "UPDATES",
@@ -158,6 +157,7 @@ class Train(Command):
     types: ClassVar = {
         "log_to": tuple[literal_type_from_choices(SINKS), ...],
         "env_args": EnvironmentArguments,
+        "total_timesteps": Steps,
     }
 
     @classmethod
@@ -190,7 +190,7 @@ class Resume(Command):
     """Continue a stopped run. The result is the same as if it had never stopped."""
 
     run_dir: RunPath
-    total_timesteps: Annotated[int | None, arg(metavar="STEPS")] = None
+    total_timesteps: Annotated[Steps | None, arg(metavar="STEPS")] = None
     """Environment steps of the whole run, at least as many as before. If there are more, schedules move from
     their current values towards the new end. By default as many as before."""
     on_nonfinite: OnNonfinite | None = None

@@ -1,4 +1,7 @@
-"""Runs from Python: everything that the command line does, as a call that returns a `Run`."""
+"""Runs from Python: everything that the command line does, as a call that returns a `Run`.
+
+What draws is imported by the methods that draw: it takes over a second, which no training should wait for.
+"""
 
 import dataclasses
 import os
@@ -15,11 +18,9 @@ from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.train import agent_of
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import RunError, UsageError, check_kind
-from ppo_jax.host.pictures import film, plots
 from ppo_jax.host.programs import episode, evaluation
 from ppo_jax.host.programs.evaluation import Result
 from ppo_jax.host.programs.player import Player
-from ppo_jax.host.report import page
 from ppo_jax.host.runs import agents, members, records, request
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.files import read_json
@@ -93,10 +94,14 @@ class Run:
 
     def plot(self, output: Path | str | None = None) -> Path:
         """Draws the diagnostics, by default to diagnostics.png in the run directory; returns the path."""
+        from ppo_jax.host.pictures import plots
+
         return plots.draw([RunDirectory(self.path)], None if output is None else as_path(output))
 
     def report(self, output: Path | str | None = None) -> Path:
         """Writes the report, by default to report.html in the run directory; returns the path."""
+        from ppo_jax.host.report import page
+
         run = RunDirectory(self.path)
         recording = page.record(run)
         return page.report(run, None if output is None else as_path(output), recording)
@@ -110,6 +115,8 @@ class Run:
             greedy: Whether to take the most probable action rather than sample one.
             best: Whether to take the checkpoint with the best return rather than the agent at the end.
         """
+        from ppo_jax.host.pictures import film
+
         path = as_path(output)
         film.check(self.config.env, path)
         played = episode.play(self.config, self.agent(best), seed, greedy)

@@ -81,6 +81,15 @@ def test_flags_with_several_values_and_with_the_value_none_are_understood():
     assert given.options.log_to == ("wandb",)
 
 
+@pytest.mark.parametrize(
+    ("text", "steps"), [("500000", 500_000), ("5e5", 500_000), ("2.5E6", 2_500_000), ("1e15", 10**15)]
+)
+@pytest.mark.parametrize("command", [["train"], ["resume", "run"], ["sweep"]])
+def test_steps_are_whole_numbers_in_any_notation(command, text, steps):
+    given = parse([*command, "--total-timesteps", text])
+    assert getattr(given, "config", given).total_timesteps == steps
+
+
 def test_an_environment_without_a_preset_takes_the_defaults():
     given = parse(["train", "--env", "MyOwn-v0"])
     assert given.preset is None

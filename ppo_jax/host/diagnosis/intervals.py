@@ -6,7 +6,6 @@ Source: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Sta
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
@@ -33,6 +32,8 @@ def iqm(scores: np.ndarray, axis: int = 0) -> np.ndarray:
         scores: One score per seed along the axis, [S, ...].
         axis: The axis of the seeds.
     """
+    from scipy import stats  # takes most of a second to import, and pictures of one run do without
+
     return stats.trim_mean(scores, 0.25, axis=axis)
 
 
@@ -48,6 +49,8 @@ def interval(scores: np.ndarray) -> Interval:
     center = iqm(scores)
     if len(scores) == 1:
         return Interval(iqm=center, low=center, high=center)
+    from scipy import stats
+
     # `bootstrap` resamples whole rows, since it applies the same indices to every column.
     result = stats.bootstrap(
         (scores,),

@@ -64,6 +64,24 @@ class Program(NamedTuple):
     spread: Spread | None = None
 
 
+class Running(NamedTuple):
+    """A chunk that the devices have been given to run.
+
+    Attributes:
+        state: The state after it, on the device.
+        metrics: Its metrics, on the device.
+        num_updates: The number of updates.
+        first_update: The number of the first update, counted from 1.
+        start: Seconds of training when it was dispatched.
+    """
+
+    state: TrainState
+    metrics: Metrics
+    num_updates: int
+    first_update: int
+    start: float
+
+
 class Chunk(NamedTuple):
     """Several updates in a row.
 
@@ -256,20 +274,22 @@ class Training:
         Args:
             until: The last update that the chunk may include.
         """
-        size = min(self._size, until - self.update)
-        start = time.perf_counter() - self._began
-        metrics, finite = self._order("advance", size)
-        self.seconds = time.perf_counter() - self._began
-        self._size = next_size(size, self.seconds - start, self.program.capacity, self.chunk_seconds)
-        return Chunk(
-            state=self.state,
-            metrics=metrics,
-            num_updates=size,
-            first_update=self.update - size + 1,
-            start=start,
-            end=self.seconds,
-            finite=finite,
-        )
+        return self._ended(*self._order("advance", min(self._size, until - self.update)))
+
+    def dispatch(self, until: int) -> Running:
+        """Gives the devices the next chunk to run, and does not wait for them.
+
+        With a chunk dispatched before the last one is fetched, no device waits for the host or for another
+        device. Only for a process that trains alone.
+
+        Args:
+            until: The last update that the chunk may include.
+        """
+        return self._dispatch(min(self._size, until - self.update))
+
+    def fetch(self, running: Running) -> Chunk:
+        """Waits until a dispatched chunk has been run; of several, the oldest has to be fetched first."""
+        return self._ended(*self._fetch(running))
 
     def go_back(self) -> None:
         """Undoes the last chunk."""
@@ -291,11 +311,34 @@ class Training:
         self.crew.tell(name, value)
         return self.orders[name](value)
 
-    def _advance(self, size: int) -> tuple[Metrics, np.ndarray]:
+    def _advance(self, size: int) -> tuple[Running, Metrics, np.ndarray]:
+        return self._fetch(self._dispatch(size))
+
+    def _dispatch(self, size: int) -> Running:
         self._before = self.state, self.update
+        start, first = time.perf_counter() - self._began, self.update + 1
         self.state, metrics = self.program.advance(self.hyper, self.state, np.int32(size))
         self.update += size
-        return jax.device_get((metrics, self.program.check(self.state)))  # waits for the device
+        return Running(state=self.state, metrics=metrics, num_updates=size, first_update=first, start=start)
+
+    def _fetch(self, running: Running) -> tuple[Running, Metrics, np.ndarray]:
+        return running, *jax.device_get((running.metrics, self.program.check(running.state)))
+
+    def _ended(self, running: Running, metrics: Metrics, finite: np.ndarray) -> Chunk:
+        """Notes the time that a chunk has taken, and chooses the size of the next."""
+        start = max(running.start, self.seconds)  # it may have waited for the chunk before it
+        self.seconds = time.perf_counter() - self._began
+        size, taken = running.num_updates, self.seconds - start
+        self._size = next_size(size, taken, self.program.capacity, self.chunk_seconds)
+        return Chunk(
+            state=running.state,
+            metrics=metrics,
+            num_updates=size,
+            first_update=running.first_update,
+            start=start,
+            end=self.seconds,
+            finite=finite,
+        )
 
     def _go_back(self, _: None) -> None:
         self.state, self.update = self._before

@@ -14,7 +14,7 @@ from ppo_jax.algorithm.metrics import ALARMS, Metrics
 from ppo_jax.host.diagnosis.history import ALWAYS_FINITE
 from ppo_jax.host.monitor.screen import Screen
 from ppo_jax.host.programs import lanes
-from ppo_jax.host.programs.chunks import Chunk, Program, Training
+from ppo_jax.host.programs.chunks import Chunk, Program, Running, Training
 from ppo_jax.host.runs import family, members, tables
 from ppo_jax.host.runs.checkpoints import directories, store
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
@@ -26,7 +26,7 @@ from ppo_jax.host.training.loop import CHECKPOINT_SECONDS
 from ppo_jax.host.training.signals import Stop
 from ppo_jax.host.training.standings import Results, best_rows
 
-CHUNK_SECONDS = 2.0  # after each chunk, devices wait for the slowest of them: these should be few
+CHUNK_SECONDS = 1.0
 
 
 class SweepSession(NamedTuple):
@@ -58,6 +58,8 @@ class BlockLoop:
         table: The metrics of the group.
         place: The place of the checkpoints.
         saved_update: The updates that the newest checkpoint, or the block before, has done.
+        running: The chunk that the devices run while the host is at work with the one before; None before
+            the first, and while the states are saved.
     """
 
     session: SweepSession
@@ -68,10 +70,11 @@ class BlockLoop:
     table: np.memmap
     place: Store
     saved_update: int
+    running: Running | None = None
 
     @classmethod
     @contextmanager
-    def running(
+    def prepared(
         cls, session: SweepSession, plan: list[Block], block: Block, program: Program, results: Results
     ) -> Iterator["BlockLoop"]:
         """Prepares a block to start, or to continue from the newest checkpoint."""
@@ -114,17 +117,29 @@ class BlockLoop:
             if is_due or (every is not None and self.training.update % every == 0):
                 self._save()
                 saved_at = time.perf_counter()
+        self._take_chunk()
         if self.training.update < end:
             self._save()
             return
         # Of a block that was killed when nothing was left to train, no chunk has told how it ended.
-        self._take(self.training.seconds)
+        self.results.take(self.block, self.saved, self.block.num_updates, self.training.seconds)
         tables.save(self.table, self.session.sweep.metrics_of(self.block.group.number))
         done = members.finished(self.session.sweep, self.session.asked)
-        store.save(done, self._whole(), Progress(self.block.number, None, 0))
+        saved = self.saved._replace(state=self.training.state)
+        store.save(done, saved, Progress(self.block.number, None, 0))
 
     def _advance(self, until: int) -> None:
-        chunk = self.training.advance(until)
+        """Gives the devices the next chunk before it takes the results of the one before."""
+        dispatched = self.training.dispatch(until)
+        self._take_chunk()
+        self.running = dispatched
+
+    def _take_chunk(self) -> None:
+        """Waits for the running chunk, if there is one, and takes what it has to tell."""
+        if self.running is None:
+            return
+        chunk = self.training.fetch(self.running)
+        self.running = None
         count = chunk.num_updates
         metrics = jax.tree.map(lambda x: x[:, :count], chunk.metrics)
         failed = find_failed(metrics, chunk, self.saved.failed)
@@ -147,26 +162,21 @@ class BlockLoop:
     def _show(self, chunk: Chunk, size: int) -> None:
         steps = chunk.num_updates * self.block.group.base.config.batch_size * size
         results = self.results
-        self._take(chunk.end)
+        done = chunk.first_update - 1 + chunk.num_updates - self.block.start
+        results.take(self.block, self.saved, done, chunk.end)
         rows = best_rows(self.session.asked, results)
         speed = steps / (chunk.end - chunk.start)
         self.session.screen.show(results.total_steps, results.total_seconds, speed, rows)
 
-    def _take(self, seconds: float) -> None:
-        """Notes how far the members are."""
-        done = self.training.update - self.block.start
-        self.results.take(self.block, self.saved, done, seconds)
-
-    def _whole(self) -> Saved:
-        return self.saved._replace(state=self.training.state)
-
     def _save(self) -> None:
         """Saves the states of all members, once the metrics before them are on the disk."""
+        self._take_chunk()
         if self.training.update == self.saved_update:
             return
         tables.save(self.table, self.session.sweep.metrics_of(self.block.group.number))
         update = self.block.before + self.training.update - self.block.start
-        store.save(self.place, self._whole(), Progress(update, None, 0))
+        saved = self.saved._replace(state=self.training.state)
+        store.save(self.place, saved, Progress(update, None, 0))
         self.saved_update = self.training.update
 
 

@@ -13,7 +13,6 @@ from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError, explain
 from ppo_jax.host.monitor import sinks
 from ppo_jax.host.monitor.screen import Screen
-from ppo_jax.host.pictures import plots
 from ppo_jax.host.programs import chunks, evaluation, footprint, system
 from ppo_jax.host.programs.chunks import Program, Training
 from ppo_jax.host.programs.crew import Crew
@@ -206,6 +205,9 @@ def _finish(session: Session, loop: Loop) -> None:
         screen.say(evaluation.describe(result))
     summary = _sum_up(session, loop, result)
     write_json(run.summary, summary)
+    # Imported only now: matplotlib takes a second, which the first record would have to wait for.
+    from ppo_jax.host.pictures import plots
+
     try:
         if journal.last is not None:
             plots.draw([run])

@@ -143,7 +143,7 @@ def _run_blocks(
         shape = (block.group.number, len(block.lanes))
         if shape not in programs:
             programs[shape] = _compile(session, plan, block, results)
-        with BlockLoop.running(session, plan, block, programs[shape], results) as loop:
+        with BlockLoop.prepared(session, plan, block, programs[shape], results) as loop:
             loop.run()
         if not session.stop.requested:
             results.finished.add(block.number)

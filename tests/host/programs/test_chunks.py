@@ -91,6 +91,23 @@ def test_a_chunk_brings_metrics_and_flags_to_the_host_and_leaves_the_state_on_th
     assert (chunk.first_update, chunk.num_updates, chunk.finite) == (1, 1, True)
 
 
+def test_a_chunk_that_runs_while_the_one_before_is_fetched_gives_the_same_bits(program):
+    alone, training = (begin(program, CONFIG, HYPER, seed=0) for _ in range(2))
+    expected = advance_to(alone, 5)
+    rows, running = [], training.dispatch(5)
+    while running:
+        following = training.dispatch(5) if training.update < 5 else None
+        chunk = training.fetch(running)
+        assert chunk.first_update == len(rows) + 1
+        assert chunk.start <= chunk.end <= training.seconds
+        for row in range(chunk.num_updates):
+            rows.append(jax.tree.map(lambda column, row=row: column[row], chunk.metrics))
+        running = following
+    assert digest(chunk.state) == digest(alone.state)
+    got = jax.tree.map(lambda *values: np.stack(values), *rows)._asdict()
+    assert digest(got) == digest(expected)
+
+
 def test_every_array_of_floats_that_is_not_finite_is_named(program):
     """One number of one array at a time, in the learner, the environments and the statistics."""
     state = begin(program, CONFIG, HYPER, seed=0).state
