@@ -59,8 +59,14 @@ TRAINED_AT_ONCE = {  # one of each kind: classic control, a Box of actions, an i
 }
 
 
-def long_if(is_long, name):
-    return pytest.param(name, marks=pytest.mark.long) if is_long else name
+RESEMBLE_OTHERS = {"Freeway-MinAtar", "Seaquest-MinAtar"}  # other images, and the longest to compile
+
+
+def mark_of_contract(name):
+    """Each kind is checked in the default run, and nearly all of the rest in continuous integration."""
+    if name in TRAINED_AT_ONCE:
+        return ()
+    return pytest.mark.slow if name in RESEMBLE_OTHERS else pytest.mark.long
 
 
 @pytest.fixture
@@ -85,7 +91,7 @@ def assert_trains(config, environment=None):
 # The environments of gymnax
 
 
-@pytest.mark.parametrize("name", [long_if(name not in TRAINED_AT_ONCE, name) for name in ENVIRONMENTS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=mark_of_contract(name)) for name in ENVIRONMENTS])
 def test_an_environment_keeps_to_the_contract(name, tiny_mnist):
     check(make_environment(name))
 

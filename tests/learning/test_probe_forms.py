@@ -17,6 +17,7 @@ from ppo_jax.envs.environment import Environment
 from ppo_jax.networks.flax import make_network
 from ppo_jax.spaces import Discrete
 from tests.support import probes
+from tests.support.marks import first_long
 
 GAMMA = 0.9
 SEEDS = 20
@@ -184,14 +185,8 @@ def assert_recall(learned):
     assert_actions(learned, REMEMBERED_ACTIONS)
 
 
-# One test for each form, so that each is trained once, by whichever worker.
-@pytest.mark.parametrize(
-    "form",
-    [
-        pytest.param(form, marks=pytest.mark.slow if form == "continuous GRU" else pytest.mark.long)
-        for form in FORMS
-    ],
-)
+# One test for each form, so that each is trained once, by whichever worker. Those with a memory take longest.
+@pytest.mark.parametrize("form", first_long(FORMS, 3))
 def test_every_form_finds_the_known_values_and_actions_from_every_seed(form):
     learned = FORMS[form]()
     assert_values(learned, VALUES)

@@ -130,8 +130,8 @@ HARMLESS = {  # in a few processes, because each takes seconds to start
     "64 bits": {"JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "error::FutureWarning"},
 }
 CLOSED = {
-    "standard output is closed": ">&-",
     "all streams are closed": "<&- >&- 2>&-",
+    "standard output is closed": ">&-",
     "standard error is full": "2>/dev/full",
 }
 
@@ -144,7 +144,7 @@ def test_a_setting_that_does_not_matter_changes_nothing(variables, tmp_path):
     assert json.loads((tmp_path / "läufe" / "summary.json").read_text())["status"] == "done"
 
 
-@pytest.mark.parametrize("kind", first_long(CLOSED, 2))
+@pytest.mark.parametrize("kind", first_long(CLOSED, 1))
 def test_streams_that_cannot_be_written_to_do_not_matter(kind, tmp_path):
     ending = run("train", *SHORT, "--run-dir", "run", cwd=tmp_path, redirect=CLOSED[kind])
     assert ending.status == 0
