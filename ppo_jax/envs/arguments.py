@@ -57,15 +57,23 @@ def _members(annotation: Any) -> Sequence[Any]:
 
 def parameters_of(function: Callable) -> dict[str, Parameter] | None:
     """Returns the parameters of a class or function by name; None if it takes arguments of any name."""
-    try:
-        signature = inspect.signature(function, eval_str=True)
-    except Exception:  # an annotation in quotes may mean anything, or nothing
-        signature = inspect.signature(function)
-    found = signature.parameters.values()
-    if any(one.kind is one.VAR_KEYWORD for one in found):
-        return None
+    found = _signature_of(function).parameters.values()
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in found)
+    return None if takes_any else named_parameters_of(function)
+
+
+def named_parameters_of(function: Callable) -> dict[str, Parameter]:
+    """Returns the parameters of a class or function by name, without those that it takes under any name."""
+    found = _signature_of(function).parameters.values()
     named = [one for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
     return {one.name: parameter(one.annotation, one.default) for one in named}
+
+
+def _signature_of(function: Callable) -> inspect.Signature:
+    try:
+        return inspect.signature(function, eval_str=True)
+    except Exception:  # an annotation in quotes may mean anything, or nothing
+        return inspect.signature(function)
 
 
 def bind(
