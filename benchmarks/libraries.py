@@ -44,8 +44,9 @@ def main(options: Options) -> None:
     """Checks, prints, and writes the record."""
     warnings.simplefilter("ignore")  # of the libraries
     known = make.names(options.library)
-    before = options.output is not None and options.output.exists()
-    problems: dict[str, str] = json.loads(options.output.read_text())["problems"] if before else {}
+    problems: dict[str, str] = {}
+    if options.output is not None and options.output.exists():
+        problems = json.loads(options.output.read_text())["problems"]
     for name in options.names or known:
         if options.only_new and name in problems:
             continue

@@ -5,14 +5,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ppo_jax import spaces
-from ppo_jax.envs.arguments import Argument, Parameter, bind
-from ppo_jax.envs.environment import Dynamics, Observation, Transition
-from ppo_jax.envs.limits import TIME_LIMIT, limited
+from ppo_jax.envs.arguments import RESET_POOL, TIME_LIMIT, Argument, Parameter, bind
+from ppo_jax.envs.environment import Dynamics, Observation, Transition, in_float32
+from ppo_jax.envs.limits import limited
 from ppo_jax.errors import UsageError, closest
-
-RESET_POOL = "reset_pool"  # the parameter of environments that draw a pool of first states for each rollout
 
 
 def identify(name: str, known: Mapping[str, str]) -> str:
@@ -84,16 +83,23 @@ def dynamics_of(
     Raises:
         UsageError: If the time limit is less than 1.
     """
-    first = jax.eval_shape(lambda key: tell(begin(key)).observation, jax.random.key(0))
-    seen = first if isinstance(first, Observation) else Observation(first)
 
     def reset(key: jax.Array) -> tuple[Any, Any]:
         state = begin(key)
-        return state, tell(state).observation
+        return state, in_float32(tell(state).observation)
 
     def step(key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Transition]:
         state = advance(key, state, action)
-        return state, tell(state)
+        told = tell(state)
+        return state, told._replace(
+            observation=in_float32(told.observation),
+            reward=jnp.asarray(told.reward, jnp.float32),
+            terminated=jnp.asarray(told.terminated, bool),
+            truncated=jnp.asarray(told.truncated, bool),
+        )
+
+    _, first = jax.eval_shape(reset, jax.random.key(0))
+    seen = first if isinstance(first, Observation) else Observation(first)
 
     dynamics = Dynamics(
         reset=reset,

@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from ppo_jax.errors import UsageError, closest
 
 Argument = bool | int | float | str
+TIME_LIMIT = "time_limit"  # the parameter of environments whose time limit is set by `envs.limits`
+RESET_POOL = "reset_pool"  # the parameter of environments that draw a pool of first states for each rollout
 KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 

@@ -12,11 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ppo_jax.envs.adapting import RESET_POOL, dynamics_of, explained_by, identify, split
-from ppo_jax.envs.arguments import Argument, Parameter, named_parameters_of
+from ppo_jax.envs.adapting import dynamics_of, explained_by, identify, split
+from ppo_jax.envs.arguments import RESET_POOL, TIME_LIMIT, Argument, Parameter, named_parameters_of
 from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Transition
-from ppo_jax.envs.limits import TIME_LIMIT
 from ppo_jax.spaces import Box
 
 with concretely():

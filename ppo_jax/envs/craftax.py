@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ppo_jax.envs.adapting import RESET_POOL, explained_by, identify, split
-from ppo_jax.envs.arguments import Argument, Parameter, parameter
+from ppo_jax.envs.adapting import explained_by, identify, split
+from ppo_jax.envs.arguments import RESET_POOL, TIME_LIMIT, Argument, Parameter, parameter
 from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Transition
-from ppo_jax.envs.limits import TIME_LIMIT, limited
+from ppo_jax.envs.limits import limited
 from ppo_jax.spaces import Box, Discrete
 
 with concretely():

@@ -19,11 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from ppo_jax.envs.adapting import RESET_POOL, dynamics_of, explained_by, identify, split
-from ppo_jax.envs.arguments import Argument, Parameter, named_parameters_of
+from ppo_jax.envs.adapting import dynamics_of, explained_by, identify, split
+from ppo_jax.envs.arguments import RESET_POOL, TIME_LIMIT, Argument, Parameter, named_parameters_of
 from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Observation, Transition
-from ppo_jax.envs.limits import TIME_LIMIT
 from ppo_jax.errors import UsageError
 from ppo_jax.spaces import Box, Discrete, MultiDiscrete, Space
 
@@ -95,7 +94,7 @@ def _tell(state: Any) -> Transition:
     terminated = timestep.last() & (timestep.discount == 0).all()
     return Transition(
         observation=parts[0] if mask is None else Observation(parts[0], legal_actions=mask.reshape(-1)),
-        reward=timestep.reward.astype(jnp.float32).sum(),
+        reward=timestep.reward.sum(),
         terminated=terminated,
         truncated=timestep.last() & ~terminated,
     )

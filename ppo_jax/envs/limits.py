@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ppo_jax.envs.arguments import TIME_LIMIT
 from ppo_jax.envs.environment import Dynamics, Transition
 from ppo_jax.errors import UsageError
-
-TIME_LIMIT = "time_limit"  # the parameter of an environment whose limit is set here
 
 
 class Timed(NamedTuple):

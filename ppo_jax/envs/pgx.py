@@ -11,10 +11,9 @@ from typing import Any
 import jax
 
 from ppo_jax.envs.adapting import dynamics_of, explained_by, identify, split
-from ppo_jax.envs.arguments import Argument, Parameter, named_parameters_of
+from ppo_jax.envs.arguments import TIME_LIMIT, Argument, Parameter, named_parameters_of
 from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Observation, Transition
-from ppo_jax.envs.limits import TIME_LIMIT
 from ppo_jax.spaces import Discrete
 
 with concretely():

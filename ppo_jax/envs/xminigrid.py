@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 
-from ppo_jax.envs.adapting import RESET_POOL, check_counts, dynamics_of, explained_by, identify, split
-from ppo_jax.envs.arguments import Argument, Parameter
+from ppo_jax.envs.adapting import check_counts, dynamics_of, explained_by, identify, split
+from ppo_jax.envs.arguments import RESET_POOL, Argument, Parameter
 from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Transition
 from ppo_jax.spaces import Discrete
