@@ -40,6 +40,13 @@ WITHOUT_IMPORTS = {"errors", "spaces", "config", "shards"}  # of this package
 # The only modules or rooms that may know a library.
 HOMES = {
     "gymnax": ("envs.gymnax", "envs.gymnax_spaces"),
+    "brax": ("envs.brax",),
+    "craftax": ("envs.craftax",),
+    "jumanji": ("envs.jumanji",),
+    "navix": ("envs.navix",),
+    "pgx": ("envs.pgx",),
+    "mujoco_playground": ("envs.playground",),
+    "xminigrid": ("envs.xminigrid",),
     "flax": ("networks.flax",),
     "gymnasium": ("host.pictures.film",),
     "orbax": ("host.runs.checkpoints.arrays",),
@@ -47,6 +54,7 @@ HOMES = {
     "tyro": ("cli",),
     "matplotlib": ("host.pictures", "host.report", "host.benchmark.plots"),
 }
+ADAPTERS = tuple(homes[0] for homes in HOMES.values() if homes[0].startswith("envs."))
 UNSAFE = (
     *("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "eval", "exec"),
     *("torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "yaml.Loader", "yaml.UnsafeLoader"),
@@ -163,7 +171,7 @@ def the_pure_rooms_read_no_presets(module: Module) -> Violations:
 
 def adapters_are_called_through_make(module: Module) -> Violations:
     for line, name in own_imports(module):
-        if name == "envs.gymnax":
+        if name in ADAPTERS:
             yield line, f"{module.name} imports an adapter by name"
 
 
@@ -350,9 +358,11 @@ PLANTED = [
     (the_pure_rooms_read_no_presets, "algorithm.train", "def f():\n    from ppo_jax.presets import preset"),
     (adapters_are_called_through_make, "algorithm.train", "from ppo_jax.envs import gymnax"),
     (adapters_are_called_through_make, "host.pictures.film", "from ppo_jax.envs.gymnax import wrap"),
+    (adapters_are_called_through_make, "algorithm.train", "from ppo_jax.envs.brax import make_dynamics"),
     (imports_are_absolute, "algorithm.loss", "from . import gae"),
     (libraries_have_one_home, "algorithm.train", "from flax import linen"),
     (libraries_have_one_home, "networks.network", "import flax"),
+    (libraries_have_one_home, "envs.gymnax", "from mujoco_playground import registry"),
     (libraries_have_one_home, "networks.flax", "import gymnax.environments"),
     (libraries_have_one_home, "host.runs.options", "import tyro"),
     (libraries_have_one_home, "host.diagnosis.health", "from matplotlib.figure import Figure"),

@@ -15,6 +15,7 @@ from ppo_jax.cli.command import Command, Group, PathFlag, RunPath, Steps, TrustC
 from ppo_jax.cli.processes import Processes
 from ppo_jax.cli.results import finish_sweep
 from ppo_jax.config import Arguments, Config, Hyperparams
+from ppo_jax.envs.arguments import TIME_LIMIT
 from ppo_jax.errors import UsageError
 from ppo_jax.host.monitor.sinks import SINKS
 from ppo_jax.host.runs.options import OnNonfinite, RunOptions
@@ -48,7 +49,7 @@ GROUPS = (
     Group(
         "environment",
         "What to train on, and which settings to start from.",
-        ("env", "env_args", "preset"),
+        ("env", "env_args", "time_limit", "preset"),
     ),
     Group(
         "run",
@@ -106,6 +107,7 @@ METAVARS = {
     "hidden_sizes": "INT ...",
     "checkpoint_every": "UPDATES",
     "evaluate_every": "UPDATES",
+    "time_limit": "STEPS",
     "devices": "N",
     "coordinator": "HOST:PORT",
     "log_to": f"{{{','.join(SINKS)}}} ...",
@@ -151,6 +153,9 @@ class Train(Command):
     """Directory in which to keep compiled programs, so that later runs with the same sizes start sooner. By
     default none are kept."""
     trust_code: TrustCode = False
+    time_limit: int | None = None
+    """Most steps of an episode, for environments whose library sets no limit itself, such as those of Brax
+    (the same as --env-args time_limit=STEPS). By default the limit that people use there."""
 
     groups: ClassVar = GROUPS
     metavars: ClassVar = METAVARS
@@ -174,9 +179,14 @@ class Train(Command):
         from ppo_jax.host.runs.request import Request
         from ppo_jax.host.training import start
 
+        config, given = self.config, dict(self.config.env_args)
+        if self.time_limit is not None and TIME_LIMIT in given:
+            raise UsageError(f"time_limit = {self.time_limit} is given in --env-args as well; give it once")
+        if self.time_limit is not None:
+            config = dataclasses.replace(config, env_args={**given, TIME_LIMIT: self.time_limit})
         asked = Request(
             preset=self.preset,
-            config=self.config,
+            config=config,
             hyper=self.hyper,
             seed=self.seed,
             options=self.options,

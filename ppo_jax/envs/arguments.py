@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from ppo_jax.errors import UsageError, closest
 
 Argument = bool | int | float | str
+TIME_LIMIT = "time_limit"  # the parameter of environments whose time limit is set by `envs.limits`
+RESET_POOL = "reset_pool"  # the parameter of environments that draw a pool of first states for each rollout
 KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -57,15 +59,23 @@ def _members(annotation: Any) -> Sequence[Any]:
 
 def parameters_of(function: Callable) -> dict[str, Parameter] | None:
     """Returns the parameters of a class or function by name; None if it takes arguments of any name."""
-    try:
-        signature = inspect.signature(function, eval_str=True)
-    except Exception:  # an annotation in quotes may mean anything, or nothing
-        signature = inspect.signature(function)
-    found = signature.parameters.values()
-    if any(one.kind is one.VAR_KEYWORD for one in found):
-        return None
+    found = _signature_of(function).parameters.values()
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in found)
+    return None if takes_any else named_parameters_of(function)
+
+
+def named_parameters_of(function: Callable) -> dict[str, Parameter]:
+    """Returns the parameters of a class or function by name, without those that it takes under any name."""
+    found = _signature_of(function).parameters.values()
     named = [one for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
     return {one.name: parameter(one.annotation, one.default) for one in named}
+
+
+def _signature_of(function: Callable) -> inspect.Signature:
+    try:
+        return inspect.signature(function, eval_str=True)
+    except Exception:  # an annotation in quotes may mean anything, or nothing
+        return inspect.signature(function)
 
 
 def bind(

@@ -205,15 +205,15 @@ def checked(environment: Any) -> Environment:
 
     def reset(num_envs: int, key: jax.Array) -> tuple[Any, Any]:
         state, observation = environment.reset(num_envs, key)
-        return state, _as_floats(observation)
+        return state, in_float32(observation)
 
     def step(drawn: Any, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
         before = state
         state, time_step = environment.step(drawn, before, action)
         _check_same_kind(before, state)
         return state, time_step._replace(
-            observation=_as_floats(time_step.observation),
-            final_observation=_as_floats(time_step.final_observation),
+            observation=in_float32(time_step.observation),
+            final_observation=in_float32(time_step.final_observation),
             reward=jnp.asarray(time_step.reward, jnp.float32),
             terminated=jnp.asarray(time_step.terminated, bool),
             truncated=jnp.asarray(time_step.truncated, bool),
@@ -242,7 +242,8 @@ def _check_same_kind(before: Any, after: Any) -> None:
         )
 
 
-def _as_floats(observation: Any) -> Any:
+def in_float32(observation: Any) -> Any:
+    """Returns an observation, an array or an `Observation`, with features of float32."""
     if not isinstance(observation, Observation):
         return jnp.asarray(observation, jnp.float32)
     privileged = observation.privileged

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ppo_jax import spaces
+from ppo_jax.envs.adapting import explained_by, trace
 from ppo_jax.envs.arguments import Argument, Parameter, bind, parameter, parameters_of
 from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.deferred import deferred
@@ -33,6 +33,9 @@ with concretely(), deferred("seaborn", "matplotlib.pyplot"):
 
     from ppo_jax.envs.gymnax_spaces import action_space_of, as_floats, as_gymnax_action, observation_space_of
 
+
+# The environments of gymnax, each with the reason why it cannot be trained on: none has one.
+NAMES = dict.fromkeys(gymnax.registered_envs, "")
 
 # Parameters of gymnax that follow from others; gymnax itself keeps the old value if only the others change.
 _DERIVED: dict[str, dict[str, Callable[[Any], float]]] = {
@@ -154,31 +157,20 @@ def _configure(
     of_constructor = (kind and parameters_of(kind)) or {}
     first = {key: value for key, value in arguments.items() if key in of_constructor}
     first = bind(name, first, of_constructor)
-    with _explained(name, arguments), concretely():
+    with explained_by(name, arguments), concretely():
         env = make(**first)
         defaults = env.default_params
     bound = bind(name, arguments, {**_parameters_of_record(defaults), **of_constructor})
-    with _explained(name, arguments):
+    with explained_by(name, arguments):
         params = _replace(env, defaults, {key: bound[key] for key in bound if key not in of_constructor})
         if arguments:
-            _try(_adapt(env, params))
+            trace(_adapt(env, params))
     return env, params
 
 
 def _parameters_of_record(defaults: Any) -> dict[str, Parameter]:
     kinds = {field.name: field.type for field in dataclasses.fields(defaults)}
     return {name: parameter(kind, getattr(defaults, name)) for name, kind in kinds.items()}
-
-
-@contextmanager
-def _explained(name: str, arguments: Mapping[str, Argument]) -> Iterator[None]:
-    """Explains whatever a constructor or a first step may raise by the arguments that were given."""
-    try:
-        yield
-    except Exception as error:
-        reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
-        shown = ", ".join(f"{key} = {value!r}" for key, value in arguments.items()) or "its defaults"
-        raise UsageError(f"env = {name!r} does not work with {shown}: {reason.splitlines()[0]}") from error
 
 
 def _replace(env: Any, defaults: Any, values: dict[str, Any]) -> Any:
@@ -189,13 +181,6 @@ def _replace(env: Any, defaults: Any, values: dict[str, Any]) -> Any:
     derived = _DERIVED.get(type(env).__name__, {}) if values else {}
     following = {key: rule(params) for key, rule in derived.items() if key not in values}
     return dataclasses.replace(params, **following)
-
-
-def _try(dynamics: Dynamics) -> None:
-    """Traces a first step: raises whatever is wrong with the arguments that made the environment."""
-    key = jax.random.key(0)
-    state, _ = jax.eval_shape(dynamics.reset, key)
-    jax.eval_shape(dynamics.step, key, state, spaces.zeros(dynamics.action_space))
 
 
 def _adapt(env: Any, params: Any, traced: Mapping[str, jax.Array] | None = None) -> Dynamics:

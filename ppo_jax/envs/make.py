@@ -14,10 +14,12 @@ from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Environment, make_batched
 from ppo_jax.errors import UsageError, explained
 
-# One row per library: the module that has its `make_dynamics(name, arguments, traced)`, `parameters(name)`,
-# `make_visualizer(name, arguments, states)`, and, for classes and instances of the user's own,
-# `is_environment(thing)` and `adapt(name, thing, arguments)`.
-ADAPTERS = {"gymnax": "ppo_jax.envs.gymnax"}
+# One row per library: the module that has its `make_dynamics(name, arguments, traced)`, `parameters(name)`
+# and NAMES. That of gymnax also has `make_visualizer(name, arguments, states)` and, for classes and
+# instances of the user's own, `is_environment(thing)` and `adapt(name, thing, arguments)`.
+ADAPTERS = {library: f"ppo_jax.envs.{library}" for library in registry.LIBRARIES}
+WITH_OWN = ("gymnax",)  # the libraries whose classes and instances a user may register
+WITH_TRACED = ("gymnax",)  # the libraries whose parameters may be traced
 
 Arguments = Mapping[str, Argument] | Sequence[tuple[str, Argument]]
 NOTHING: Mapping[str, jax.Array] = {}
@@ -45,7 +47,7 @@ def make_environment(
 def traceable(name: str, arguments: Sequence[Arguments]) -> tuple[str, ...]:
     """Returns the parameters of an environment whose values need not be known when a program is compiled.
 
-    These are the numbers of environments of a library on which no space depends.
+    These are the numbers of gymnax's environments on which no space depends.
 
     Args:
         name: The name of the environment.
@@ -54,7 +56,8 @@ def traceable(name: str, arguments: Sequence[Arguments]) -> tuple[str, ...]:
     Raises:
         UsageError: If it cannot be made, or an argument does not fit it.
     """
-    if registered.is_own(name) or registry.is_reference(name):
+    is_own = registered.is_own(name) or registry.is_reference(name)
+    if is_own or registry.info(name).library not in WITH_TRACED:
         return ()
     given = [dict(one) for one in arguments]
     distinct = {repr(sorted(one.items())): one for one in given}.values()
@@ -91,6 +94,18 @@ def parameters(name: str) -> dict[str, Parameter]:
         UsageError: If it cannot be made.
     """
     return _adapter(registry.info(name).library).parameters(name)
+
+
+def names(library: str) -> dict[str, str]:
+    """Returns all environments of a library, each with the reason why it cannot be trained on, or "".
+
+    Args:
+        library: The name of its row in `registry.LIBRARIES`.
+
+    Raises:
+        UsageError: If it is not installed.
+    """
+    return _adapter(library).NAMES
 
 
 def make_visualizer(name: str, arguments: Arguments, states: Sequence[Any]) -> Any:
@@ -152,10 +167,12 @@ def _make_own(name: str, thing: Any, arguments: dict[str, Argument]) -> Dynamics
 def _adapter_of(thing: Any) -> Any:
     """Returns the adapter of the library that a class or instance belongs to, if any."""
     # If a library has not been imported, nothing can be made with it.
-    imported = [importlib.import_module(module) for name, module in ADAPTERS.items() if name in sys.modules]
+    imported = [_adapter(library) for library in WITH_OWN if library in sys.modules]
     return next((adapter for adapter in imported if adapter.is_environment(thing)), None)
 
 
 def _adapter(library: str) -> Any:
+    if why := registry.missing(library):
+        raise UsageError(why)
     # Imported here, so that a library is loaded only for the environments that it implements.
     return importlib.import_module(ADAPTERS[library])

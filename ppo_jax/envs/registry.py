@@ -4,9 +4,11 @@ A name is a row of the table, "library:name", a name that the user registered, o
 user, "file.py:object" or "module:object", which is loaded and registered by `host.runs.code`.
 
 Importing gymnax takes seconds; answering a mistyped name should not. `tests/envs/test_registry.py` compares
-this table with gymnax itself.
+this table with gymnax itself. Environments of the other libraries have no rows: they are named
+"library:name", and the library is asked for its names only when one of them is made.
 """
 
+import importlib.util
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,7 +24,7 @@ class EnvironmentInfo(NamedTuple):
         solved_return: Mean return of 100 consecutive episodes at which the task counts as solved
             (Gymnasium's `reward_threshold`), or None without an agreed mark.
         needs: Anything it needs in addition to this package, in a few words; empty if nothing.
-        library: The library that implements it, a row of `envs.make.ADAPTERS`.
+        library: The library that implements it, a row of LIBRARIES.
     """
 
     solved_return: float | None = None
@@ -60,13 +62,55 @@ ENVIRONMENTS: dict[str, EnvironmentInfo] = {
 }
 
 
-LIBRARIES = frozenset(row.library for row in ENVIRONMENTS.values())
+class Library(NamedTuple):
+    """One row of the table of libraries; the file of its adapter has the name of the row.
+
+    Attributes:
+        title: The name that its authors gave it.
+        module: The module that has to be installed.
+        extra: The extra of this package that installs it; empty if it is always installed.
+        example: The name of one of its environments.
+    """
+
+    title: str
+    module: str
+    extra: str
+    example: str
+
+
+LIBRARIES: dict[str, Library] = {
+    "gymnax": Library("gymnax", "gymnax", "", "CartPole-v1"),
+    "brax": Library("Brax", "brax", "brax", "ant"),
+    "craftax": Library("Craftax", "craftax", "craftax", "Craftax-Classic-Symbolic-v1"),
+    "jumanji": Library("Jumanji", "jumanji", "jumanji", "Snake-v1"),
+    "navix": Library("NAVIX", "navix", "navix", "Navix-Empty-5x5-v0"),
+    "pgx": Library("Pgx", "pgx", "pgx", "2048"),
+    "playground": Library("MuJoCo Playground", "mujoco_playground", "playground", "CartpoleBalance"),
+    "xminigrid": Library("XLand-MiniGrid", "xminigrid", "xminigrid", "MiniGrid-Empty-5x5"),
+}
+
+
+def library_of(name: object) -> str | None:
+    """Returns the library that a name such as "brax:ant" names; None for names of other forms."""
+    library, colon, _ = str(name).partition(":")
+    return library if colon and library in LIBRARIES else None
+
+
+def missing(library: str) -> str | None:
+    """Says how to install a library that is not installed, without importing it; None if it is.
+
+    Args:
+        library: The name of its row.
+    """
+    row = LIBRARIES.get(library)
+    if row is None or importlib.util.find_spec(row.module) is not None:
+        return None
+    return f"{row.title} is not installed; give pip install 'ppo-jax[{row.extra}]'"
 
 
 def info(name: str) -> EnvironmentInfo:
     """Returns the row of an environment; an empty one for a name that the user registered with gymnax."""
-    library, _, _ = name.partition(":")
-    if library in LIBRARIES:
+    if library := library_of(name):
         return EnvironmentInfo(library=library)
     return ENVIRONMENTS.get(name, EnvironmentInfo())
 
@@ -125,8 +169,12 @@ def problems(name: object) -> list[str]:
     """Explains why a name is not that of an environment; an empty list if it is.
 
     Args:
-        name: The `env` of a `Config`. Whether a reference to code can be loaded is not looked at here.
+        name: The `env` of a `Config`. Whether a reference to code can be loaded is not looked at here, nor
+            whether an installed library has an environment of that name.
     """
+    library = library_of(name)
+    if why := library and missing(library):
+        return [f"env = {name!r} cannot be made: {why}"]
     # If gymnax has not been imported, nobody can have registered a name with it.
     with_gymnax = getattr(sys.modules.get("gymnax"), "registered_envs", ())
     known = tuple(dict.fromkeys((*ENVIRONMENTS, *with_gymnax, *registered.ENVIRONMENTS)))
