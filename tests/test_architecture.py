@@ -48,7 +48,7 @@ HOMES = {
     "mujoco_playground": ("envs.playground",),
     "xminigrid": ("envs.xminigrid",),
     "flax": ("networks.flax",),
-    "gymnasium": ("host.pictures.film",),
+    "gymnasium": ("envs.gymnasium", "host.programs.simulators", "host.pictures.film"),
     "orbax": ("host.runs.checkpoints.arrays",),
     "orjson": ("host.runs.records",),
     "tyro": ("cli",),
@@ -107,7 +107,7 @@ def used_names(module: Module) -> Violations:
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
-        elif isinstance(node, ast.Attribute | ast.Name):
+        elif isinstance(node, ast.Attribute | ast.Name) and not isinstance(node.ctx, ast.Store):
             root, _, rest = ast.unparse(node).partition(".")
             yield node.lineno, f"{aliases.get(root, root)}.{rest}".rstrip(".")
 

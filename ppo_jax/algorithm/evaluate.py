@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ppo_jax import spaces
 from ppo_jax.algorithm import own_metrics
 from ppo_jax.algorithm.agent import Agent, act
-from ppo_jax.algorithm.given import check_agent, check_count, check_key
+from ppo_jax.algorithm.given import check_agent, check_compilable, check_count, check_key
 from ppo_jax.algorithm.mapped import in_usual_modes
 from ppo_jax.algorithm.own_metrics import Own, extend
 from ppo_jax.config import Config
@@ -89,6 +89,7 @@ def _play_all(
     environment: Environment, network: Network, num_episodes: int, greedy: bool, key: jax.Array, agent: Agent
 ) -> Episodes:
     """Plays until each of E environments has ended its first episode."""
+    check_compilable(environment)
     names = own_metrics.names_of(environment)
 
     def is_any_unfinished(carry: tuple[Play, Episodes, Own]) -> jax.Array:

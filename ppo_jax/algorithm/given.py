@@ -48,6 +48,19 @@ def check_hyper(hyper: Any) -> None:
         )
 
 
+def check_compilable(environment: Environment) -> None:
+    """Makes sure that an environment can be a part of a compiled program.
+
+    Raises:
+        UsageError: If it computes on the host.
+    """
+    if environment.on_host:
+        raise UsageError(
+            "the environment computes on the host and cannot be a part of a compiled program, so it is not "
+            "for train, sweep, evaluate or jax.vmap; train on it with ppo_jax.run or `ppo-jax train`"
+        )
+
+
 def check_agent(
     config: Config, environment: Environment, network: Network, params: Any, statistics: Any
 ) -> None:

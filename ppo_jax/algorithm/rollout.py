@@ -16,6 +16,7 @@ from ppo_jax.algorithm.episodes import (
     record_step,
     summarize,
 )
+from ppo_jax.algorithm.given import check_compilable
 from ppo_jax.algorithm.normalization import (
     RewardScaler,
     init_observation_statistics,
@@ -25,7 +26,7 @@ from ppo_jax.algorithm.normalization import (
     scale_rewards,
 )
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.envs.environment import Environment, Observation, actor_features, critic_features
+from ppo_jax.envs.environment import Environment, Observation, TimeStep, actor_features, critic_features
 from ppo_jax.errors import UsageError
 from ppo_jax.fast.loops import scan_drawn
 from ppo_jax.networks.distributions import Distribution, draw_noise
@@ -113,12 +114,12 @@ def collect(
     Returns:
         Their state after the last step, the trajectory [T, N, ...], and the episodes that ended in it.
     """
+    check_compilable(environment)
 
     def draw(num_steps: int, keys: jax.Array) -> tuple[jax.Array, Any]:
         action_key, environment_key = keys
-        shape = num_steps, config.num_envs
-        noise = draw_noise(environment.action_space, action_key, shape[0] * shape[1])
-        drawn = noise.reshape(*shape, *noise.shape[1:]), environment.draw(*shape, environment_key)
+        noise = noise_of_steps(config, environment.action_space, action_key, num_steps)
+        drawn = noise, environment.draw(num_steps, config.num_envs, environment_key)
         noise, of_environment = shards.own_drawn(drawn, config.num_envs)  # [num_steps, N, ...] of this device
         return noise, environment.prepare(of_environment)
 
@@ -126,43 +127,117 @@ def collect(
         collector: Collector, drawn: tuple[jax.Array, Any]
     ) -> tuple[Collector, tuple[Trajectory, EndedEpisodes]]:
         noise, of_environment = drawn
-        # An observation is normalized by statistics that include it.
-        statistics = merge_observation(collector.statistics, collector.observation)
-        seen = collector.memory, collector.observation, collector.start
-        observation, prediction = act(network, Agent(params=params, statistics=statistics), *seen)
-        action = prediction.policy.from_noise(noise)
-        clipped = spaces.clip(environment.action_space, action)
+        decision = decide(network, params, collector, noise)
+        clipped = spaces.clip(environment.action_space, decision.action)
         state, time_step = environment.step(of_environment, collector.environment, clipped)
-        episodes, ended = record_step(collector.episodes, time_step.reward, time_step.done, time_step.metrics)
-        experience = Trajectory(
-            observation=observation,
-            action=action,
-            policy=prediction.policy,
-            final_observation=normalize_observation(statistics, time_step.final_observation),
-            reward=time_step.reward,
-            terminated=time_step.terminated,
-            done=time_step.done,
-            start=collector.start,
-            memory=collector.memory,
-        )
-        collector = collector._replace(
-            environment=state,
-            observation=time_step.observation,
-            start=time_step.done,
-            memory=prediction.memory,
-            episodes=episodes,
-            statistics=statistics,
-        )
-        return collector, (experience, ended)
+        return follow(collector, decision, state, time_step)
 
     key, collector = _refill_pool(environment, key, collector)
     collector, (trajectory, ended) = scan_drawn(
         draw, step, collector, key, config.num_steps, unroll=steps_per_turn(config)
     )
+    repeated = environment.pool and environment.pool.repeated(collector.environment)
+    return finish(hyper, collector._replace(repeated_starts=repeated), trajectory, ended)
+
+
+def noise_of_steps(config: Config, action_space: spaces.Space, key: jax.Array, num_steps: int) -> jax.Array:
+    """Draws what decides between the actions of some steps, [num_steps, N, ...]."""
+    noise = draw_noise(action_space, key, num_steps * config.num_envs)
+    return noise.reshape(num_steps, config.num_envs, *noise.shape[1:])
+
+
+class Decision(NamedTuple):
+    """The actions for the observations of one step, and what they were chosen from.
+
+    Attributes:
+        statistics: The statistics of all observations so far, with those of this step; None if observations
+            are not normalized.
+        observation: The observations as the network sees them, [N, ...].
+        policy: The distributions over actions, [N].
+        action: The actions that were sampled, before they are clipped to any bounds, [N, ...].
+        memory: The memory of the network after these observations.
+    """
+
+    statistics: Any
+    observation: Any
+    policy: Distribution
+    action: jax.Array
+    memory: Memory
+
+
+def decide(network: Network, params: Params, collector: Collector, noise: jax.Array) -> Decision:
+    """Samples the actions of one step.
+
+    Args:
+        network: The network whose policy acts.
+        params: Its parameters.
+        collector: The state before the step.
+        noise: What decides between the actions, [N, ...].
+    """
+    # An observation is normalized by statistics that include it.
+    statistics = merge_observation(collector.statistics, collector.observation)
+    seen = collector.memory, collector.observation, collector.start
+    observation, prediction = act(network, Agent(params=params, statistics=statistics), *seen)
+    return Decision(
+        statistics=statistics,
+        observation=observation,
+        policy=prediction.policy,
+        action=prediction.policy.from_noise(noise),
+        memory=prediction.memory,
+    )
+
+
+def follow(
+    collector: Collector, decision: Decision, state: Any, time_step: TimeStep
+) -> tuple[Collector, tuple[Trajectory, EndedEpisodes]]:
+    """Takes note of what one step has led to.
+
+    Args:
+        collector: The state before the step.
+        decision: The actions of the step.
+        state: The state of the environments after it.
+        time_step: What they said of it, [N, ...].
+
+    Returns:
+        The state after the step, its experience [N, ...], and the episodes as of this step.
+    """
+    episodes, ended = record_step(collector.episodes, time_step.reward, time_step.done, time_step.metrics)
+    experience = Trajectory(
+        observation=decision.observation,
+        action=decision.action,
+        policy=decision.policy,
+        final_observation=normalize_observation(decision.statistics, time_step.final_observation),
+        reward=time_step.reward,
+        terminated=time_step.terminated,
+        done=time_step.done,
+        start=collector.start,
+        memory=collector.memory,
+    )
+    collector = collector._replace(
+        environment=state,
+        observation=time_step.observation,
+        start=time_step.done,
+        memory=decision.memory,
+        episodes=episodes,
+        statistics=decision.statistics,
+    )
+    return collector, (experience, ended)
+
+
+def finish(
+    hyper: Hyperparams, collector: Collector, trajectory: Trajectory, ended: EndedEpisodes
+) -> tuple[Collector, Trajectory, EpisodeSummary]:
+    """Sums up the episodes of a rollout, and scales its rewards.
+
+    Args:
+        hyper: The hyperparameters; gamma is used.
+        collector: The state after the last step.
+        trajectory: The experience, [T, N, ...], with the rewards as the environment gave them.
+        ended: The episodes as of each step, [T, N].
+    """
     episodes, summary = summarize(collector.episodes, ended)
     scaler, reward = scale_rewards(collector.reward_scaler, trajectory.reward, trajectory.done, hyper.gamma)
-    repeated = environment.pool and environment.pool.repeated(collector.environment)
-    collector = collector._replace(episodes=episodes, reward_scaler=scaler, repeated_starts=repeated)
+    collector = collector._replace(episodes=episodes, reward_scaler=scaler)
     return collector, trajectory._replace(reward=reward), summary
 
 

@@ -8,6 +8,7 @@ import jax
 from jax.core import Tracer
 
 from ppo_jax.algorithm.agent import Agent
+from ppo_jax.algorithm.episodes import EpisodeSummary
 from ppo_jax.algorithm.estimate import estimate, explained_variance
 from ppo_jax.algorithm.given import check_hyper, check_key
 from ppo_jax.algorithm.mapped import in_usual_modes
@@ -23,6 +24,7 @@ from ppo_jax.errors import UsageError, check_kind
 from ppo_jax.fast.loops import vary_with
 from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import MakeNetwork, Network, network_for
+from ppo_jax.spaces import Space
 from ppo_jax.validation import division_problems, validate
 
 MAX_CAPACITY = 2**31 - 1  # updates are numbered in int32 within a loop
@@ -63,33 +65,60 @@ def iterate(
         The state after the iteration, and its metrics.
     """
     key, collect_key, learn_key = jax.random.split(state.key, 3)
-    # The barrier hides the horizon from XLA. Where the horizon is a constant, XLA would otherwise compute the
-    # division in another way, and programs for the same run would differ in their last bits.
-    progress = state.num_updates.as_float() / jax.lax.optimization_barrier(state.horizon).as_float()
-    hyper = at_update(config, hyper, state.learner.steering, progress)
-
+    hyper = hyper_of_update(config, hyper, state)
     params = state.learner.params
     collector, trajectory, episodes = collect(
         config, environment, network, hyper, collect_key, params, state.collector
     )
-    learner, info, explained = learn(config, network, hyper, learn_key, state.learner, trajectory)
+    state = state._replace(collector=collector, key=key)
+    return complete(config, environment.action_space, network, hyper, learn_key, state, trajectory, episodes)
 
+
+def hyper_of_update(config: Config, hyper: Hyperparams, state: TrainState) -> Hyperparams:
+    """Returns the hyperparameters of the next update, for which schedules have been followed.
+
+    Args:
+        config: The static part of the run.
+        hyper: The hyperparameters of the run.
+        state: The state before the update.
+    """
+    # The barrier hides the horizon from XLA. Where the horizon is a constant, XLA would otherwise compute the
+    # division in another way, and programs for the same run would differ in their last bits.
+    progress = state.num_updates.as_float() / jax.lax.optimization_barrier(state.horizon).as_float()
+    return at_update(config, hyper, state.learner.steering, progress)
+
+
+def complete(
+    config: Config,
+    action_space: Space,
+    network: Network,
+    hyper: Hyperparams,
+    key: jax.Array,
+    state: TrainState,
+    trajectory: Trajectory,
+    episodes: EpisodeSummary,
+) -> tuple[TrainState, Metrics]:
+    """Completes an iteration once experience has been collected: learns, and assembles the metrics.
+
+    Args:
+        config: The static part of the run.
+        action_space: The space of the actions.
+        network: The policy and the value function.
+        hyper: The hyperparameters of this update.
+        key: The source of the order of the samples.
+        state: The state after the experience was collected.
+        trajectory: The experience, [T, N, ...].
+        episodes: The episodes that ended in it.
+
+    Returns:
+        The state after the iteration, and its metrics.
+    """
+    learner, info, explained = learn(config, network, hyper, key, state.learner, trajectory)
     num_updates = state.num_updates.plus(1)
     env_steps = num_updates.times(config.batch_size)
-    metrics = make_metrics(
-        environment.action_space,
-        hyper,
-        env_steps,
-        trajectory,
-        episodes,
-        info,
-        explained,
-        collector.repeated_starts,
-    )
-    state = TrainState(
-        learner=learner, collector=collector, key=key, num_updates=num_updates, horizon=state.horizon
-    )
-    return state, metrics
+    repeated = state.collector.repeated_starts
+    metrics = make_metrics(action_space, hyper, env_steps, trajectory, episodes, info, explained, repeated)
+    return state._replace(learner=learner, num_updates=num_updates), metrics
 
 
 def learn(

@@ -34,6 +34,8 @@ class Evaluate(Command):
     best: Best = False
     seed: int = 0
     """Seed of all random numbers. The same seed gives the same episodes."""
+    gymnasium: bool = False
+    """Play in Gymnasium's own environment of the same name, as an independent check of one of gymnax's."""
     trust_code: TrustCode = False
 
     def run(self) -> int:
@@ -48,6 +50,8 @@ class Evaluate(Command):
         config, agent = _load(self.run_dir, self.best, self.trust_code)
         from ppo_jax.host.programs import evaluation
 
+        if self.gymnasium:
+            config = evaluation.in_gymnasium(config)
         result = evaluation.run(config, agent, self.episodes, not self.sampled, self.seed)
         print(evaluation.describe(result))
         return 0

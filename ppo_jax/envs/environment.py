@@ -167,6 +167,7 @@ class Environment(NamedTuple):
         prepare: `prepare(drawn) -> drawn`, what can be computed from these numbers alone, of the copies of
             this device only; `step` takes one step of its result. By default it changes nothing.
         pool: The functions of its pool of first states; None if it has none.
+        on_host: Whether it computes on the host: the functions then tell shapes only (see `envs.gymnasium`).
     """
 
     reset: Callable[[int, jax.Array], tuple[Any, Any]]
@@ -177,6 +178,7 @@ class Environment(NamedTuple):
     draw: Callable[[int, int, jax.Array], Any] = draw_keys
     prepare: Callable[[Any], Any] = unchanged
     pool: Pool | None = None
+    on_host: bool = False
 
     def draw_one(self, num_envs: int, key: jax.Array) -> Any:
         """Draws the random numbers of a single step of N copies, in the form that `step` takes."""

@@ -3,7 +3,7 @@
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 
@@ -11,12 +11,13 @@ from ppo_jax import registered
 from ppo_jax.envs import registry
 from ppo_jax.envs.arguments import Argument, Parameter, bind, parameters_of
 from ppo_jax.envs.concrete import concretely
-from ppo_jax.envs.environment import Dynamics, Environment, make_batched
+from ppo_jax.envs.environment import Dynamics, Environment, TimeStep, make_batched
 from ppo_jax.errors import UsageError, explained
 
 # One row per library: the module that has its `make_dynamics(name, arguments, traced)`, `parameters(name)`
-# and NAMES. That of gymnax also has `make_visualizer(name, arguments, states)` and, for classes and
-# instances of the user's own, `is_environment(thing)` and `adapt(name, thing, arguments)`.
+# and NAMES. If the library computes on the host, it also has `make_simulators(name, arguments, num_envs)`.
+# That of gymnax also has `make_visualizer(name, arguments, states)` and, for classes and instances of the
+# user's own, `is_environment(thing)` and `adapt(name, thing, arguments)`.
 ADAPTERS = {library: f"ppo_jax.envs.{library}" for library in registry.LIBRARIES}
 WITH_OWN = ("gymnax",)  # the libraries whose classes and instances a user may register
 WITH_TRACED = ("gymnax",)  # the libraries whose parameters may be traced
@@ -106,6 +107,27 @@ def names(library: str) -> dict[str, str]:
         UsageError: If it is not installed.
     """
     return _adapter(library).NAMES
+
+
+class Simulators(Protocol):
+    """N copies of an environment that computes on the host, which reset themselves."""
+
+    def reset(self, seed: int) -> Any:
+        """Begins new episodes; returns their first observations, [N, ...] float32."""
+        ...
+
+    def step(self, action: Any) -> TimeStep:
+        """Takes one step in each copy, with actions [N, ...]; returns arrays of NumPy."""
+        ...
+
+
+def make_simulators(name: str, arguments: Arguments, num_envs: int) -> Simulators:
+    """Makes N copies of an environment that computes on the host (see `registry.is_on_host`).
+
+    Raises:
+        UsageError: If they cannot be made, or an argument does not fit the environment.
+    """
+    return _adapter(registry.info(name).library).make_simulators(name, dict(arguments), num_envs)
 
 
 def make_visualizer(name: str, arguments: Arguments, states: Sequence[Any]) -> Any:

@@ -70,18 +70,21 @@ class Library(NamedTuple):
         module: The module that has to be installed.
         extra: The extra of this package that installs it; empty if it is always installed.
         example: The name of one of its environments.
+        on_host: Whether its environments compute on the host, rather than as a part of compiled programs.
     """
 
     title: str
     module: str
     extra: str
     example: str
+    on_host: bool = False
 
 
 LIBRARIES: dict[str, Library] = {
     "gymnax": Library("gymnax", "gymnax", "", "CartPole-v1"),
     "brax": Library("Brax", "brax", "brax", "ant"),
     "craftax": Library("Craftax", "craftax", "craftax", "Craftax-Classic-Symbolic-v1"),
+    "gymnasium": Library("Gymnasium", "gymnasium", "", "CartPole-v1", on_host=True),
     "jumanji": Library("Jumanji", "jumanji", "jumanji", "Snake-v1"),
     "navix": Library("NAVIX", "navix", "navix", "Navix-Empty-5x5-v0"),
     "pgx": Library("Pgx", "pgx", "pgx", "2048"),
@@ -94,6 +97,12 @@ def library_of(name: object) -> str | None:
     """Returns the library that a name such as "brax:ant" names; None for names of other forms."""
     library, colon, _ = str(name).partition(":")
     return library if colon and library in LIBRARIES else None
+
+
+def is_on_host(name: object) -> bool:
+    """Whether an environment computes on the host, so that it cannot be a part of a compiled program."""
+    library = library_of(name)
+    return library is not None and LIBRARIES[library].on_host
 
 
 def missing(library: str) -> str | None:

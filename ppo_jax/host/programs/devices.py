@@ -5,6 +5,7 @@ import dataclasses
 import jax
 
 from ppo_jax.config import Config
+from ppo_jax.envs import registry
 from ppo_jax.errors import UsageError
 from ppo_jax.validation import division_problems
 
@@ -27,6 +28,13 @@ def choose(config: Config, wanted: int | None, is_begun: bool) -> tuple[Config, 
         UsageError: If there are too few devices, or the environments cannot be divided among them.
     """
     found = jax.device_count()
+    if registry.is_on_host(config.env):
+        if wanted not in (None, 1) or jax.process_count() > 1:
+            raise UsageError(
+                f"env = {config.env!r} computes on the host, for one device of one process; leave out "
+                "--devices and --distributed"
+            )
+        return config, 1
     if wanted is not None and wanted > found:
         raise UsageError(f"devices = {wanted}, but JAX finds {found}; give at most {found}")
     if jax.process_count() > 1 and wanted not in (None, found):

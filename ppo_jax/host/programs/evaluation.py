@@ -1,5 +1,6 @@
 """Evaluates an agent from the host: compiles the evaluation, runs it, and sums it up in a few numbers."""
 
+import dataclasses
 import math
 from functools import cache
 from typing import Any, NamedTuple
@@ -10,7 +11,10 @@ import numpy as np
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.evaluate import MAX_STEPS, Episodes, evaluate
 from ppo_jax.config import Config
+from ppo_jax.envs import registry
 from ppo_jax.envs.environment import NO_METRICS
+from ppo_jax.envs.make import make_environment
+from ppo_jax.errors import UsageError
 from ppo_jax.host.programs.chunks import compiler_options
 from ppo_jax.validation import check_seed
 
@@ -63,7 +67,12 @@ def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int
     check_seed(seed)
     # Folded, so that no evaluation repeats the states in which a run with the same seed began.
     key = jax.random.fold_in(jax.random.key(seed), 1)
-    episodes = jax.device_get(_make_program(config, num_episodes, greedy)(key, agent))
+    if registry.is_on_host(config.env):
+        from ppo_jax.host.programs import simulators
+
+        episodes = simulators.play(config, agent, num_episodes, greedy, key)
+    else:
+        episodes = jax.device_get(_make_program(config, num_episodes, greedy)(key, agent))
     returns = episodes.episode_return.astype(float)
     own = episodes._fields[len(Episodes._fields) :]
     return Result(
@@ -79,6 +88,29 @@ def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int
         unfinished=int((~episodes.finished).sum()),
         metrics={name: float(getattr(episodes, name).mean(dtype=float)) for name in own},
     )
+
+
+def in_gymnasium(config: Config) -> Config:
+    """Returns the configuration of a run with the environment of Gymnasium that has the name of its own.
+
+    Raises:
+        UsageError: If Gymnasium has none, or one with other spaces.
+    """
+    library, _, id_ = config.env.rpartition(":")
+    if library not in ("", "gymnax") or config.env_args:
+        raise UsageError(
+            f"env = {config.env!r} is not one of gymnax with its usual parameters, so Gymnasium does not "
+            "have it; leave out --gymnasium"
+        )
+    there = dataclasses.replace(config, env=f"gymnasium:{id_}")
+    made = [make_environment(one.env) for one in (config, there)]
+    shapes = [(one.observation_space.shape, one.action_space) for one in made]  # pyright: ignore
+    if shapes[0] != shapes[1]:
+        raise UsageError(
+            f"env = {config.env!r} has observations and actions {shapes[0]}, and that of Gymnasium "
+            f"{shapes[1]}; leave out --gymnasium"
+        )
+    return there
 
 
 @cache

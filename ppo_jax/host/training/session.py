@@ -119,7 +119,7 @@ def looping(session: Session) -> Iterator[Loop]:
     session = session._replace(git=system.git_commit(Path.cwd()))
     asked, screen = session.asked, session.screen
     with screen.waiting("compiling"), _own_code_explained(asked):
-        program = chunks.compile_program(asked.config, asked.hyper, session.num_devices)
+        program = _compile(session)
     screen.say(f"compiled in {program.seconds:.1f} s")
     session.crew.meet("compiled")
     with session.run.metrics.open("a") as file:
@@ -127,6 +127,15 @@ def looping(session: Session) -> Iterator[Loop]:
         with closing(loop.journal.sinks), loop.running():
             yield loop
     _finish(session, loop)
+
+
+def _compile(session: Session) -> Program:
+    config, hyper = session.asked.config, session.asked.hyper
+    if not registry.is_on_host(config.env):
+        return chunks.compile_program(config, hyper, session.num_devices)
+    from ppo_jax.host.programs import simulators  # knows Gymnasium, which other runs do without
+
+    return simulators.make_program(config, hyper)
 
 
 @contextmanager
@@ -170,6 +179,11 @@ def prepare(session: Session, program: Program, file: IO[str]) -> Loop:
     evaluations = records.mend(run.evaluations, update)
     if progress:
         say(f"resumed at update {update:,} of {asked.config.num_updates:,}")
+        if registry.is_on_host(asked.config.env):
+            say(
+                "note: the state of a simulator cannot be saved, so the episodes that were running are given "
+                "up, and the result is not the one of a run that never stopped"
+            )
     if len(past) < update:
         say(
             f"{run.metrics.name} lacks updates {len(past) + 1:,} to {update:,}; "
