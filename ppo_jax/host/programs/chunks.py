@@ -92,7 +92,8 @@ class Chunk(NamedTuple):
         first_update: The number of the first update, counted from 1.
         start: Seconds of training before these updates.
         end: Seconds of training after these updates.
-        finite: Whether all floats of the state are finite, [] bool; [L] for several lanes.
+        finite: Whether all floats of the state are finite, [] bool; [L] for several lanes. True if that was
+            not looked at (see `Training.fetch`).
     """
 
     state: TrainState
@@ -288,7 +289,11 @@ class Training:
         return self._dispatch(min(self._size, until - self.update))
 
     def fetch(self, running: Running) -> Chunk:
-        """Waits until a dispatched chunk has been run; of several, the oldest has to be fetched first."""
+        """Waits until a dispatched chunk has been run; of several, the oldest has to be fetched first.
+
+        Whether its state is finite is not looked at while another chunk runs, because that would wait for it:
+        what is not finite shows in the metrics of the next update.
+        """
         return self._ended(*self._fetch(running))
 
     def go_back(self) -> None:
@@ -322,7 +327,9 @@ class Training:
         return Running(state=self.state, metrics=metrics, num_updates=size, first_update=first, start=start)
 
     def _fetch(self, running: Running) -> tuple[Running, Metrics, np.ndarray]:
-        return running, *jax.device_get((running.metrics, self.program.check(running.state)))
+        is_newest = running.state is self.state
+        finite = self.program.check(running.state) if is_newest else np.True_
+        return running, *jax.device_get((running.metrics, finite))
 
     def _ended(self, running: Running, metrics: Metrics, finite: np.ndarray) -> Chunk:
         """Notes the time that a chunk has taken, and chooses the size of the next."""

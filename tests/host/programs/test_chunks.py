@@ -92,8 +92,15 @@ def test_a_chunk_brings_metrics_and_flags_to_the_host_and_leaves_the_state_on_th
 
 
 def test_a_chunk_that_runs_while_the_one_before_is_fetched_gives_the_same_bits(program):
+    checked = []
+
+    def check(state):
+        checked.append(state)
+        return program.check(state)
+
     alone, training = (begin(program, CONFIG, HYPER, seed=0) for _ in range(2))
     expected = advance_to(alone, 5)
+    training.program = program._replace(check=check)
     rows, running = [], training.dispatch(5)
     while running:
         following = training.dispatch(5) if training.update < 5 else None
@@ -104,6 +111,7 @@ def test_a_chunk_that_runs_while_the_one_before_is_fetched_gives_the_same_bits(p
             rows.append(jax.tree.map(lambda column, row=row: column[row], chunk.metrics))
         running = following
     assert digest(chunk.state) == digest(alone.state)
+    assert checked == [chunk.state]  # of the others, the next chunk would have had to be waited for
     got = jax.tree.map(lambda *values: np.stack(values), *rows)._asdict()
     assert digest(got) == digest(expected)
 
