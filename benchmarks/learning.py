@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 
 import ppo_jax
 from ppo_jax.config import Precision
-from ppo_jax.envs.registry import solved_return
+from ppo_jax.envs.registry import is_on_host, solved_return
 from ppo_jax.host.diagnosis.intervals import Interval, interval
 from ppo_jax.host.pictures.style import COLORS, GUIDE, save
-from ppo_jax.host.programs import system
+from ppo_jax.host.programs import evaluation, system
 
 EPISODES = 100
 POINTS = 100  # of a curve
@@ -76,6 +76,29 @@ def main(options: Options) -> None:
 
 def learn(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, num_seeds: int, vmapped: bool) -> Learned:
     """Trains and evaluates S seeds with one compiled program."""
+    start, results = (learn_on_host if is_on_host(config.env) else learn_compiled)(
+        config, hyper, num_seeds, vmapped
+    )
+    greedy, sampled, returns, counts, env_steps = results  # [S], [S], [S, U], [S, U], [S, U]
+    seconds = time.perf_counter() - start
+
+    pieces = np.array_split(np.arange(config.num_updates), min(POINTS, config.num_updates))
+    sums = np.where(counts > 0, returns, 0.0) * counts
+    with np.errstate(invalid="ignore"):  # no episode ended: 0 / 0 is NaN
+        curve = np.stack([sums[:, piece].sum(1) / counts[:, piece].sum(1) for piece in pieces], axis=1)
+    return Learned(
+        greedy=greedy,
+        sampled=sampled,
+        env_steps=env_steps[0, [piece[-1] for piece in pieces]],
+        episode_return=curve,
+        seconds=seconds,
+    )
+
+
+def learn_compiled(
+    config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, num_seeds: int, vmapped: bool
+) -> tuple[float, tuple[Any, ...]]:
+    """Trains and evaluates in one program; returns when that began, after compiling, and the results."""
 
     def learn_one(key: jax.Array) -> tuple[Any, ...]:
         state, metrics = ppo_jax.train(config, hyper, key)
@@ -96,24 +119,28 @@ def learn(config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, num_seeds: int, vm
     program = program.lower(keys if vmapped else keys[0]).compile()
     start = time.perf_counter()
     if vmapped:
-        results = jax.device_get(program(keys))
-    else:
-        rows = [jax.device_get(program(key)) for key in keys]
-        results = tuple(np.stack(values) for values in zip(*rows, strict=True))
-    greedy, sampled, returns, counts, env_steps = results  # [S], [S], [S, U], [S, U], [S, U]
-    seconds = time.perf_counter() - start
+        return start, jax.device_get(program(keys))
+    rows = [jax.device_get(program(key)) for key in keys]
+    return start, tuple(np.stack(values) for values in zip(*rows, strict=True))
 
-    pieces = np.array_split(np.arange(config.num_updates), min(POINTS, config.num_updates))
-    sums = np.where(counts > 0, returns, 0.0) * counts
-    with np.errstate(invalid="ignore"):  # no episode ended: 0 / 0 is NaN
-        curve = np.stack([sums[:, piece].sum(1) / counts[:, piece].sum(1) for piece in pieces], axis=1)
-    return Learned(
-        greedy=greedy,
-        sampled=sampled,
-        env_steps=env_steps[0, [piece[-1] for piece in pieces]],
-        episode_return=curve,
-        seconds=seconds,
-    )
+
+def learn_on_host(
+    config: ppo_jax.Config, hyper: ppo_jax.Hyperparams, num_seeds: int, vmapped: bool
+) -> tuple[float, tuple[Any, ...]]:
+    """Trains and evaluates in simulators on the host, one seed after the other; returns the same."""
+    from ppo_jax.host.programs import chunks, simulators
+
+    assert not vmapped, "simulators on the host cannot be mapped over seeds"
+    program = simulators.make_program(config, hyper)
+    start, rows = time.perf_counter(), []
+    for seed in range(num_seeds):
+        state, _ = chunks.begin(program, hyper, seed)
+        training = chunks.Training(program, config, hyper, state)
+        state, metrics = program.advance(hyper, training.state, config.num_updates)
+        agent = jax.device_get(ppo_jax.agent_of(state))
+        scores = [evaluation.run(config, agent, EPISODES, greedy, seed).mean for greedy in (True, False)]
+        rows.append((*scores, *jax.device_get((metrics.episode_return, metrics.episodes, metrics.env_steps))))
+    return start, tuple(np.stack(values) for values in zip(*rows, strict=True))
 
 
 def describe(name: str, learned: Learned, options: Options) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def preset_of(arguments: Sequence[str]) -> str | None:
     given, _ = lookahead.parse_known_args(arguments)
     if given.preset is not None:
         return given.preset
-    name = given.env or DEFAULT_PRESET
+    name = (given.env or DEFAULT_PRESET).replace(":", "-")
     return name if name in presets.names() else None
 
 
