@@ -47,7 +47,7 @@ def test_a_preset_loads_what_its_file_says(name):
 
 @EVERY_PRESET
 def test_a_preset_is_named_after_its_environment(name):
-    assert name.startswith(preset(name)[0].env)
+    assert name.startswith(preset(name)[0].env.replace(":", "-"))  # a colon has no place in names of files
 
 
 def test_the_paper_preset_is_the_classic_teaching_run():
