@@ -13,6 +13,7 @@ RESULTS = ROOT / "docs" / "results"  # of learning
 SPEEDS = ROOT / "benchmarks" / "results"
 WIDTH = 115  # characters of a line of text
 PACKAGES = ("python", "jax", "flax", "gymnax")  # whose versions decide a result
+MANY = 3  # names that are listed; more are counted
 OURS = "ours"  # this package in the record of the peers
 LEARNING = ("preset", "seeds", "steps", "greedy return", "worst seed")
 SELECTED = (  # for the README
@@ -94,6 +95,37 @@ def paper_objectives_conditions() -> str:
         f"Printed by `{record['command']}`: {len(record['settings'])} settings, each from {record['seeds']} "
         f"seeds for {record['env_steps']:,} steps on {_listed(record['tasks'])}. {_conditions([record])}"
     )
+
+
+# Environments
+
+
+def environments() -> str:
+    """Returns how many environments of each library keep to the contract, and why the others do not."""
+    rows = []
+    for path in sorted(SPEEDS.glob("environments-*.json")):
+        record, library = read(path), path.stem.removeprefix("environments-")
+        problems = record["problems"]
+        conforming = [name for name, problem in problems.items() if not problem]
+        rows.append(
+            [
+                f"{record['library']} {record['versions'][library]}",
+                f"`{library}:{conforming[0]}`",
+                f"{len(conforming)} of {len(problems)}",
+                _exceptions(problems),
+            ]
+        )
+    return _table(["library", "such as", "conform", "the others, and why"], rows)
+
+
+def _exceptions(problems: dict[str, str]) -> str:
+    """Says which environments have a problem, together where it is the same."""
+    sentences = []
+    for problem in dict.fromkeys(filter(None, problems.values())):
+        names = [f"`{name}`" for name, other in problems.items() if other == problem]
+        who = _listed(names) if len(names) <= MANY else f"{len(names)} others, such as {names[0]}"
+        sentences.append(f"{who}: {problem.replace('|', '')}")
+    return "; ".join(sentences)
 
 
 # Speed

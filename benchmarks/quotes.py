@@ -22,6 +22,7 @@ MARKED = re.compile(r"(<!-- quote: (\S+) -->\n).*?(<!-- end of quote -->)", re.D
 QUOTES: dict[str, Callable[[], str]] = {
     "bfloat16": figures.bfloat16,
     "benchmark": figures.benchmark,
+    "environments": figures.environments,
     "expensive-reset": figures.expensive_reset,
     "fast-forms": figures.fast_forms,
     "host-loop": figures.host_loop,

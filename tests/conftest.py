@@ -54,6 +54,12 @@ LONGEST_FIRST = (
 )
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--library", help="the library of environments that tests/libraries tests; none by default"
+    )
+
+
 def pytest_collection_modifyitems(items):
     def place(item):
         begun = [i for i, path in enumerate(LONGEST_FIRST) if item.nodeid.startswith(path)]
@@ -94,5 +100,6 @@ def pytest_terminal_summary(terminalreporter, config):
     if config.option.markexpr == "not slow and not long" and "PYTEST_XDIST_WORKER" not in os.environ:
         terminalreporter.write_line(
             "left out: longer tests, which continuous integration runs too (python -m pytest -m long), "
-            "and slow ones (python -m pytest -n 0 -m slow)"
+            "slow ones (python -m pytest -n 0 -m slow), and libraries of environments other than gymnax "
+            "(scripts/test_libraries.sh LIBRARY...)"
         )

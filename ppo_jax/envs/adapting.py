@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ppo_jax import spaces
 from ppo_jax.envs.arguments import RESET_POOL, TIME_LIMIT, Argument, Parameter, bind
+from ppo_jax.envs.concrete import usual_modes
 from ppo_jax.envs.environment import Dynamics, Observation, Transition, in_float32
 from ppo_jax.envs.limits import limited
 from ppo_jax.errors import UsageError, closest
@@ -85,12 +86,14 @@ def dynamics_of(
     """
 
     def reset(key: jax.Array) -> tuple[Any, Any]:
-        state = begin(key)
-        return state, in_float32(tell(state).observation)
+        with usual_modes():
+            state = begin(key)
+            return state, in_float32(tell(state).observation)
 
     def step(key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Transition]:
-        state = advance(key, state, action)
-        told = tell(state)
+        with usual_modes():
+            state = advance(key, state, action)
+            told = tell(state)
         return state, told._replace(
             observation=in_float32(told.observation),
             reward=jnp.asarray(told.reward, jnp.float32),

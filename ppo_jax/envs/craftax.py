@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from ppo_jax.envs.adapting import explained_by, identify, split
 from ppo_jax.envs.arguments import RESET_POOL, TIME_LIMIT, Argument, Parameter, parameter
-from ppo_jax.envs.concrete import concretely
+from ppo_jax.envs.concrete import concretely, usual_modes
 from ppo_jax.envs.environment import Dynamics, Transition
 from ppo_jax.envs.limits import limited
 from ppo_jax.spaces import Box, Discrete
@@ -58,11 +58,13 @@ def make_dynamics(name: str, arguments: Mapping[str, Argument], traced: Mapping[
     achievements = {f"achievement_{one.name.lower()}": one.value for one in known}
 
     def reset(key: jax.Array) -> tuple[Any, jax.Array]:
-        observation, state = env.reset_env(key, params)
+        with usual_modes():
+            observation, state = env.reset_env(key, params)
         return state, observation
 
     def step(key: jax.Array, before: Any, action: jax.Array) -> tuple[Any, Transition]:
-        observation, state, reward, terminated, _ = env.step_env(key, before, action, params)
+        with usual_modes():
+            observation, state, reward, terminated, _ = env.step_env(key, before, action, params)
         reached = state.achievements.astype(jnp.float32) - before.achievements
         return state, Transition(
             observation=observation,

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from ppo_jax.envs.adapting import explained_by, trace
 from ppo_jax.envs.arguments import Argument, Parameter, bind, parameter, parameters_of
-from ppo_jax.envs.concrete import concretely
+from ppo_jax.envs.concrete import concretely, usual_modes
 from ppo_jax.envs.deferred import deferred
 from ppo_jax.envs.environment import Dynamics, Environment, Transition, make_batched
 from ppo_jax.errors import UsageError, closest
@@ -235,7 +235,7 @@ def _modes_of(env: Any) -> Iterator[None]:
         UsageError: If it fails in the mode with 64 bits.
     """
     try:
-        with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        with usual_modes():
             yield
     except TypeError as error:
         if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]

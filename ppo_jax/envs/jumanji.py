@@ -57,7 +57,7 @@ def make_dynamics(name: str, arguments: Mapping[str, Argument], traced: Mapping[
         with concretely():
             env = jumanji.make(id_, **given)
             spec = env.action_spec
-        _, first = jax.eval_shape(env.reset, jax.random.key(0))
+            _, first = jax.eval_shape(env.reset, jax.random.key(0))
         space, as_jumanji_action = _actions(spec, getattr(first.observation, MASK, None))
         return dynamics_of(
             begin=env.reset,

@@ -46,7 +46,7 @@ def make_dynamics(name: str, arguments: Mapping[str, Argument], traced: Mapping[
     given.setdefault("impl", "jax")
     with explained_by(name, arguments):
         with concretely():
-            env = registry.load(id_, config_overrides=given)
+            env = _load(id_, given)
         return dynamics_of(
             begin=env.reset,
             advance=lambda key, state, action: env.step(state, action),
@@ -67,6 +67,17 @@ def parameters(name: str) -> dict[str, Parameter]:
         TIME_LIMIT: Parameter((int,), config.episode_length),
         RESET_POOL: Parameter((int,), POOL),
     }
+
+
+def _load(id_: str, given: Mapping[str, Any]) -> Any:
+    try:
+        return registry.load(id_, config_overrides=given)
+    except Exception as error:
+        if id_ in registry.dm_control_suite.ALL_ENVS or registry.mjx_env.MENAGERIE_PATH.exists():
+            raise
+        raise UsageError(
+            "Playground clones its robots from GitHub when one is first made, which failed"
+        ) from error
 
 
 def _tell(state: Any) -> Transition:

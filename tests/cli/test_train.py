@@ -13,6 +13,7 @@ from ppo_jax.cli.processes import Processes
 from ppo_jax.cli.program import parse
 from ppo_jax.cli.train import GROUPS, Train
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.errors import UsageError
 from ppo_jax.host.runs import request
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.options import RunOptions
@@ -133,6 +134,15 @@ def test_train_hands_its_flags_to_the_run(started, tmp_path):
     config, hyper = ppo_jax.preset("CartPole-v1")
     asked = Request("CartPole-v1", config, hyper, seed=3, options=RunOptions(keep=2))
     assert started == [(asked, tmp_path, True, Path("c"), True, False)]
+
+
+def test_a_time_limit_is_an_argument_of_the_environment(started):
+    line = ["train", "--env", "brax:ant", "--env-args", "backend=mjx", "--time-limit", "500"]
+    assert parse(line).run() == 0
+    ((asked, *_),) = started
+    assert dict(asked.config.env_args) == {"backend": "mjx", "time_limit": 500}
+    with pytest.raises(UsageError, match="time_limit = 500 is given in --env-args as well; give it once"):
+        parse([*line, "--env-args", "time_limit=3"]).run()
 
 
 def test_resume_repeats_the_request_of_the_run_except_for_its_flags(started, tmp_path):

@@ -175,7 +175,7 @@ def _collect(config: Config, find: Callable[[str], Source], problems: list[str])
 def _unknown_names(config: Config) -> list[str]:
     """Lists names that another program had registered."""
     names = []
-    if registry.problems(config.env):
+    if registry.library_of(config.env) is None and registry.problems(config.env):
         names.append(("env", config.env, "register"))
     is_known = config.network in registered.NETWORKS
     if config.network and not is_known and not registry.is_reference(config.network):
