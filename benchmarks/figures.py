@@ -348,6 +348,28 @@ def searches() -> str:
     return _table(heads, rows)
 
 
+def two_simulators() -> str:
+    """Returns by how much gymnax and Gymnasium differ, step by step and in the returns of policies."""
+
+    def band(row: Record) -> str:
+        return "{iqm:.1f} [{low:.1f}, {high:.1f}]".format(**row)
+
+    rows = [
+        [
+            f"{row['env']}",
+            f"{row['steps']:,}",
+            f"{row['largest_difference_of_observations']:.1e}",
+            f"{row['steps_beyond_rounding']:,}",
+            f"{row['ends_in_one']:,} of {row['ends_in_one'] + row['ends_in_both']:,}",
+            band(row["gymnax"]),
+            band(row["gymnasium"]),
+        ]
+        for row in _speeds("two-simulators")["environments"]
+    ]
+    heads = ["environment", "steps", "largest difference", "above 1e-5", "ends in one only"]
+    return _table([*heads, "return in gymnax", "return in Gymnasium"], rows)
+
+
 def fast_forms() -> str:
     """Returns the fast forms beside the plain ones."""
     rows = [

@@ -42,6 +42,7 @@ QUOTES: dict[str, Callable[[], str]] = {
     "sweep-overhead": figures.sweep_overhead,
     "sweeps": figures.sweeps,
     "time-to-solve": figures.time_to_solve,
+    "two-simulators": figures.two_simulators,
 }
 
 

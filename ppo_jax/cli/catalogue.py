@@ -66,9 +66,9 @@ def _print_all() -> None:
     table = Table(title="Other libraries: ppo-jax envs LIBRARY lists what is in one", title_justify="left")
     for heading in ("LIBRARY", "of", "to install it"):
         table.add_column(heading)
-    for name, library in LIBRARIES.items():
-        if library.extra:
-            table.add_row(name, library.title, escape(f"pip install 'ppo-jax[{library.extra}]'"))
+    for name, library in list(LIBRARIES.items())[1:]:  # the first has the rows above
+        command = f"pip install 'ppo-jax[{library.extra}]'" if library.extra else "is always installed"
+        table.add_row(name, library.title, escape(command))
     console.print(table)
 
 
