@@ -143,6 +143,21 @@ def test_a_sweep_that_is_stopped_resumes_to_the_same_bits(sweep, tmp_path, monke
     assert resumed.summary["ranking"] == sweep.summary["ranking"]
 
 
+def test_a_checkpoint_is_saved_after_the_metrics_of_its_updates(tmp_path, monkeypatch):
+    path, found = tmp_path / "sweep", []
+    save = training_block.store.save
+
+    def noting(place, saved, progress):
+        if place.path.name == "checkpoints":
+            seconds = np.load(path / "metrics-0.npy")[0]["seconds"]
+            found.append((progress.update, int((seconds[0] > 0).sum())))
+        save(place, saved, progress)
+
+    monkeypatch.setattr(training_block.store, "save", noting)
+    swept(path, checkpoint_every=4)
+    assert found == [(4, 4), (8, 8), (12, 12)]
+
+
 # the newest, or all that are kept
 @pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_a_checkpoint_that_is_damaged_is_skipped_and_costs_no_bit(sweep, tmp_path, monkeypatch, count):

@@ -30,6 +30,88 @@ _KNOWN_VALUES = (
 
 BUGS = (
     Bug(
+        "a simulator shows the first observation of the next episode as the last of this one",
+        "ppo_jax/envs/gymnasium.py",
+        """            final[ended] = _as_floats(self._observed, np.stack(list(info["final_obs"][ended])))
+""",
+        "",
+        (
+            "tests/host/programs/test_simulators.py::test_a_time_limit_truncates_and_the_last_observation_is_kept",
+        ),
+    ),
+    Bug(
+        "the time limit of a simulator ends the task",
+        "ppo_jax/envs/gymnasium.py",
+        "            terminated=terminated,\n",
+        "            terminated=ended,\n",
+        (
+            "tests/host/programs/test_simulators.py::test_a_time_limit_truncates_and_the_last_observation_is_kept",
+        ),
+    ),
+    Bug(
+        "a rollout of simulators goes on from the observation before the step",
+        "ppo_jax/host/programs/simulators.py",
+        "                observation=step.observation,\n",
+        "                observation=collector.observation,\n",
+        ("tests/host/programs/test_simulators.py::test_the_host_takes_the_steps_of_the_compiled_program",),
+    ),
+    Bug(
+        "statistics of observations are forgotten between the steps of simulators",
+        "ppo_jax/host/programs/simulators.py",
+        "                statistics=decision.statistics,\n",
+        "",
+        ("tests/host/programs/test_simulators.py::test_the_host_takes_the_steps_of_the_compiled_program",),
+    ),
+    Bug(
+        "a resumed run in simulators counts on with the episodes that it gave up",
+        "ppo_jax/host/programs/simulators.py",
+        "            episodes=before.episodes._replace(**running),\n",
+        "",
+        (
+            "tests/host/programs/test_simulators.py::test_the_same_seed_gives_the_same_bits_and_a_resumed_run_begins_new_episodes",
+        ),
+    ),
+    Bug(
+        "an evaluation in simulators counts what comes after the end",
+        "ppo_jax/host/programs/simulators.py",
+        "returns += running * step.reward",
+        "returns += step.reward",
+        ("tests/host/programs/test_simulators.py::test_an_evaluation_plays_each_episode_to_its_end",),
+    ),
+    Bug(
+        "a chunk is looked at while the next one runs",
+        "ppo_jax/host/programs/chunks.py",
+        "is_newest = running.state is self.state",
+        "is_newest = True",
+        (
+            "tests/host/programs/test_chunks.py::test_a_chunk_that_runs_while_the_one_before_is_fetched_gives_the_same_bits",
+        ),
+    ),
+    Bug(
+        "a sweep saves its states before the metrics of the running chunk are taken",
+        "ppo_jax/host/training/block.py",
+        """        \"\"\"Saves the states of all members, once the metrics before them are on the disk.\"\"\"
+        self._take_chunk()
+""",
+        """        \"\"\"Saves the states of all members, once the metrics before them are on the disk.\"\"\"
+""",
+        ("tests/host/test_sweeps.py::test_a_checkpoint_is_saved_after_the_metrics_of_its_updates",),
+    ),
+    Bug(
+        "a time limit that is set around an environment comes a step late",
+        "ppo_jax/envs/limits.py",
+        "elapsed >= limit",
+        "elapsed > limit",
+        ("tests/envs/test_limits.py",),
+    ),
+    Bug(
+        "a time limit that is set around an environment hides the end of the task",
+        "ppo_jax/envs/limits.py",
+        "truncated = transition.truncated | (elapsed >= limit)",
+        "truncated = elapsed >= limit",
+        ("tests/envs/test_limits.py",),
+    ),
+    Bug(
         "a gradient is that of one device",
         "ppo_jax/algorithm/update.py",
         "gradient, info = shards.mean((gradient, info))",

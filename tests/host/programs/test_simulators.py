@@ -24,9 +24,9 @@ from tests.support.bits import digest
 
 CONFIG = ppo_jax.Config(
     env="gymnasium:CartPole-v1",
-    num_envs=3,
+    num_envs=4,
     num_steps=8,
-    total_timesteps=24 * 4,
+    total_timesteps=32 * 4,
     num_minibatches=2,
     num_epochs=2,
     hidden_sizes=(8,),
@@ -139,7 +139,7 @@ def test_a_time_limit_truncates_and_the_last_observation_is_kept(ending):
 
 
 def trained(path, updates, resume=False):
-    config = dataclasses.replace(CONFIG, total_timesteps=24 * updates)
+    config = dataclasses.replace(CONFIG, total_timesteps=32 * updates)
     assert start.run(Request(None, config, HYPER, seed=3), path, resume, quiet=True) == 0
     return ppo_jax.open_run(path)
 
