@@ -155,7 +155,7 @@ def test_a_checkpoint_is_saved_after_the_metrics_of_its_updates(tmp_path, monkey
 
     monkeypatch.setattr(training_block.store, "save", noting)
     swept(path, checkpoint_every=4)
-    assert found == [(4, 4), (8, 8), (12, 12)]
+    assert found[:3] == [(4, 4), (8, 8), (12, 12)]  # then the best point is trained from other seeds
 
 
 # the newest, or all that are kept
