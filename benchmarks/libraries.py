@@ -33,7 +33,7 @@ class Options:
     names: tuple[str, ...] = ()
     """The environments to check; by default all of the library."""
     seconds: int = 1200
-    """The longest that the check of one environment may take."""
+    """The most processor time that the check of one environment may take."""
     only_new: bool = False
     """Skip the environments that are in the record already."""
     output: Path | None = None
@@ -61,14 +61,14 @@ def problem(name: str, seconds: int) -> str:
 
     Args:
         name: The name of the environment.
-        seconds: The longest that its check may take.
+        seconds: The most processor time that its check may take.
     """
 
     def stop(number: int, frame: Any) -> None:
-        raise TimeoutError(f"its check takes more than {seconds} seconds")
+        raise TimeoutError(f"its check takes more than {seconds} seconds of processor time")
 
-    signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # not the clock's time: others may be computing here
     try:
         check(make.make_environment(name))
     except UsageError as error:
@@ -78,7 +78,7 @@ def problem(name: str, seconds: int) -> str:
     except Exception as error:  # whatever a library may raise
         return f"{type(error).__name__}: {str(error).splitlines()[0]}"
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return ""
 
 
