@@ -16,7 +16,7 @@ from ppo_jax.host.programs import readiness
 
 @dataclasses.dataclass(frozen=True)
 class Envs(Command):
-    """List presets and environments, those of one library, or the parameters of one environment."""
+    """List presets and environments, a library, or parameters of an environment."""
 
     name: Annotated[str | None, Positional, arg(metavar="[NAME]")] = None
     """Library whose environments to list, such as brax; or environment whose parameters to list (see

@@ -102,14 +102,16 @@ BUGS = (
         "ppo_jax/envs/limits.py",
         "elapsed >= limit",
         "elapsed > limit",
-        ("tests/envs/test_limits.py",),
+        (
+            "tests/envs/test_limits.py::test_an_episode_ends_with_the_task_or_at_the_limit_whichever_comes_first",
+        ),
     ),
     Bug(
         "a time limit that is set around an environment hides the end of the task",
         "ppo_jax/envs/limits.py",
         "truncated = transition.truncated | (elapsed >= limit)",
         "truncated = elapsed >= limit",
-        ("tests/envs/test_limits.py",),
+        ("tests/envs/test_limits.py::test_a_truncation_of_the_environment_itself_is_kept",),
     ),
     Bug(
         "a gradient is that of one device",
@@ -373,8 +375,8 @@ BUGS = (
     Bug(
         "the successor is the observation after the reset",
         "ppo_jax/algorithm/rollout.py",
-        "normalize_observation(statistics, time_step.final_observation)",
-        "normalize_observation(statistics, time_step.observation)",
+        "normalize_observation(decision.statistics, time_step.final_observation)",
+        "normalize_observation(decision.statistics, time_step.observation)",
         (
             "tests/algorithm/test_rollout.py"
             "::test_the_successor_differs_from_the_next_observation_exactly_where_an_episode_ended",
@@ -489,8 +491,8 @@ BUGS = (
     Bug(
         "the key never advances",
         "ppo_jax/algorithm/train.py",
-        "collector=collector, key=key,",
-        "collector=collector, key=state.key,",
+        "state = state._replace(collector=collector, key=key)",
+        "state = state._replace(collector=collector)",
         ("tests/algorithm/test_train.py::test_every_update_leaves_another_key_for_the_next",),
     ),
     Bug(
@@ -731,8 +733,8 @@ BUGS = (
     Bug(
         "actions are not clipped",
         "ppo_jax/algorithm/rollout.py",
-        "clipped = spaces.clip(environment.action_space, action)",
-        "clipped = action",
+        "clipped = spaces.clip(environment.action_space, decision.action)",
+        "clipped = decision.action",
         ("tests/test_spaces.py::test_the_environment_receives_the_action_within_its_bounds",),
     ),
     Bug(
