@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests libraries of environments, each in a fresh environment of its own: scripts/test_libraries.sh pgx navix
+# Tests libraries of environments in a fresh environment that has them: scripts/test_libraries.sh pgx navix
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ $# -eq 0 ]; then
@@ -8,9 +8,10 @@ if [ $# -eq 0 ]; then
 fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+python3 -m venv "$scratch/venv"
+extras=$(IFS=,; echo "$*")
+"$scratch/venv/bin/pip" install --quiet --no-compile -e ".[$extras]" pytest pytest-xdist
 for library in "$@"; do
     echo "== $library"
-    python3 -m venv "$scratch/$library"
-    "$scratch/$library/bin/pip" install --quiet -e ".[$library]" pytest pytest-xdist
-    "$scratch/$library/bin/python" -m pytest -n 0 tests/libraries --library "$library"
+    "$scratch/venv/bin/python" -m pytest -n 0 tests/libraries --library "$library"
 done
