@@ -37,7 +37,7 @@ def results() -> str:
     """Returns the results that the README shows: a table of selected presets, and the rest in a paragraph."""
     records = {record["preset"]: record for record in _learning_records()}
     table = _table(LEARNING, [_learning_cells(records[name]) for name in SELECTED])
-    text = f"{learning_conditions()} {_most_seeds()} {_throughput()}"
+    text = f"{_conditions([records[name] for name in SELECTED])} {_most_seeds()} {_throughput()}"
     return f"{table}\n\n{_paragraph(text)}"
 
 
@@ -47,8 +47,17 @@ def learning_curves() -> str:
 
 
 def learning_conditions() -> str:
-    """Says what all learning results were measured on."""
-    return _paragraph(_conditions([*_learning_records(), *_many_seeds_records()]))
+    """Says what the learning results were measured on: nearly all of them on one machine."""
+    groups: dict[str, list[str]] = {}
+    for record in (*_learning_records(), *_many_seeds_records()):
+        groups.setdefault(_conditions([record]), []).append(record.get("preset", ""))
+    usual = max(groups, key=lambda conditions: len(groups[conditions]))
+    others = [
+        f"{_listed(sorted(set(names)))}: {conditions[0].lower()}{conditions[1:]}"
+        for conditions, names in groups.items()
+        if conditions != usual
+    ]
+    return _paragraph(" ".join([usual, *others]))
 
 
 def many_seeds() -> str:
