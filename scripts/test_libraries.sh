@@ -11,7 +11,5 @@ trap 'rm -rf "$scratch"' EXIT
 python3 -m venv "$scratch/venv"
 extras=$(IFS=,; echo "$*")
 "$scratch/venv/bin/pip" install --quiet --no-compile -e ".[$extras]" pytest pytest-xdist
-for library in "$@"; do
-    echo "== $library"
-    "$scratch/venv/bin/python" -m pytest -n 0 tests/libraries --library "$library"
-done
+printf '%s\n' "$@" | xargs -P 2 -I LIBRARY \
+    "$scratch/venv/bin/python" -m pytest -n 0 tests/libraries --library LIBRARY

@@ -15,7 +15,7 @@ def compare(*arguments, cwd):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=300)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_ours_is_measured_round_by_round(tmp_path):
     flags = "--peers ours --shapes 2x8 --agents 2 3 --repeats 2 --seconds 0.01 --num-minibatches 2"
     result = compare(*flags.split(), "--output", str(tmp_path / "new" / "out.json"), cwd=tmp_path)

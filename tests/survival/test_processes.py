@@ -14,7 +14,6 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.support import variables
-from tests.support.marks import first_long
 from tests.survival.processes import assert_whole, end, saved, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +96,8 @@ def test_two_processes_train_what_one_does(undisturbed, tmp_path):
     assert_whole(run)
 
 
-@pytest.mark.parametrize("lost", first_long([0, 1], 1))  # the leader, and a follower
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1], ids=["leader", "follower"])
 def test_if_one_is_lost_the_other_ends_with_an_error_and_the_run_goes_on(lost, undisturbed, tmp_path):
     run = tmp_path / "run"
     processes = start_together(run, 2)

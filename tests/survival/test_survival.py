@@ -89,7 +89,7 @@ def stop(process, number, word, delay):
 
 
 SIGNALS = {
-    (stage, number): LONG if index in (0, 5) else SLOW  # before there is a state and after, each signal once
+    (stage, number): LONG if index == 5 else SLOW  # SIGTERM while it trains
     for index, (stage, number) in enumerate(itertools.product(STAGES, (signal.SIGINT, signal.SIGTERM)))
 }
 

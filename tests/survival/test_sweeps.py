@@ -75,8 +75,8 @@ def outcome(path):
     return (asked.generations, [summary.get(name) for name in names]), (states, columns)
 
 
-# Once in continuous integration, where halving, which resembles "all", is left out.
-ONCE = [pytest.param(kind, 1, 100, marks=pytest.mark.long) for kind in KINDS if kind != "halving"]
+# Once in continuous integration, and there only of the plain kind.
+ONCE = [pytest.param("all", 1, 100, marks=pytest.mark.long)]
 OFTEN = [pytest.param(kind, 30, 2000, marks=pytest.mark.slow) for kind in KINDS]
 
 
