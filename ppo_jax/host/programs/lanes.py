@@ -29,9 +29,9 @@ from ppo_jax.scale.sharding import MEMBERS, over_members
 
 RECORDS = 65_536  # most rows of metrics of one chunk, over all lanes
 SHARE = 0.8  # of the RAM that a device has, for the lanes
-COPIES = (
-    6  # of a member's state: before and after a chunk, and while it is saved (benchmarks/sweep_memory.py)
-)
+# Of a member's state: before and after a chunk and the next one, and while it is saved. As many as were
+# measured (benchmarks/sweep_memory.py).
+COPIES = 7
 
 
 class Settings(NamedTuple):
