@@ -50,9 +50,9 @@ def test_a_gif_has_a_frame_for_each_state_and_successive_frames_differ(catch, tm
 def test_the_caption_says_the_step_and_the_return_so_far(catch, monkeypatch):
     captions, original = [], film._frame
 
-    def note(picture, caption):
+    def note(picture, caption, colors):
         captions.append(caption)
-        return original(picture, caption)
+        return original(picture, caption, colors)
 
     monkeypatch.setattr(film, "_frame", note)
     film.gif(catch)
