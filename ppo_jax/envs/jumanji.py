@@ -82,10 +82,15 @@ def make_painter(name: str, arguments: Mapping[str, Argument]) -> Painter:
     with explained_by(name, arguments), concretely():
         env = jumanji.make(id_, **given)
     viewer = next(x for x in vars(env).values() if isinstance(x, jumanji.viewer.MatplotlibViewer))
-    viewer._display = viewer._display_rgb_array  # the default shows a window and returns nothing
-    if id_ in DRAWN_FROM_JAX:
-        return Painter(lambda state: env.render(jax.tree.map(jnp.asarray, state[0]))[..., :3])
-    return Painter(lambda state: env.render(state[0])[..., :3])
+    drawn: list[np.ndarray] = []
+    # The default shows a window. A picture is kept here because `render` does not return it everywhere.
+    viewer._display = lambda figure: drawn.append(viewer._display_rgb_array(figure))
+
+    def paint(state: Any) -> np.ndarray:
+        env.render(jax.tree.map(jnp.asarray, state[0]) if id_ in DRAWN_FROM_JAX else state[0])
+        return drawn.pop()[..., :3]
+
+    return Painter(paint)
 
 
 def parameters(name: str) -> dict[str, Parameter]:

@@ -37,7 +37,6 @@ def make_painter(
     Raises:
         UsageError: If there is no OpenGL that needs no display.
     """
-    mujoco: Any = importlib.import_module("mujoco")
     try:
         opengl = _context()
     except OSError as error:
@@ -46,6 +45,7 @@ def make_painter(
             f"display ({error}); install EGL (on Debian and Ubuntu: apt-get install libegl1), or OSMesa "
             "(libosmesa6) and set MUJOCO_GL=osmesa"
         ) from error
+    mujoco: Any = importlib.import_module("mujoco")
     context = mujoco.MjrContext(model, FONT_SCALE)
     mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
     area, scene = mujoco.MjrRect(0, 0, WIDTH, HEIGHT), mujoco.MjvScene(model, MAX_SHAPES)
