@@ -45,6 +45,7 @@ HOMES = {
     "jumanji": ("envs.jumanji",),
     "navix": ("envs.navix",),
     "pgx": ("envs.pgx",),
+    "mujoco": ("envs.mujoco",),
     "mujoco_playground": ("envs.playground",),
     "xminigrid": ("envs.xminigrid",),
     "flax": ("networks.flax",),
@@ -54,7 +55,9 @@ HOMES = {
     "tyro": ("cli",),
     "matplotlib": ("host.pictures", "host.report", "host.benchmark.plots"),
 }
-ADAPTERS = tuple(homes[0] for homes in HOMES.values() if homes[0].startswith("envs."))
+ADAPTERS = tuple(
+    homes[0] for library, homes in HOMES.items() if homes[0].startswith("envs.") and library != "mujoco"
+)
 UNSAFE = (
     *("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "eval", "exec"),
     *("torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "yaml.Loader", "yaml.UnsafeLoader"),

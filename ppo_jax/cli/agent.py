@@ -59,11 +59,11 @@ class Evaluate(Command):
 
 @dataclasses.dataclass(frozen=True)
 class Render(Command):
-    """Draw an episode of a trained agent as an animated GIF."""
+    """Draw an episode of a trained agent as an animated GIF, or for Brax as a page of HTML."""
 
     run_dir: RunPath
     output: Annotated[Path, Positional, arg(metavar="GIF")]
-    """The picture to write. Its name has to end in .gif."""
+    """The picture to write. Its name has to end in .gif; for an environment of Brax, .html works too."""
     sampled: Sampled = False
     best: Best = False
     seed: int = 0
@@ -79,7 +79,7 @@ class Render(Command):
         from ppo_jax.host.pictures import film
         from ppo_jax.host.programs import episode
 
-        film.check(config.env, self.output)
+        film.check(config.env, self.output, config.env_args)
         played = episode.play(config, agent, self.seed, not self.sampled, self.max_steps)
         film.draw(played, self.output)
         print(film.describe(played, self.output))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,18 @@ from ppo_jax.envs.concrete import usual_modes
 from ppo_jax.envs.environment import Dynamics, Observation, Transition, in_float32
 from ppo_jax.envs.limits import limited
 from ppo_jax.errors import UsageError, closest
+
+
+class Painter(NamedTuple):
+    """Draws states of an environment.
+
+    Attributes:
+        paint: `paint(state)` returns a picture, [height, width, 3] uint8.
+        is_traceable: Whether it consists of operations of JAX, which are slow unless they are compiled.
+    """
+
+    paint: Callable[[Any], Any]
+    is_traceable: bool = False
 
 
 def identify(name: str, known: Mapping[str, str]) -> str:

@@ -6,13 +6,14 @@ the time limit to its wrappers; here it is the 1,000 steps that they have by def
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ppo_jax.envs.adapting import dynamics_of, explained_by, identify, split
+from ppo_jax.envs import mujoco
+from ppo_jax.envs.adapting import Painter, dynamics_of, explained_by, identify, split
 from ppo_jax.envs.arguments import RESET_POOL, TIME_LIMIT, Argument, Parameter, named_parameters_of
 from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Transition
@@ -62,6 +63,36 @@ def parameters(name: str) -> dict[str, Parameter]:
     if "backend" in found:
         found["backend"] = found["backend"]._replace(kinds=(str,), choices=BACKENDS)
     return {**found, TIME_LIMIT: Parameter((int,), LIMIT), RESET_POOL: Parameter((int,), POOL)}
+
+
+def make_painter(name: str, arguments: Mapping[str, Argument]) -> Painter:
+    """Makes what draws states of an environment of Brax, with MuJoCo's renderer.
+
+    Raises:
+        UsageError: If it cannot be made, or there is no OpenGL.
+    """
+    id_ = identify(name, NAMES)
+    given, _ = split(name, arguments, parameters(name))
+    with explained_by(name, arguments), concretely():
+        env = brax_envs.get_environment(id_, **given)
+    return Painter(
+        mujoco.make_painter(
+            name,
+            env.sys.mj_model,
+            lambda state: {"qpos": state.pipeline_state.q, "qvel": state.pipeline_state.qd},
+        )
+    )
+
+
+def make_page(name: str, arguments: Mapping[str, Argument], states: Sequence[Any]) -> str:
+    """Returns a page of HTML that shows states in Brax's own viewer, which it loads from the network."""
+    id_ = identify(name, NAMES)
+    given, _ = split(name, arguments, parameters(name))
+    with concretely():
+        env = brax_envs.get_environment(id_, **given)
+        system = env.sys.tree_replace({"opt.timestep": env.dt})  # a state for each step of ours
+        html: Any = importlib.import_module("brax.io.html")
+        return html.render(system, [state.pipeline_state for state in states])
 
 
 def _tell(state: Any) -> Transition:

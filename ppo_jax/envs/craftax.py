@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ppo_jax.envs.adapting import explained_by, identify, split
+from ppo_jax.envs.adapting import Painter, explained_by, identify, split
 from ppo_jax.envs.arguments import RESET_POOL, TIME_LIMIT, Argument, Parameter, parameter
 from ppo_jax.envs.concrete import concretely, usual_modes
 from ppo_jax.envs.environment import Dynamics, Transition
@@ -82,6 +82,16 @@ def make_dynamics(name: str, arguments: Mapping[str, Argument], traced: Mapping[
         reset_pool=ours[RESET_POOL],
     )
     return limited(dynamics, ours[TIME_LIMIT])
+
+
+def make_painter(name: str, arguments: Mapping[str, Argument]) -> Painter:
+    """Makes what draws states of a game of Craftax, as a person who plays it sees them."""
+    game = "craftax_classic" if "Classic" in identify(name, NAMES) else "craftax"
+    with concretely():
+        size = importlib.import_module(f"craftax.{game}.constants").BLOCK_PIXEL_SIZE_HUMAN
+        renderer: Any = importlib.import_module(f"craftax.{game}.renderer")
+        render = renderer.make_craftax_pixel_renderer(size)
+    return Painter(lambda state: jnp.clip(render(state), 0, 255).astype(jnp.uint8), is_traceable=True)
 
 
 def parameters(name: str) -> dict[str, Parameter]:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from ppo_jax.envs.adapting import dynamics_of, explained_by, identify, split
+from ppo_jax.envs.adapting import Painter, dynamics_of, explained_by, identify, split
 from ppo_jax.envs.arguments import RESET_POOL, TIME_LIMIT, Argument, Parameter, named_parameters_of
 from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Observation, Transition
@@ -29,6 +29,7 @@ from ppo_jax.spaces import Box, Discrete, MultiDiscrete, Space
 with concretely():
     jumanji: Any = importlib.import_module("jumanji")
 
+DRAWN_FROM_JAX = ("Maze-v0", "PacMan-v1")  # their viewers call methods that arrays of NumPy do not have
 POOL = 256  # first states per rollout: many resets make a whole instance of a problem
 MASK = "action_mask"
 NOT_SEEN = (MASK, "step_count", "step")  # parts of observations that are left out
@@ -66,6 +67,30 @@ def make_dynamics(name: str, arguments: Mapping[str, Argument], traced: Mapping[
             action_space=space,
             ours=ours,
         )
+
+
+def make_painter(name: str, arguments: Mapping[str, Argument]) -> Painter:
+    """Makes what draws states of an environment of Jumanji, with the viewer that it brings.
+
+    The viewer draws into a figure of pyplot, whose backend should be one that opens no window.
+
+    Raises:
+        UsageError: If it cannot be made, or an argument does not fit it.
+    """
+    id_ = identify(name, NAMES)
+    given, _ = split(name, arguments, parameters(name))
+    with explained_by(name, arguments), concretely():
+        env = jumanji.make(id_, **given)
+    viewer = next(x for x in vars(env).values() if isinstance(x, jumanji.viewer.MatplotlibViewer))
+    drawn: list[np.ndarray] = []
+    # The default shows a window. A picture is kept here because `render` does not return it everywhere.
+    viewer._display = lambda figure: drawn.append(viewer._display_rgb_array(figure))
+
+    def paint(state: Any) -> np.ndarray:
+        env.render(jax.tree.map(jnp.asarray, state[0]) if id_ in DRAWN_FROM_JAX else state[0])
+        return drawn.pop()[..., :3]
+
+    return Painter(paint)
 
 
 def parameters(name: str) -> dict[str, Parameter]:

@@ -9,15 +9,18 @@ import jax
 
 from ppo_jax import registered
 from ppo_jax.envs import registry
+from ppo_jax.envs.adapting import Painter
 from ppo_jax.envs.arguments import Argument, Parameter, bind, parameters_of
-from ppo_jax.envs.concrete import concretely
+from ppo_jax.envs.concrete import concretely, usual_modes
 from ppo_jax.envs.environment import Dynamics, Environment, TimeStep, make_batched
+from ppo_jax.envs.limits import Timed
 from ppo_jax.errors import UsageError, explained
 
 # One row per library: the module that has its `make_dynamics(name, arguments, traced)`, `parameters(name)`
 # and NAMES. If the library computes on the host, it also has `make_simulators(name, arguments, num_envs)`.
-# That of gymnax also has `make_visualizer(name, arguments, states)` and, for classes and instances of the
-# user's own, `is_environment(thing)` and `adapt(name, thing, arguments)`.
+# If it can draw (see `registry.Library`), it has `make_painter(name, arguments)`, and that of Brax also has
+# `make_page(name, arguments, states)`. That of gymnax has `make_visualizer(name, arguments, states)` and, for
+# classes and instances of the user's own, `is_environment(thing)` and `adapt(name, thing, arguments)`.
 ADAPTERS = {library: f"ppo_jax.envs.{library}" for library in registry.LIBRARIES}
 WITH_OWN = ("gymnax",)  # the libraries whose classes and instances a user may register
 WITH_TRACED = ("gymnax",)  # the libraries whose parameters may be traced
@@ -142,6 +145,37 @@ def make_visualizer(name: str, arguments: Arguments, states: Sequence[Any]) -> A
         An object whose `init()` and `update(index)` draw into its `fig`, a matplotlib figure.
     """
     return _adapter(registry.info(name).library).make_visualizer(name, dict(arguments), states)
+
+
+def make_painter(name: str, arguments: Arguments) -> Painter:
+    """Makes what draws states of an environment of a library for which `registry.Library.drawn` is set.
+
+    Args:
+        name: The name, such as "navix:Navix-Empty-5x5-v0".
+        arguments: Its `Config.env_args`.
+
+    Raises:
+        UsageError: If it cannot be drawn here, or an argument does not fit it.
+    """
+    painter = _adapter(registry.info(name).library).make_painter(name, dict(arguments))
+
+    def paint(state: Any) -> Any:
+        with explained(f"drawing env = {name!r}"), usual_modes():
+            return painter.paint(state.inner if isinstance(state, Timed) else state)
+
+    return painter._replace(paint=paint)
+
+
+def make_page(name: str, arguments: Arguments, states: Sequence[Any]) -> str:
+    """Returns a page of HTML that shows states of an environment of Brax.
+
+    Args:
+        name: The name, such as "brax:ant".
+        arguments: Its `Config.env_args`.
+        states: The states of one copy, in order.
+    """
+    inner = [state.inner if isinstance(state, Timed) else state for state in states]
+    return _adapter(registry.info(name).library).make_page(name, dict(arguments), inner)
 
 
 def _make(

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from ppo_jax.envs.adapting import check_counts, dynamics_of, explained_by, identify, split
+from ppo_jax.envs.adapting import Painter, check_counts, dynamics_of, explained_by, identify, split
 from ppo_jax.envs.arguments import RESET_POOL, Argument, Parameter
 from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Transition
@@ -58,6 +58,19 @@ def parameters(name: str) -> dict[str, Parameter]:
     with concretely():
         limit = navix.make(id_).max_steps
     return {"max_steps": Parameter((int,), limit), RESET_POOL: Parameter((int,), POOL)}
+
+
+def make_painter(name: str, arguments: Mapping[str, Argument]) -> Painter:
+    """Makes what draws states of an environment of NAVIX, from its tiles.
+
+    The images that `_without_images` drops are made again: they depend on nothing but the walls.
+    """
+    identify(name, NAMES)
+    make_images, rgb = navix.rendering.cache.RenderingCache.init, navix.observations.rgb
+    return Painter(
+        lambda timestep: rgb(timestep.state.replace(cache=make_images(timestep.state.grid))),
+        is_traceable=True,
+    )
 
 
 def _without_images(timestep: Any) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ppo_jax.envs.adapting import dynamics_of, explained_by, identify, split
+from ppo_jax.envs import mujoco
+from ppo_jax.envs.adapting import Painter, dynamics_of, explained_by, identify, split
 from ppo_jax.envs.arguments import KINDS, RESET_POOL, TIME_LIMIT, Argument, Parameter
 from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Observation, Transition
@@ -67,6 +68,25 @@ def parameters(name: str) -> dict[str, Parameter]:
         TIME_LIMIT: Parameter((int,), config.episode_length),
         RESET_POOL: Parameter((int,), POOL),
     }
+
+
+def make_painter(name: str, arguments: Mapping[str, Argument]) -> Painter:
+    """Makes what draws states of an environment of MuJoCo Playground, with MuJoCo's renderer.
+
+    Raises:
+        UsageError: If it cannot be made, or there is no OpenGL.
+    """
+    id_ = identify(name, NAMES)
+    given, _ = split(name, arguments, parameters(name))
+    given.setdefault("impl", "jax")
+    with explained_by(name, arguments), concretely():
+        env = _load(id_, given)
+    fields = ("qpos", "qvel", "mocap_pos", "mocap_quat")
+    return Painter(
+        mujoco.make_painter(
+            name, env.mj_model, lambda state: {field: getattr(state.data, field) for field in fields}
+        )
+    )
 
 
 def _load(id_: str, given: Mapping[str, Any]) -> Any:

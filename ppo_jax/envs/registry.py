@@ -71,6 +71,7 @@ class Library(NamedTuple):
         extra: The extra of this package that installs it; empty if it is always installed.
         example: The name of one of its environments.
         on_host: Whether its environments compute on the host, rather than as a part of compiled programs.
+        drawn: What its environments are drawn as, if its adapter can draw them: "games" or "motions".
     """
 
     title: str
@@ -78,18 +79,21 @@ class Library(NamedTuple):
     extra: str
     example: str
     on_host: bool = False
+    drawn: str = ""
 
 
 LIBRARIES: dict[str, Library] = {
     "gymnax": Library("gymnax", "gymnax", "", "CartPole-v1"),
-    "brax": Library("Brax", "brax", "brax", "ant"),
-    "craftax": Library("Craftax", "craftax", "craftax", "Craftax-Classic-Symbolic-v1"),
+    "brax": Library("Brax", "brax", "brax", "ant", drawn="motions"),
+    "craftax": Library("Craftax", "craftax", "craftax", "Craftax-Classic-Symbolic-v1", drawn="games"),
     "gymnasium": Library("Gymnasium", "gymnasium", "", "CartPole-v1", on_host=True),
-    "jumanji": Library("Jumanji", "jumanji", "jumanji", "Snake-v1"),
-    "navix": Library("NAVIX", "navix", "navix", "Navix-Empty-5x5-v0"),
-    "pgx": Library("Pgx", "pgx", "pgx", "2048"),
-    "playground": Library("MuJoCo Playground", "mujoco_playground", "playground", "CartpoleBalance"),
-    "xminigrid": Library("XLand-MiniGrid", "xminigrid", "xminigrid", "MiniGrid-Empty-5x5"),
+    "jumanji": Library("Jumanji", "jumanji", "jumanji", "Snake-v1", drawn="games"),
+    "navix": Library("NAVIX", "navix", "navix", "Navix-Empty-5x5-v0", drawn="games"),
+    "pgx": Library("Pgx", "pgx", "pgx", "2048", drawn="games"),
+    "playground": Library(
+        "MuJoCo Playground", "mujoco_playground", "playground", "CartpoleBalance", drawn="motions"
+    ),
+    "xminigrid": Library("XLand-MiniGrid", "xminigrid", "xminigrid", "MiniGrid-Empty-5x5", drawn="games"),
 }
 
 

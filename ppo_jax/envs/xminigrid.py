@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from ppo_jax.envs.adapting import check_counts, dynamics_of, explained_by, identify, split
+from ppo_jax.envs.adapting import Painter, check_counts, dynamics_of, explained_by, identify, split
 from ppo_jax.envs.arguments import RESET_POOL, Argument, Parameter
 from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Transition
@@ -61,6 +61,15 @@ def parameters(name: str) -> dict[str, Parameter]:
     known = [field.name for field in dataclasses.fields(params)]
     own = {key: Parameter((int,), getattr(params, key)) for key in NUMBERS if key in known}
     return own | {RESET_POOL: Parameter((int,), POOL)}
+
+
+def make_painter(name: str, arguments: Mapping[str, Argument]) -> Painter:
+    """Makes what draws states of an environment of XLand-MiniGrid, with its own tiles."""
+    id_ = identify(name, NAMES)
+    given, _ = split(name, arguments, parameters(name))
+    with explained_by(name, arguments), concretely():
+        env, params = xminigrid.make(id_, **given)
+    return Painter(lambda timestep: env.render(params, timestep))
 
 
 def _tell(timestep: Any) -> Transition:

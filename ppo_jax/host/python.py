@@ -110,7 +110,7 @@ class Run:
         """Draws one episode as an animated GIF; returns the path.
 
         Args:
-            output: The picture to write; its name has to end in .gif.
+            output: The picture to write; its name has to end in .gif, or for an environment of Brax in .html.
             seed: The source of all randomness.
             greedy: Whether to take the most probable action rather than sample one.
             best: Whether to take the checkpoint with the best return rather than the agent at the end.
@@ -118,7 +118,7 @@ class Run:
         from ppo_jax.host.pictures import film
 
         path = as_path(output)
-        film.check(self.config.env, path)
+        film.check(self.config.env, path, self.config.env_args)
         played = episode.play(self.config, self.agent(best), seed, greedy)
         film.draw(played, path)
         return path

@@ -18,7 +18,7 @@ from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import network_for
 from ppo_jax.validation import check_seed
 
-MAX_STEPS = 3_000  # by default; no environment that can be drawn has a longer time limit
+MAX_STEPS = 3_000  # by default; longer than the time limit of almost every environment that can be drawn
 LONGEST = 100_000  # every state is kept until it is drawn
 
 
@@ -97,11 +97,18 @@ def _play(
 def _without_reset(dynamics: Dynamics) -> Environment:
     """Makes the environment of `make_batched`, but without auto-reset.
 
-    The last state of an episode can then be drawn. The steps after it have no meaning.
+    The last state of an episode can then be drawn. The steps after it have no meaning. A pool of first states
+    is left out; the first state and the keys of steps are those that there would be with it.
     """
+    environment = make_batched(dynamics)
+    fresh = make_batched(dynamics._replace(reset_pool=None))
 
-    def step(drawn: Drawn, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
-        state, transition = jax.vmap(dynamics.step)(drawn.keys, state, action)
+    def reset(num_envs: int, key: jax.Array) -> tuple[Any, Any]:
+        return fresh.reset(num_envs, key if environment.pool is None else jax.random.split(key)[0])
+
+    def step(drawn: Drawn | jax.Array, state: Any, action: jax.Array) -> tuple[Any, TimeStep]:
+        keys = drawn.keys if isinstance(drawn, Drawn) else drawn
+        state, transition = jax.vmap(dynamics.step)(keys, state, action)
         return state, TimeStep(
             observation=transition.observation,
             final_observation=transition.observation,
@@ -110,4 +117,4 @@ def _without_reset(dynamics: Dynamics) -> Environment:
             truncated=transition.truncated,
         )
 
-    return make_batched(dynamics)._replace(step=step)
+    return environment._replace(reset=reset, step=step, pool=None)

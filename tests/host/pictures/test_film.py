@@ -13,6 +13,7 @@ from PIL import Image
 
 import ppo_jax
 from ppo_jax.envs import registry
+from ppo_jax.envs.adapting import Painter
 from ppo_jax.envs.make import make_visualizer
 from ppo_jax.host.pictures import film
 from ppo_jax.host.pictures.film import DRAWN_BY_GYMNASIUM, DRAWN_BY_GYMNAX
@@ -50,9 +51,9 @@ def test_a_gif_has_a_frame_for_each_state_and_successive_frames_differ(catch, tm
 def test_the_caption_says_the_step_and_the_return_so_far(catch, monkeypatch):
     captions, original = [], film._frame
 
-    def note(picture, caption):
+    def note(picture, caption, colors):
         captions.append(caption)
-        return original(picture, caption)
+        return original(picture, caption, colors)
 
     monkeypatch.setattr(film, "_frame", note)
     film.gif(catch)
@@ -193,6 +194,67 @@ def test_with_pygame_every_environment_that_has_a_picture_can_be_drawn(monkeypat
     for env in (*DRAWN_BY_GYMNASIUM, *DRAWN_BY_GYMNAX):
         assert film.can_draw(env)
         film.check(env, tmp_path / "any.gif")
+
+
+def test_a_simulator_on_the_host_is_refused_with_the_reason(tmp_path):
+    with pytest.raises(ppo_jax.UsageError, match="no states are kept") as error:
+        film.check("gymnasium:CartPole-v1", tmp_path / "any.gif")
+    assert "env = 'gymnasium:CartPole-v1' cannot be drawn" in str(error.value)
+
+
+def test_without_its_library_the_refusal_says_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(registry, "missing", lambda library: f"{library} is not here; install it")
+    with pytest.raises(ppo_jax.UsageError) as error:
+        film.check("navix:Navix-Empty-5x5-v0", tmp_path / "any.gif")
+    assert str(error.value) == (
+        "env = 'navix:Navix-Empty-5x5-v0' cannot be drawn: navix is not here; install it"
+    )
+
+
+def test_only_brax_can_be_drawn_as_a_page(monkeypatch, tmp_path):
+    monkeypatch.setattr(registry, "missing", lambda library: None)
+    monkeypatch.setattr(film, "make_painter", None)
+    film.check("brax:ant", tmp_path / "ant.html")
+    for env in ("jumanji:Snake-v1", "Catch-bsuite"):
+        with pytest.raises(ppo_jax.UsageError, match=r"does not end in \.gif; give a name that does"):
+            film.check(env, tmp_path / "any.html")
+    with pytest.raises(ppo_jax.UsageError, match=r"does not end in \.gif \(or in \.html"):
+        film.check("brax:ant", tmp_path / "ant.png")
+
+
+def test_reports_leave_other_libraries_out_and_import_none(monkeypatch):
+    monkeypatch.setattr(registry, "missing", lambda library: None)
+    monkeypatch.setattr(film, "make_painter", None)
+    assert not any(film.can_draw(f"{library}:{row.example}") for library, row in registry.LIBRARIES.items())
+
+
+@pytest.mark.parametrize("is_traceable", [False, True])
+def test_a_small_picture_of_a_library_is_enlarged_and_its_figures_are_closed(is_traceable, monkeypatch):
+    opened = []
+
+    def paint(state):
+        opened.append(pyplot.figure().dpi)
+        return state.astype(np.uint8)
+
+    monkeypatch.setattr(film, "make_painter", lambda *asked: Painter(paint, is_traceable))
+    pictures = np.arange(4 * 2 * 3 * 3).reshape(4, 2, 3, 3)
+    episode = Episode("navix:any", (), pictures, np.zeros(4, np.float32), True)
+    shown = list(frames(film.gif(episode)))
+    factor = film.NARROWEST // 3
+    for frame, picture in zip(shown, pictures, strict=True):
+        enlarged = picture.repeat(factor, axis=0).repeat(factor, axis=1)
+        np.testing.assert_array_equal(frame[film.STRIP :], enlarged)
+    assert len(opened) == (1 if is_traceable else 4)
+    assert {*opened} == {film.DOTS_PER_INCH}
+    assert pyplot.get_fignums() == []
+
+
+def test_a_long_caption_is_made_to_fit():
+    picture = np.zeros((10, 300, 3), np.uint8)
+    for caption in ("short", "a name that is rather long: step 1, return 2", 3 * "as long as it can be "):
+        strip = np.asarray(film._frame(picture, caption).convert("RGB"))[: film.STRIP]
+        assert (strip[:, -9:] == 255).all()
+        assert (strip[:, :290] < 100).any()
 
 
 def test_drawing_refuses_an_episode_that_cannot_be_drawn(catch, tmp_path):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import ppo_jax
+from ppo_jax import registered
 from ppo_jax.algorithm.normalization import normalize_observation
-from ppo_jax.envs.make import make_environment
+from ppo_jax.envs import registry
+from ppo_jax.envs.make import make_dynamics, make_environment
 from ppo_jax.host.programs import evaluation
 from ppo_jax.host.programs.episode import LONGEST, play
 from ppo_jax.networks.flax import make_network
@@ -38,6 +40,15 @@ def test_the_episode_is_the_one_that_an_evaluation_of_one_plays(walk):
 def test_a_sampled_episode_is_that_of_an_evaluation_and_its_actions_are_clipped():
     """Reacher would take any action as it is, and an untrained policy gives many that are too large."""
     assert_evaluated(play(REACHER, init_agent(REACHER), 3, greedy=False), REACHER, greedy=False)
+
+
+def test_an_episode_with_a_pool_of_first_states_is_that_of_an_evaluation(monkeypatch):
+    monkeypatch.setattr(registered, "ENVIRONMENTS", {})
+    registry.register("PooledRooms", make_dynamics("FourRooms-misc")._replace(reset_pool=4))
+    config = Config(env="PooledRooms")
+    episode = play(config, init_agent(config), seed=3)
+    assert_evaluated(episode, config, greedy=True)
+    assert episode.states.pos.shape == (episode.steps + 1, 2)
 
 
 def test_the_states_are_those_that_the_steps_led_to(walk):
