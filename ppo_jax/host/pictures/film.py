@@ -55,7 +55,7 @@ ON_A_GRID = ListedColormap(["black", *matplotlib.color_sequences["tab10"]])
 FAST, SLOW, LAST = 30, 100, 1000
 
 
-def check(env: str, output: Path, arguments: Arguments = ()) -> None:
+def check(env: str, output: Path, arguments: Arguments | tuple[()] = ()) -> None:
     """Finds every reason why an episode cannot be drawn, before it is played.
 
     Args:
