@@ -20,9 +20,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.image import AxesImage
 from PIL import Image, ImageDraw, ImageFont
 
-from ppo_jax.config import Arguments
 from ppo_jax.envs import registry
-from ppo_jax.envs.make import make_page, make_painter, make_visualizer
+from ppo_jax.envs.make import Arguments, make_page, make_painter, make_visualizer
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs.episode import Episode
 from ppo_jax.host.runs import files
