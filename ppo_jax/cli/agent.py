@@ -59,7 +59,7 @@ class Evaluate(Command):
 
 @dataclasses.dataclass(frozen=True)
 class Render(Command):
-    """Draw an episode of a trained agent as an animated GIF, or for Brax as a page of HTML."""
+    """Draw an episode of a trained agent, as a GIF or for Brax as a page of HTML."""
 
     run_dir: RunPath
     output: Annotated[Path, Positional, arg(metavar="GIF")]
