@@ -30,6 +30,7 @@ with concretely():
     jumanji: Any = importlib.import_module("jumanji")
 
 DRAWN_FROM_JAX = ("Maze-v0", "PacMan-v1")  # their viewers call methods that arrays of NumPy do not have
+NOT_DRAWN = {"MMST-v0": "Jumanji's viewer leaves its picture empty"}
 POOL = 256  # first states per rollout: many resets make a whole instance of a problem
 MASK = "action_mask"
 NOT_SEEN = (MASK, "step_count", "step")  # parts of observations that are left out
@@ -75,9 +76,11 @@ def make_painter(name: str, arguments: Mapping[str, Argument]) -> Painter:
     The viewer draws into a figure of pyplot, whose backend should be one that opens no window.
 
     Raises:
-        UsageError: If it cannot be made, or an argument does not fit it.
+        UsageError: If it cannot be drawn or made, or an argument does not fit it.
     """
     id_ = identify(name, NAMES)
+    if id_ in NOT_DRAWN:
+        raise UsageError(f"env = {name!r} cannot be drawn: {NOT_DRAWN[id_]}; choose another")
     given, _ = split(name, arguments, parameters(name))
     with explained_by(name, arguments), concretely():
         env = jumanji.make(id_, **given)

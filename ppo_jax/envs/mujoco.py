@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ppo_jax.errors import UsageError, explain
+from ppo_jax.errors import UsageError
 
 WIDTH, HEIGHT = 480, 360  # pixels, within MuJoCo's default buffer
 MAX_SHAPES = 10_000  # in a picture, as in MuJoCo's `Renderer`
@@ -85,5 +85,5 @@ def _context() -> Any:
             context.make_current()
             return context
         except Exception as error:  # of many kinds, from the loader of libraries to OpenGL itself
-            failures.append(f"{module}: {explain(error)}")
+            failures.append(f"{module}: {type(error).__name__}: {error}")
     raise OSError("; ".join(failures) or sys.platform)

@@ -155,6 +155,6 @@ CASES = {
         default_limit=100,
         first=first_of_xminigrid,
         wrong=(("max_steps", 0, "max_steps = 0 is not at least 1"), ("render_mode", "rgb", "is unknown")),
-        refused=(("MiniGrid-Empty-5x6", "did you mean 'MiniGrid-Empty-5x5'"),),
+        refused=(("MiniGrid-Empty-5x6", "'MiniGrid-Empty-5x5'"),),
     ),
 }

@@ -56,6 +56,13 @@ def test_brax_also_becomes_a_page(library, name, episode, tmp_path):
             film.check(name, output)
 
 
+def test_what_its_library_draws_empty_is_refused(library, tmp_path):
+    if library != "jumanji":
+        pytest.skip("nothing is known to be drawn empty")
+    with pytest.raises(UsageError, match=r"env = 'jumanji:MMST-v0' cannot be drawn: .* empty; choose"):
+        film.check("jumanji:MMST-v0", tmp_path / "film.gif")
+
+
 def test_a_misspelled_name_is_refused_before_anything_is_played(library, case, tmp_path):
     wrong, reason = case.refused[0]
     with pytest.raises(UsageError, match=f"env = '{library}:{wrong}'") as caught:

@@ -74,7 +74,7 @@ def check(env: str, output: Path, arguments: Arguments | tuple[()] = ()) -> None
 def can_draw(env: str) -> bool:
     """Whether a report shows an episode of an environment, which should take neither long nor a library.
 
-    The environments of other libraries are left out: some take a minute to compile, or seconds for a frame.
+    The environments of other libraries are left out: some take long to compile, or seconds for a frame.
     """
     return registry.library_of(env) is None and not _problems(env)
 

@@ -44,11 +44,11 @@ def test_a_sampled_episode_is_that_of_an_evaluation_and_its_actions_are_clipped(
 
 def test_an_episode_with_a_pool_of_first_states_is_that_of_an_evaluation(monkeypatch):
     monkeypatch.setattr(registered, "ENVIRONMENTS", {})
-    registry.register("PooledRooms", make_dynamics("FourRooms-misc")._replace(reset_pool=4))
-    config = Config(env="PooledRooms")
-    episode = play(config, init_agent(config), seed=3)
-    assert_evaluated(episode, config, greedy=True)
-    assert episode.states.pos.shape == (episode.steps + 1, 2)
+    registry.register("PooledPole", make_dynamics("CartPole-v1")._replace(reset_pool=4))
+    config = Config(env="PooledPole")
+    episode = play(config, init_agent(config), seed=3, greedy=False)
+    assert_evaluated(episode, config, greedy=False)
+    assert episode.states.x.shape == (episode.steps + 1,)
 
 
 def test_the_states_are_those_that_the_steps_led_to(walk):
