@@ -141,7 +141,7 @@ def collect(
 
 
 def noise_of_steps(config: Config, action_space: spaces.Space, key: jax.Array, num_steps: int) -> jax.Array:
-    """Draws what decides between the actions of some steps, [num_steps, N, ...]."""
+    """Draws the noise from which the actions of some steps are sampled, [num_steps, N, ...]."""
     noise = draw_noise(action_space, key, num_steps * config.num_envs)
     return noise.reshape(num_steps, config.num_envs, *noise.shape[1:])
 
@@ -172,7 +172,7 @@ def decide(network: Network, params: Params, collector: Collector, noise: jax.Ar
         network: The network whose policy acts.
         params: Its parameters.
         collector: The state before the step.
-        noise: What decides between the actions, [N, ...].
+        noise: The noise from which the actions are sampled (see `noise_of_steps`), [N, ...].
     """
     # An observation is normalized by statistics that include it.
     statistics = merge_observation(collector.statistics, collector.observation)
@@ -196,7 +196,7 @@ def follow(
         collector: The state before the step.
         decision: The actions of the step.
         state: The state of the environments after it.
-        time_step: What they said of it, [N, ...].
+        time_step: The result of the step, [N, ...].
 
     Returns:
         The state after the step, its experience [N, ...], and the episodes as of this step.

@@ -1,4 +1,4 @@
-"""What the adapters to libraries of environments share: names, arguments, and errors."""
+"""Shared parts of the adapters to libraries of environments: names, arguments, and errors."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

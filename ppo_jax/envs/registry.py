@@ -71,7 +71,7 @@ class Library(NamedTuple):
         extra: The extra of this package that installs it; empty if it is always installed.
         example: The name of one of its environments.
         on_host: Whether its environments compute on the host, rather than as a part of compiled programs.
-        drawn: What its environments are drawn as, if its adapter can draw them: "games" or "motions".
+        drawn: The kind of pictures that its adapter draws, "games" or "motions"; empty if it draws none.
     """
 
     title: str
