@@ -319,9 +319,13 @@ def sweep_memory() -> str:
 def sweep_overhead() -> str:
     """Says what a sweep costs beyond its members."""
     record = _speeds("sweep-overhead")
+    pairs = list(zip(record["seconds_alone"], record["seconds_as_sweep"], strict=True))
+    each = ", ".join(f"{as_sweep / alone:.3f}" for alone, as_sweep in pairs)
     return _paragraph(
-        f"A sweep of {record['members']} seeds of {record['preset']} takes {record['overhead']:.1%} longer "
-        "than their program alone, with everything from the call to the summary except compiling."
+        f"A sweep of {record['members']} seeds of {record['preset']} takes {1 + record['overhead']:.3f} "
+        "times as long as their program alone, with everything from the call to the summary except "
+        f"compiling: the median of {len(pairs)} pairs ({each}). The first pair includes what a process "
+        "imports once."
     )
 
 

@@ -2,7 +2,8 @@
 
 The same members are trained in turns: as `ppo-jax sweep` trains them, from the call to the summary, less
 the time of compiling; and by the same program in as few calls as it allows, of which only the metrics are
-fetched.
+fetched. Which of the two comes first alternates, so that a machine that grows slower or faster favors
+neither.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ import json
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ class Options:
     """The preset to train, for as long as it says."""
     members: int = 64
     """The number of seeds."""
-    repeats: int = 3
+    repeats: int = 4
     """Pairs of measurements."""
     output: Path | None = None
     """JSON file to write; by default none is written."""
@@ -49,7 +51,12 @@ def main(options: Options) -> None:
     asked = SweepRequest(Request(options.preset, config, hyper, 0), ({},), num_seeds=options.members)
     settings = lanes.settings_of([(config, hyper)] * options.members, ())
     program = lanes.compile_lanes(config, settings)
-    pairs = [(train_alone(program, asked, settings), train_as_sweep(asked)) for _ in range(options.repeats)]
+    measurements = [partial(train_alone, program, asked, settings), partial(train_as_sweep, asked)]
+    pairs = []
+    for repeat in range(options.repeats):
+        order = (0, 1) if repeat % 2 == 0 else (1, 0)
+        seconds = {which: measurements[which]() for which in order}
+        pairs.append((seconds[0], seconds[1]))
     result: dict[str, Any] = {
         "preset": options.preset,
         "members": options.members,
