@@ -58,8 +58,15 @@ BUGS = (
     Bug(
         "statistics of observations are forgotten between the steps of simulators",
         "ppo_jax/host/programs/simulators.py",
-        "                statistics=decision.statistics,\n",
+        "                statistics=statistics,\n",
         "",
+        ("tests/host/programs/test_simulators.py::test_the_host_takes_the_steps_of_the_compiled_program",),
+    ),
+    Bug(
+        "of a rollout of simulators, only the last decision is kept",
+        "ppo_jax/host/programs/simulators.py",
+        "rows.at[t].set(row)",
+        "rows.at[0].set(row)",
         ("tests/host/programs/test_simulators.py::test_the_host_takes_the_steps_of_the_compiled_program",),
     ),
     Bug(

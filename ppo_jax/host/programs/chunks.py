@@ -193,9 +193,16 @@ def find_nonfinite(state: Any) -> list[str]:
     return [path for path, array in arrays.items() if not np.isfinite(array).all()]
 
 
-def compile_ahead(function: Callable, *arguments: Any) -> Any:
-    """Compiles a function for arguments of the given shapes, with the options that suit the device."""
-    return jax.jit(function).lower(*arguments).compile(compiler_options=compiler_options())
+def compile_ahead(function: Callable, *arguments: Any, donated: int | None = None) -> Any:
+    """Compiles a function for arguments of the given shapes, with the options that suit the device.
+
+    Args:
+        function: The function.
+        *arguments: Arguments, or their shapes and dtypes.
+        donated: The number of an argument whose arrays the result may take over; it can be used only once.
+    """
+    jitted = jax.jit(function, donate_argnums=donated)
+    return jitted.lower(*arguments).compile(compiler_options=compiler_options())
 
 
 def compiler_options() -> dict[str, str | bool] | None:

@@ -83,9 +83,16 @@ class Iteration:
             keys = jax.random.split(state.key, 3)
             return hyper, keys, noise_of_steps(config, space, keys[1], config.num_steps)
 
-        def choose(params: Params, collector: Collector, noise: jax.Array, t: jax.Array) -> Any:
-            decision = decide(network, params, collector, noise[t])
-            return decision, spaces.clip(space, decision.action)
+        def decide_at(params: Params, collector: Collector, noise: jax.Array, t: jax.Array) -> Decision:
+            return decide(network, params, collector, noise[t])
+
+        def choose(
+            params: Params, collector: Collector, noise: jax.Array, t: jax.Array, kept: Decision
+        ) -> tuple[jax.Array, Any, Memory, Decision]:
+            decision = decide_at(params, collector, noise, t)
+            # Decisions stay on the device; only the actions are needed on the host.
+            kept = jax.tree.map(lambda rows, row: rows.at[t].set(row), kept, decision)
+            return spaces.clip(space, decision.action), decision.statistics, decision.memory, kept
 
         def note(collector: Collector, row: tuple[Decision, TimeStep]) -> Any:
             decision, step = row
@@ -99,17 +106,19 @@ class Iteration:
             state = state._replace(collector=collector, key=keys[0])
             return complete(config, space, network, hyper, keys[2], state, trajectory, episodes)
 
+        def rows_of(tree: Any) -> Any:  # [T, N, ...]
+            return jax.tree.map(lambda x: jax.ShapeDtypeStruct((config.num_steps, *x.shape), x.dtype), tree)
+
         scheduled, keys, noise = jax.eval_shape(begin, hyper, template)
         seen = template.learner.params, template.collector, noise, np.int32(0)
-        decision, action = jax.eval_shape(choose, *seen)
+        kept = rows_of(jax.eval_shape(decide_at, *seen))
+        action, *_ = jax.eval_shape(choose, *seen, kept)
         self._simulators.reset(0)
         step = self._simulators.step(np.zeros(action.shape, action.dtype))
-        rows = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((config.num_steps, *x.shape), x.dtype), (decision, step)
-        )
+        self._make_room = partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype), kept)
         self._begin = chunks.compile_ahead(begin, hyper, template)
-        self._choose = chunks.compile_ahead(choose, *seen)
-        self._end = chunks.compile_ahead(end, scheduled, keys, template, rows)
+        self._choose = chunks.compile_ahead(choose, *seen, kept, donated=len(seen))
+        self._end = chunks.compile_ahead(end, scheduled, keys, template, (kept, rows_of(step)))
 
     def advance(
         self, hyper: Hyperparams, state: TrainState, num_updates: np.int32
@@ -126,19 +135,20 @@ class Iteration:
         hyper, keys, noise = self._begin(hyper, state)
         if state.collector is not self._collector:
             state = state._replace(collector=self._new_episodes(state))
-        collector, rows = state.collector, []
+        collector, kept, steps = state.collector, self._make_room(), []
         for t in range(self._num_steps):
-            decision, action = self._choose(state.learner.params, collector, noise, np.int32(t))
+            seen = state.learner.params, collector, noise, np.int32(t)
+            action, statistics, memory, kept = self._choose(*seen, kept)
             step = self._simulators.step(np.asarray(action))
-            rows.append((jax.device_get(decision), step))
+            steps.append(step)
             collector = collector._replace(
-                statistics=decision.statistics,
-                memory=decision.memory,
+                statistics=statistics,
+                memory=memory,
                 observation=step.observation,
                 start=step.done,
             )
-        stacked = jax.tree.map(lambda *of_steps: np.stack(of_steps), *rows)  # [T, N, ...]
-        state, metrics = self._end(hyper, keys, state, stacked)
+        rows = kept, jax.tree.map(lambda *of_steps: np.stack(of_steps), *steps)  # [T, N, ...]
+        state, metrics = self._end(hyper, keys, state, rows)
         self._collector = state.collector
         return state, metrics
 
