@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ppo_jax.envs.adapting import Painter, dynamics_of, explained_by, identify, split
-from ppo_jax.envs.arguments import TIME_LIMIT, Argument, Parameter, named_parameters_of
+from ppo_jax.envs.arguments import RESET_POOL, TIME_LIMIT, Argument, Parameter, named_parameters_of
 from ppo_jax.envs.concrete import concretely
 from ppo_jax.envs.environment import Dynamics, Observation, Transition
 from ppo_jax.spaces import Discrete
@@ -22,6 +22,7 @@ with concretely():
     pgx: Any = importlib.import_module("pgx")
 
 ONE_PLAYER = ("2048", "minatar-")
+POOL = 256  # first states per rollout: a reset takes about as long as a step
 
 CELL = 120  # pixels, of the square of a tile of 2048
 TILES = ("#cdc1b4", "#eee4da", "#ede0c8", "#f2b179", "#f59563", "#f67c5f", "#f65e3b", "#edcf72")
@@ -67,7 +68,8 @@ def make_dynamics(name: str, arguments: Mapping[str, Argument], traced: Mapping[
 
 def parameters(name: str) -> dict[str, Parameter]:
     """Returns the parameters of a game of Pgx by name, those of its constructor first."""
-    return {**named_parameters_of(_kind_of(name)), TIME_LIMIT: Parameter((int,), None)}
+    found = named_parameters_of(_kind_of(name))
+    return {**found, TIME_LIMIT: Parameter((int,), None), RESET_POOL: Parameter((int,), POOL)}
 
 
 def make_painter(name: str, arguments: Mapping[str, Argument]) -> Painter:
