@@ -1,14 +1,15 @@
 """Compares searches at unequal environment steps: random search, successive halving, and a population.
 
 The ranges are deliberately wide: most of their values learn slowly or not at all. Random search trains every
-point to the end. Halving begins with the same points. The population has fewer members, which are trained for
-as long; the steps that it plays to score its members are counted with those of training. Both take less than
-half of the steps of random search. So does random search over the first half of its points, with which they
-are compared too.
+point to the end. Halving and the population begin with the same points. Halving trains half of them on after
+a quarter of the steps, and half of those after half of the steps. The members of the population are trained
+for a shorter time; the steps that it plays to score them are counted with those of training. Both take at
+most half of the steps of random search. So do two others, with which they are compared too: random search
+over the first half of its points, and over all of them for half of the steps.
 
 What counts is the agent that a search hands out, the best by the scores of the search, and its mean return
 over fresh episodes. Repeats are compared in pairs: with the same seed, random search and halving begin with
-the same points, and the population with the first of them.
+the same points.
 """
 
 import dataclasses
@@ -33,8 +34,10 @@ RANGES = {
     "gae_lambda": ppo_jax.Range(0.3, 1.0),
     "entropy_coefficient": ppo_jax.Range(1e-4, 1.0, is_log=True),
 }
-POINTS = 16  # of random search, and those with which halving begins
-MEMBERS = 6  # of the population
+POINTS = 16  # with which each search begins
+HALVING = ppo_jax.Halving(rungs=3, eta=2)
+GENERATIONS = 5  # of the population
+SHORTER = 0.4  # of the steps of a member, in the population; what is left of half goes to its scores
 FRESH_EPISODES = 100  # of the agent that a search hands out
 
 
@@ -52,9 +55,9 @@ class Task(NamedTuple):
 
 # Returns of 0 or 1 take more episodes to tell members apart, and those are short.
 TASKS = {
-    "CartPole-v1": Task(100_000, 2),
-    "Catch-bsuite": Task(15_000, 16),
-    "FrozenLake-misc": Task(30_000, 16),
+    "CartPole-v1": Task(120_000, 4),
+    "Catch-bsuite": Task(40_000, 16),
+    "Acrobot-v1": Task(100_000, 4),
 }
 
 
@@ -90,7 +93,7 @@ def main(options: Options) -> None:
     with ProcessPoolExecutor(len(options.tasks), get_context("spawn")) as pool:
         rows = list(pool.map(compare, options.tasks, [options] * len(options.tasks)))
     ranges = {name: str(one) for name, one in RANGES.items()}
-    result = {"points": POINTS, "members": MEMBERS, "repeats": options.repeats, "ranges": ranges}
+    result = {"points": POINTS, "repeats": options.repeats, "ranges": ranges}
     record.write(options.output, record.complete(result | {"tasks": rows}))
 
 
@@ -114,23 +117,25 @@ def compare(task: str, options: Options) -> dict[str, Any]:
 
 def search_all(task: str, seed: int, folder: Path) -> dict[str, Found]:
     """Carries out all searches with a seed, each in a folder of its own."""
-    population = ppo_jax.Population(generations=10, ranges=RANGES, episodes=TASKS[task].episodes)
-    random = search(task, POINTS, seed, folder / "random")
-    halving = search(task, POINTS, seed, folder / "halving", halving=ppo_jax.Halving(rungs=2, eta=4))
-    evolved = search(task, MEMBERS, seed, folder / "population", population=population)
+    population = ppo_jax.Population(GENERATIONS, RANGES, TASKS[task].episodes)
+    random = search(task, seed, folder / "random")
+    shorter = search(task, seed, folder / "shorter", share=0.5)
+    halving = search(task, seed, folder / "halving", halving=HALVING)
+    evolved = search(task, seed, folder / "population", share=SHORTER, population=population)
     return {
         "random search": found_by(random, POINTS, seed),
         "random search, half of the points": found_by(random, POINTS // 2, seed),
+        "random search, half of the steps": found_by(shorter, POINTS, seed),
         "successive halving": found_by(halving, POINTS, seed),
-        "population": found_by(evolved, MEMBERS, seed),
+        "population": found_by(evolved, POINTS, seed),
     }
 
 
-def search(task: str, size: int, seed: int, path: Path, **chosen: Any) -> ppo_jax.Sweep:
-    """Carries out a search over points that the seed draws."""
+def search(task: str, seed: int, path: Path, share: float = 1.0, **chosen: Any) -> ppo_jax.Sweep:
+    """Carries out a search from the points that the seed draws, for a share of the steps of a member."""
     config, hyper = ppo_jax.preset(task)
-    config = dataclasses.replace(config, total_timesteps=TASKS[task].steps)
-    points = ppo_jax.sample(RANGES, size, seed)
+    config = dataclasses.replace(config, total_timesteps=int(share * TASKS[task].steps))
+    points = ppo_jax.sample(RANGES, POINTS, seed)
     options = ppo_jax.SweepOptions(seed, **chosen)
     return ppo_jax.run_sweep(config, points, 1, hyper, path, options=options, quiet=True)
 
