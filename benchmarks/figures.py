@@ -383,6 +383,56 @@ def two_simulators() -> str:
     return _table([*heads, "return in gymnax", "return in Gymnasium"], rows)
 
 
+def simulators() -> str:
+    """Says what the host adds to simulators and to learning."""
+    record = _speeds("simulators")
+    parts = "seconds_of_an_update", "seconds_of_the_simulators", "seconds_of_learning"
+    whole, stepping, learning = (f"{record[part] * 1e3:.0f} ms" for part in parts)
+    return _paragraph(
+        f"With {record['num_envs']} simulators, an update of {record['preset']} takes {whole}: {stepping} in "
+        f"the simulators and {learning} to learn. The whole takes {record['times_as_long']:.2f} times as long "
+        f"as the two together; it trains {record['steps_per_second']:,} steps/s."
+    )
+
+
+def adapters() -> str:
+    """Returns how fast environments are beside the steps of their libraries alone."""
+    record = _speeds("adapters")
+    rows = [
+        [
+            f"`{row['environment']}`",
+            f"{row['copies']:,}",
+            f"{row['steps_per_second']['adapter']:,}",
+            f"{row['steps_per_second']['library']:,}",
+            f"{row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})",
+        ]
+        for row in record["rows"]
+    ]
+    table = _table(["environment", "copies", "steps/s", "library alone", "ratio"], rows)
+    pool = record["pool"]
+    speeds = pool["steps_per_second"]
+    return f"{table}\n\n" + _paragraph(
+        f"With {pool['copies']} copies, `{pool['environment']}` takes {speeds['pool']:,} steps/s with its pool "
+        f"of first states and {speeds['drawn']:,} with a world drawn in every step: {pool['ratio']:.1f} times "
+        "as many."
+    )
+
+
+def exchanges() -> str:
+    """Says what an exchange between processes costs, and how an update compares with the model."""
+    record = _speeds("exchanges")
+    count = record["processes"]
+    return _paragraph(
+        f"{count} processes of one core each exchange a number in {record['latency'] * 1e6:.0f} microseconds, "
+        f"and long vectors at {record['bytes_per_second'] / 1e6:,.0f} MB/s. With {record['num_envs']} x "
+        f"{record['num_steps']}, K = 4, M = 4 and P = {record['num_params']:,}, an update takes "
+        f"{record['seconds_of_computing'] * 1e3:.1f} ms for {record['num_envs'] // count} environments in one "
+        f"process, and the model adds {record['seconds_of_exchanging'] * 1e3:.1f} ms for the exchanges: "
+        f"{record['predicted_seconds_of_an_update'] * 1e3:.1f} ms. Measured in {count} processes: "
+        f"{record['seconds_of_an_update'] * 1e3:.1f} ms."
+    )
+
+
 def fast_forms() -> str:
     """Returns the fast forms beside the plain ones."""
     rows = [

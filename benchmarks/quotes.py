@@ -20,9 +20,11 @@ import figures
 ROOT = figures.ROOT
 MARKED = re.compile(r"(<!-- quote: (\S+) -->\n).*?(<!-- end of quote -->)", re.DOTALL)
 QUOTES: dict[str, Callable[[], str]] = {
+    "adapters": figures.adapters,
     "bfloat16": figures.bfloat16,
     "benchmark": figures.benchmark,
     "environments": figures.environments,
+    "exchanges": figures.exchanges,
     "expensive-reset": figures.expensive_reset,
     "fast-forms": figures.fast_forms,
     "host-loop": figures.host_loop,
@@ -37,6 +39,7 @@ QUOTES: dict[str, Callable[[], str]] = {
     "results": figures.results,
     "searches": figures.searches,
     "speed-conditions": figures.speed_conditions,
+    "simulators": figures.simulators,
     "sweep-files": figures.sweep_files,
     "sweep-memory": figures.sweep_memory,
     "sweep-overhead": figures.sweep_overhead,
