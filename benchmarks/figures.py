@@ -390,8 +390,8 @@ def simulators() -> str:
     whole, stepping, learning = (f"{record[part] * 1e3:.0f} ms" for part in parts)
     return _paragraph(
         f"With {record['num_envs']} simulators, an update of {record['preset']} takes {whole}: {stepping} in "
-        f"the simulators and {learning} to learn. The whole takes {record['times_as_long']:.2f} times as long "
-        f"as the two together; it trains {record['steps_per_second']:,} steps/s."
+        f"the simulators and {learning} to learn. The whole takes {record['times_as_long']:.2f} times as "
+        f"long as the two together; it trains {record['steps_per_second']:,} steps/s."
     )
 
 
@@ -412,9 +412,9 @@ def adapters() -> str:
     pool = record["pool"]
     speeds = pool["steps_per_second"]
     return f"{table}\n\n" + _paragraph(
-        f"With {pool['copies']} copies, `{pool['environment']}` takes {speeds['pool']:,} steps/s with its pool "
-        f"of first states and {speeds['drawn']:,} with a world drawn in every step: {pool['ratio']:.1f} times "
-        "as many."
+        f"With {pool['copies']} copies, `{pool['environment']}` takes {speeds['pool']:,} steps/s with its "
+        f"pool of first states and {speeds['drawn']:,} with a world drawn in every step: {pool['ratio']:.1f} "
+        "times as many."
     )
 
 
@@ -422,14 +422,22 @@ def exchanges() -> str:
     """Says what an exchange between processes costs, and how an update compares with the model."""
     record = _speeds("exchanges")
     count = record["processes"]
+    computing, exchanging, predicted, measured = (
+        f"{record[name] * 1e3:.1f} ms"
+        for name in (
+            "seconds_of_computing",
+            "seconds_of_exchanging",
+            "predicted_seconds_of_an_update",
+            "seconds_of_an_update",
+        )
+    )
     return _paragraph(
-        f"{count} processes of one core each exchange a number in {record['latency'] * 1e6:.0f} microseconds, "
-        f"and long vectors at {record['bytes_per_second'] / 1e6:,.0f} MB/s. With {record['num_envs']} x "
-        f"{record['num_steps']}, K = 4, M = 4 and P = {record['num_params']:,}, an update takes "
-        f"{record['seconds_of_computing'] * 1e3:.1f} ms for {record['num_envs'] // count} environments in one "
-        f"process, and the model adds {record['seconds_of_exchanging'] * 1e3:.1f} ms for the exchanges: "
-        f"{record['predicted_seconds_of_an_update'] * 1e3:.1f} ms. Measured in {count} processes: "
-        f"{record['seconds_of_an_update'] * 1e3:.1f} ms."
+        f"{count} processes of one core each exchange a number in {record['latency'] * 1e6:.0f} "
+        f"microseconds, and long vectors at {record['bytes_per_second'] / 1e6:,.0f} MB/s. With "
+        f"{record['num_envs']} x {record['num_steps']}, K = 4, M = 4 and P = {record['num_params']:,}, an "
+        f"update of {record['num_envs'] // count} environments takes {computing} in one process. To this the "
+        f"model adds {exchanging} for the exchanges, {predicted} in all. Measured in {count} processes: "
+        f"{measured}."
     )
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from html import escape
 from typing import Any
 
@@ -127,10 +128,10 @@ class Screen:
         if share < 1 and seconds < self._last_line + self.LINE_SECONDS:
             return
         self._last_line = seconds
-        left = round(seconds * (1 - share) / share)
+        left = timedelta(seconds=round(seconds * (1 - share) / share))
         self.say(
             f"{share:4.0%}  {done:,} steps  {steps_per_second:,.0f} steps/s  "
-            f"{left // 60}:{left % 60:02d} left  {'  '.join(f'{name} {value}' for name, value, _ in rows)}"
+            f"{left} left  {'  '.join(f'{name} {value}' for name, value, _ in rows)}"
         )
 
     def rows(self, records: list[Record]) -> Rows:

@@ -18,8 +18,13 @@ def _record(**values):
 def test_plain_lines_tell_progress_speed_and_diagnostics(capsys):
     Screen(1000, 475.0).update([_record(episode_return=20.0, clip_fraction=0.4)], 1234.0)
     line = capsys.readouterr().out
-    for part in ("50%", "500 steps", "1,234 steps/s", "0:05 left", "return 20.0", "clip 0.40"):
+    for part in ("50%", "500 steps", "1,234 steps/s", "  0:00:05 left", "return 20.0", "clip 0.40"):
         assert part in line
+
+
+def test_plain_lines_tell_of_days_and_hours_that_are_left(capsys):
+    Screen(500 * (1 + 36_000), None).update([_record()], 1234.0)
+    assert "  2 days, 2:00:00 left" in capsys.readouterr().out
 
 
 def test_plain_lines_come_about_once_a_second_and_at_the_end(capsys):
