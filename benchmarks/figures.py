@@ -1,6 +1,7 @@
 """The figures that pages quote: each function turns records into a table or a sentence of Markdown."""
 
 import json
+import math
 import re
 import statistics
 import textwrap
@@ -8,9 +9,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ppo_jax import presets
+from ppo_jax.host.diagnosis.rules import RULES, Rule
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"  # of learning
 SPEEDS = ROOT / "benchmarks" / "results"
+GALLERY = ROOT / "docs" / "gallery"  # films, and episodes.json, which says what they show
 WIDTH = 115  # characters of a line of text
 PACKAGES = ("python", "jax", "flax", "gymnax")  # whose versions decide a result
 MANY = 3  # names that are listed; more are counted
@@ -104,6 +109,65 @@ def paper_objectives_conditions() -> str:
         f"Printed by `{record['command']}`: {len(record['settings'])} settings, each from {record['seeds']} "
         f"seeds for {record['env_steps']:,} steps on {_listed(record['tasks'])}. {_conditions([record])}"
     )
+
+
+# The gallery
+
+
+def gallery() -> str:
+    """Returns a row for each preset: its curve, an episode, its result, and its command."""
+    episodes = read(GALLERY / "episodes.json")["episodes"]
+    rows = []
+    for name in presets.names():
+        curve, result = _learned(name)
+        film = ""
+        if name in episodes:
+            shown = "{steps} steps, return {return:.4g}".format(**episodes[name])
+            film = f"![{name}: {shown}](gallery/{name}.gif)"
+        rows.append([f"`ppo-jax train --preset {name}`", curve, film, result])
+    return _table(["command", "learning curve", "an episode", "result"], rows)
+
+
+def gallery_conditions() -> str:
+    """Says how the episodes of the gallery were drawn."""
+    record = read(GALLERY / "episodes.json")
+    return _paragraph(f"Drawn by `{record['command']}`. {_conditions([record])}")
+
+
+def _learned(name: str) -> tuple[str, str]:
+    """Returns the learning curve and the result of a preset, or what would record them."""
+    for path in (RESULTS / f"{name}.json", RESULTS / "many_seeds" / f"{name}-20.json"):
+        if path.exists():
+            picture = path.with_suffix(".png").relative_to(GALLERY.parent).as_posix()
+            return f"![Learning curve of {name}]({picture})", read(path)["result"]
+    return f"`python benchmarks/learning.py {name}` would draw it", "not recorded"
+
+
+# Diagnosis
+
+
+def diagnostics() -> str:
+    """Returns the rules by which diagnostics are judged, a table for each metric."""
+    heads = ["value", "verdict", "meaning", "try"]
+    return "\n\n".join(
+        f"### `{metric}`\n\n{_table(heads, map(_rule_cells, rules))}" for metric, rules in RULES.items()
+    )
+
+
+def _rule_cells(rule: Rule) -> list[str]:
+    """Returns a row of the table; a rule about a fact has no value, because its meaning states the fact."""
+    value = "" if isinstance(rule.when, str) else _values_up_to(rule.when, rule.measure.words)
+    return [value, rule.verdict, *(re.sub(r"--[\w-]+", r"`\g<0>`", text) for text in (rule.meaning, rule.advice))]
+
+
+def _values_up_to(most: float, words: str) -> str:
+    """Says which values a rule is about, given that no rule before it applies."""
+    if math.isinf(most):
+        return "more"
+    is_just_below = round(most, 2) != most and math.isclose(most, round(most, 2))
+    words = re.sub(r",? (?:over|the median of) \{\w+\}", "", words.removeprefix("at most "))
+    words = words.replace("{value", f"{'less than' if is_just_below else 'at most'} {{value")
+    return words.format(value=most, recent="the last updates")
 
 
 # Environments

@@ -7,20 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import variables
+from tests.pages import blocks
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "custom_environment.md").read_text()
-PROGRAMS = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+PROGRAMS = [
+    block.text
+    for block in blocks.blocks_of(ROOT / "docs" / "custom_environment.md")
+    if block.language == "python" and block.mark is None
+]
 SCRIPT = (ROOT / "scripts" / "custom_environment.py").read_text()
-CORRIDOR, REACH, BROKEN, NETWORK = PROGRAMS
+CORRIDOR, REACH, REGISTERED, BROKEN = PROGRAMS
 
 
-def run(program, directory, environment=None):
+def run(program, directory):
     command = [sys.executable, "-W", "error", "-c", program]
-    result = subprocess.run(
-        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=300
-    )
+    result = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -40,7 +42,7 @@ def test_the_corridor_is_solved_with_a_memory_and_only_with_one(tmp_path):
     without, with_memory = (int(share) for share in re.findall(r"(\d+)%", output))
     assert 25 < without < 75
     assert with_memory > 95
-    (told,) = re.findall(r"It prints\n\n```\n(.*?)```", GUIDE, flags=re.DOTALL)
+    (told,) = re.findall(r"It prints\n\n```text\n(.*?)```", GUIDE, flags=re.DOTALL)
     assert re.sub(r"\d+%", "", output) == re.sub(r"\d+%", "", told)
 
 
@@ -56,8 +58,10 @@ def test_the_broken_environment_prints_the_error_that_the_page_shows(tmp_path):
 
 
 @pytest.mark.long
-def test_a_custom_network_solves_cartpole(tmp_path):
-    assert float(run(NETWORK, tmp_path, variables.computing_fast())) > 475
+def test_an_object_of_a_program_is_trained_by_its_name(tmp_path):
+    (tmp_path / "corridor.py").write_text(CORRIDOR)
+    run(REGISTERED, tmp_path)
+    assert (tmp_path / "corridor-run" / "summary.json").exists()
 
 
 @pytest.mark.long

@@ -1,32 +1,15 @@
-"""The Python of the README runs as it stands, and continuous integration runs its test command."""
+"""Continuous integration runs the README's test command, and nothing else of it; `test_blocks.py` runs its Python."""
 
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import variables
-
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MARKER = "<!-- test command -->"
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_a_snippet_runs_from_an_empty_directory_and_prints_no_nan(snippet, tmp_path):
-    command = [sys.executable, "-W", "error", "-c", snippet]
-    environment = variables.computing_fast()
-    result = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout
-    assert "nan" not in result.stdout
 
 
 def test_the_marker_stands_before_the_one_block_that_runs_pytest():
