@@ -59,7 +59,7 @@ def setup(app: Sphinx) -> None:
     """Connects the functions below to the steps of a build."""
     app.connect("source-read", lead_to_files)
     app.connect("html-collect-pages", show_files)
-    app.connect("autodoc-process-docstring", mark_formulas, priority=400)  # before napoleon, at 500
+    app.connect("autodoc-process-docstring", adapt_docstring, priority=400)  # before napoleon, at 500
     app.connect("autodoc-skip-member", skip_positions)
     app.add_html_math_renderer("mathml", (write_inline, None), (write_display, None))
 
@@ -130,8 +130,9 @@ def is_shown(path: Path) -> bool:
     return path.is_file() and path.suffix in SHOWN and path.stat().st_size <= LARGEST
 
 
-def mark_formulas(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Marks indented lines before the first section of a docstring, which hold formulas, as literal blocks."""
+def adapt_docstring(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Marks what reStructuredText would misread in a docstring: formulas, which are indented, and shapes [*D]."""
+    lines[:] = [re.sub(r"(`[^`]*`)|(?<=[\[ ])\*(?=\w)", lambda match: match[1] or r"\*", line) for line in lines]
     end = next((i for i, line in enumerate(lines) if SECTION.match(line)), len(lines))
     for i in reversed(range(2, end)):
         if lines[i].startswith("    ") and not lines[i - 1].strip() and not lines[i - 2].startswith("    "):
