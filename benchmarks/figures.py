@@ -157,7 +157,11 @@ def diagnostics() -> str:
 def _rule_cells(rule: Rule) -> list[str]:
     """Returns a row of the table; a rule about a fact has no value, because its meaning states the fact."""
     value = "" if isinstance(rule.when, str) else _values_up_to(rule.when, rule.measure.words)
-    return [value, rule.verdict, *(re.sub(r"--[\w-]+", r"`\g<0>`", text) for text in (rule.meaning, rule.advice))]
+    return [
+        value,
+        rule.verdict,
+        *(re.sub(r"--[\w-]+", r"`\g<0>`", text) for text in (rule.meaning, rule.advice)),
+    ]
 
 
 def _values_up_to(most: float, words: str) -> str:

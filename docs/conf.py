@@ -132,7 +132,9 @@ def is_shown(path: Path) -> bool:
 
 def adapt_docstring(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Marks what reStructuredText would misread in a docstring: formulas, which are indented, and shapes [*D]."""
-    lines[:] = [re.sub(r"(`[^`]*`)|(?<=[\[ ])\*(?=\w)", lambda match: match[1] or r"\*", line) for line in lines]
+    lines[:] = [
+        re.sub(r"(`[^`]*`)|(?<=[\[ ])\*(?=\w)", lambda match: match[1] or r"\*", line) for line in lines
+    ]
     end = next((i for i, line in enumerate(lines) if SECTION.match(line)), len(lines))
     for i in reversed(range(2, end)):
         if lines[i].startswith("    ") and not lines[i - 1].strip() and not lines[i - 2].startswith("    "):
@@ -152,5 +154,7 @@ def write_inline(writer: Any, node: nodes.math) -> None:
 
 def write_display(writer: Any, node: nodes.math_block) -> None:
     """Writes an equation on a line of its own, which can be scrolled on narrow screens."""
-    writer.body.append(f'<div class="math" tabindex="0">{converter.convert(node.astext(), display="block")}</div>')
+    writer.body.append(
+        f'<div class="math" tabindex="0">{converter.convert(node.astext(), display="block")}</div>'
+    )
     raise nodes.SkipNode

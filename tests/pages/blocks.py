@@ -76,9 +76,7 @@ def run(block, folder, environment=None):
     else:
         command = ["bash", "-euo", "pipefail", "-c", block.text]
     environment = with_short_commands(folder, environment or variables.computing_fast())
-    result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

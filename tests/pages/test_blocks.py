@@ -34,7 +34,10 @@ def is_run_here(block):
     return block.mark != "not run" and not is_test_command and not is_examined
 
 
-RUN = {page: [block for block in BLOCKS if block.page == page and is_run_here(block)] for page in map(blocks.name, PAGES)}
+RUN = {
+    page: [block for block in BLOCKS if block.page == page and is_run_here(block)]
+    for page in map(blocks.name, PAGES)
+}
 
 
 def test_blocks_are_found():

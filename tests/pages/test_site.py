@@ -16,7 +16,9 @@ from ppo_jax.config import Config, Hyperparams
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = {
-    path.relative_to(DOCS).with_suffix("").as_posix() for end in ("md", "ipynb") for path in DOCS.rglob(f"*.{end}")
+    path.relative_to(DOCS).with_suffix("").as_posix()
+    for end in ("md", "ipynb")
+    for path in DOCS.rglob(f"*.{end}")
 }
 NEEDS = "needs the extra docs: pip install -e '.[docs]'"
 
@@ -48,7 +50,9 @@ def test_the_names_and_defaults_of_the_translation_are_ours():
     for flag, default in rows:
         if flag != "seed":  # of the command alone
             name = flag.replace("-", "_")
-            assert written(getattr(Config() if hasattr(Config, name) else Hyperparams(), name)) == default, flag
+            assert written(getattr(Config() if hasattr(Config, name) else Hyperparams(), name)) == default, (
+                flag
+            )
 
 
 def written(value):
@@ -58,7 +62,13 @@ def written(value):
     if isinstance(value, float):
         mantissa, exponent = f"{value:e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}" if 0 < value < 1e-3 else f"{value:g}"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else f"{value:,}" if isinstance(value, int) else value
+    return (
+        " ".join(map(str, value))
+        if isinstance(value, tuple)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else value
+    )
 
 
 class Page(HTMLParser):
@@ -100,7 +110,9 @@ def pages(site):
 @of_the_built_site
 def test_it_builds_without_a_warning_and_has_every_public_name_and_page(site, pages):
     reference = [page for path, page in pages.items() if path.parent.name == "reference"]
-    assert {f"ppo_jax.{name}" for name in ppo_jax.__all__} <= set().union(*(page.anchors for page in reference))
+    assert {f"ppo_jax.{name}" for name in ppo_jax.__all__} <= set().union(
+        *(page.anchors for page in reference)
+    )
     navigation = {(site / link).resolve() for link in pages[site / "index.html"].links if "://" not in link}
     assert {site / f"{page}.html" for page in PAGES - {"index"}} <= navigation
 
@@ -114,14 +126,19 @@ def test_every_link_within_it_leads_to_a_page_and_an_anchor(site, pages):
                 target = (path.parent / unquote(address.path)).resolve() if address.path else path
                 assert target.is_file(), (path.relative_to(site), link)
                 anchored = not address.fragment or target.suffix != ".html"
-                assert anchored or unquote(address.fragment) in pages[target].anchors, (path.relative_to(site), link)
+                assert anchored or unquote(address.fragment) in pages[target].anchors, (
+                    path.relative_to(site),
+                    link,
+                )
 
 
 @of_the_built_site
 def test_it_loads_nothing_from_other_hosts(site, pages):
     assert not [address for page in pages.values() for address in page.loaded if urlsplit(address).netloc]
     for style in site.rglob("*.css"):
-        assert not re.findall(r"(?:url\(|@import)\s*['\"]?(?:https?:)?//", style.read_text(encoding="utf-8")), style
+        assert not re.findall(
+            r"(?:url\(|@import)\s*['\"]?(?:https?:)?//", style.read_text(encoding="utf-8")
+        ), style
 
 
 @of_the_built_site
