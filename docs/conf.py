@@ -6,6 +6,8 @@ script, and docstrings in Google style are read as reStructuredText.
 """
 
 import html
+import importlib
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,7 @@ ROOT = DOCS.parent
 
 project = "ppo_jax"
 html_title = project
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.linkcode"]
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
@@ -52,6 +54,7 @@ HOMES = {**{name: page for page, name in COPIES.items()}, "README.md": "index"}
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?://)([^()\s#]+)(#[\w-]+)?\)")
 SHOWN = (".py", ".json", ".md", ".toml", ".sh")  # what a page shows of a file; other files are only named
 LARGEST = 200_000  # characters of a file that is shown
+LINE = "line"  # the anchor of line 7 of a file is line-7
 SECTION = re.compile(r"\w[\w ]*:$")
 
 
@@ -102,9 +105,22 @@ def linked_files() -> set[Path]:
     return found.union(*(folder.iterdir() for folder in folders)) - {ROOT / name for name in HOMES}
 
 
+def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
+    """Returns where the source of something in the reference is shown; None if it is only a value."""
+    thing: Any = importlib.import_module(info["module"])
+    for name in info["fullname"].split("."):
+        thing = getattr(thing, name, None)
+    thing = inspect.unwrap(thing)
+    try:
+        file, line = inspect.getsourcefile(thing), inspect.getsourcelines(thing)[1]
+    except TypeError:
+        return None
+    return f"../{page_of(Path(file).relative_to(ROOT).as_posix())}#{LINE}-{line}"
+
+
 def show_files(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Makes a page for each file and folder outside of docs/ to which a page links."""
-    files = linked_files()
+    """Makes a page for each file of the package, and for what else lies outside of docs/ and is linked to."""
+    files = linked_files().union((ROOT / "ppo_jax").rglob("*.py"))
     for path in sorted(files):
         name = path.relative_to(ROOT).as_posix()
         if path.is_dir():
@@ -112,7 +128,8 @@ def show_files(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
             body = f"<ul>{''.join(rows)}</ul>"
         elif is_shown(path):
             language = {".py": "python", ".sh": "bash"}.get(path.suffix, path.suffix[1:])
-            body = app.builder.highlighter.highlight_block(path.read_text(encoding="utf-8"), language)
+            text = path.read_text(encoding="utf-8")
+            body = app.builder.highlighter.highlight_block(text, language, lineanchors=LINE)
         else:
             continue
         yield f"files/{name}", {"title": name, "body": f"<h1>{html.escape(name)}</h1>{body}"}, "page.html"
@@ -131,10 +148,9 @@ def is_shown(path: Path) -> bool:
 
 
 def adapt_docstring(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Marks what reStructuredText would misread in a docstring: formulas, which are indented, and shapes [*D]."""
-    lines[:] = [
-        re.sub(r"(`[^`]*`)|(?<=[\[ ])\*(?=\w)", lambda match: match[1] or r"\*", line) for line in lines
-    ]
+    """Marks what reStructuredText would misread in a docstring: formulas, which are indented, and shapes."""
+    shape = re.compile(r"(`[^`]*`)|(?<=[\[ ])\*(?=\w)")  # such as [..., *D], but not in code
+    lines[:] = [shape.sub(lambda match: match[1] or r"\*", line) for line in lines]
     end = next((i for i, line in enumerate(lines) if SECTION.match(line)), len(lines))
     for i in reversed(range(2, end)):
         if lines[i].startswith("    ") and not lines[i - 1].strip() and not lines[i - 2].startswith("    "):

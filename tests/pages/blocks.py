@@ -16,7 +16,7 @@ FENCED = re.compile(
     r"^```(?P<language>[^\n]*)\n(?P<text>.*?)^```$",
     flags=re.DOTALL | re.MULTILINE,
 )
-# What makes a training on a page so short that only its first updates are seen. Of two flags, the last one counts.
+# What makes a training so short that only its first updates are seen; of equal flags, the last one counts.
 SIZES = "--num-envs 8 --num-steps 16 --num-minibatches 4"
 SHORTER = {
     "train": f"{SIZES} --total-timesteps 2560",

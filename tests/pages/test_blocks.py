@@ -14,7 +14,7 @@ EXAMINED = {"docs/custom_environment.md": "tests/pages/test_custom_environment.p
 TEST_COMMAND = "README.md", "pytest"  # which continuous integration runs; tests/pages/test_readme.py
 # The commands, or the files, that a page takes for granted.
 BEFORE = {
-    "docs/runs.md": "ppo-jax train --run-dir runs/one --quiet\nppo-jax train --run-dir runs/two --seed 1 --quiet\n",
+    "docs/runs.md": "for seed in 1 2; do ppo-jax train --run-dir runs/$seed --seed $seed --quiet; done\n",
 }
 # A part of what the programs of a page print, as a pattern.
 SHOWS = {
@@ -48,7 +48,7 @@ def test_blocks_are_found():
 
 @EVERY_BLOCK
 def test_a_block_can_be_run_or_says_why_not(block):
-    """A new block of a page is run without further ado; one in a language that cannot be run has to say so."""
+    """A new block of a page is run without further ado; one in another language has to say why it is not."""
     if block.mark == "not run":
         assert len(block.note.split()) >= 2, "the reason is missing"
     else:

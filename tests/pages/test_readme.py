@@ -1,4 +1,4 @@
-"""Continuous integration runs the README's test command, and nothing else of it; `test_blocks.py` runs its Python."""
+"""Continuous integration runs the README's test command; `test_blocks.py` runs its Python."""
 
 import re
 import shutil
