@@ -43,10 +43,10 @@ myst_url_schemes = {"http": None, "https": None, "file-of-repository": "{{path}}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 90
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 default_role = "literal"  # docstrings write `code` as Markdown does
-smartquotes = False  # flags begin with two hyphens
 
 # Pages that are files of the repository, which have to lie where code hosts look for them.
 COPIES = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
@@ -68,7 +68,10 @@ def setup(app: Sphinx) -> None:
 
 
 def lead_to_files(app: Sphinx, page: str, source: list[str]) -> None:
-    """Makes links of a page that lead out of docs/ lead to the pages that show those files."""
+    """Makes links of a page that lead out of docs/ lead to the pages that show those files.
+
+    A link whose words are the name of a page gets its title instead.
+    """
     folder = (ROOT / COPIES[page] if page in COPIES else DOCS / page).parent
     if page in COPIES:
         source[0] = (ROOT / COPIES[page]).read_text(encoding="utf-8")
@@ -76,15 +79,15 @@ def lead_to_files(app: Sphinx, page: str, source: list[str]) -> None:
     def lead(match: re.Match[str]) -> str:
         words, path, anchor = match.groups(default="")
         target = (folder / path).resolve()
-        within = target.is_relative_to(DOCS) and page not in COPIES
-        if within or not (target.exists() and target.is_relative_to(ROOT)):
+        if not (target.exists() and target.is_relative_to(ROOT)):
             return match[0]
         name = target.relative_to(ROOT).as_posix()
-        if name in HOMES:
-            return f"[{words}](/{HOMES[name]}.md{anchor})"
-        if target.is_relative_to(DOCS):
-            return f"[{words}](/{target.relative_to(DOCS).as_posix()}{anchor})"
-        return f"[{words}](file-of-repository:{relative_uri(f'{page}.html', page_of(name))})"
+        if name not in HOMES and not target.is_relative_to(DOCS):
+            return f"[{words}](file-of-repository:{relative_uri(f'{page}.html', page_of(name))})"
+        if words.endswith(".md") and path.endswith(words):
+            words = ""
+        inside = f"{HOMES[name]}.md" if name in HOMES else target.relative_to(DOCS).as_posix()
+        return f"[{words}](/{inside}{anchor})"
 
     source[0] = LINK.sub(lead, source[0])
 
@@ -148,9 +151,13 @@ def is_shown(path: Path) -> bool:
 
 
 def adapt_docstring(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Marks what reStructuredText would misread in a docstring: formulas, which are indented, and shapes."""
+    """Marks what reStructuredText would misread in a docstring: formulas, which are indented, shapes and flags."""
+    if kind == "attribute":
+        lines[:0] = ["..", ""]  # an empty comment, as napoleon takes what stands before a colon for a type
     shape = re.compile(r"(`[^`]*`)|(?<=[\[ ])\*(?=\w)")  # such as [..., *D], but not in code
+    flag = re.compile(r"(`[^`]*`)|(?<![\w-])(--[a-z][\w-]*)")
     lines[:] = [shape.sub(lambda match: match[1] or r"\*", line) for line in lines]
+    lines[:] = [flag.sub(lambda match: match[1] or f"`{match[2]}`", line) for line in lines]
     end = next((i for i, line in enumerate(lines) if SECTION.match(line)), len(lines))
     for i in reversed(range(2, end)):
         if lines[i].startswith("    ") and not lines[i - 1].strip() and not lines[i - 2].startswith("    "):
