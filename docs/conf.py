@@ -151,7 +151,7 @@ def is_shown(path: Path) -> bool:
 
 
 def adapt_docstring(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Marks what reStructuredText would misread in a docstring: formulas, which are indented, shapes and flags."""
+    """Marks what reStructuredText would misread in a docstring: indented formulas, shapes, and flags."""
     if kind == "attribute":
         lines[:0] = ["..", ""]  # an empty comment, as napoleon takes what stands before a colon for a type
     shape = re.compile(r"(`[^`]*`)|(?<=[\[ ])\*(?=\w)")  # such as [..., *D], but not in code
