@@ -92,3 +92,11 @@ def test_the_table_of_the_papers_objectives_has_all_settings_from_enough_seeds_a
     assert len(record["tasks"]) >= 3
     assert record["seeds"] >= 3
     assert len(record["settings"]) == 11
+
+
+def test_every_film_of_the_gallery_is_on_record_and_small_enough_for_a_page():
+    gallery = ROOT / "docs" / "gallery"
+    films = {path.stem: path.stat().st_size for path in gallery.glob("*.gif")}
+    assert set(films) == set(json.loads((gallery / "episodes.json").read_text())["episodes"]) <= set(names())
+    assert max(films.values()) < 150_000
+    assert sum(films.values()) < 2_000_000
