@@ -1,8 +1,8 @@
 """Measures the exchanges between processes, and compares an update with the model in docs/scaling.md.
 
-Each process has one core and one device. Latency and bandwidth are those of JAX's collectives between
-processes of one machine, over its loopback interface; the time of computing is that of one process with the
-environments of one device.
+Each process has one core and one device. Exchanges are those of JAX's collectives between processes of one
+machine, over its loopback interface; the time of computing is that of one process with the environments of
+one device.
 """
 
 import dataclasses
@@ -32,7 +32,8 @@ from ppo_jax.host.programs import chunks
 CONFIG = ppo_jax.Config(num_envs=64, num_steps=128, num_epochs=4, num_minibatches=4)
 UPDATES = 4  # in each call that is timed
 EXCHANGES = 100  # in each call that is timed
-SIZES = (1, 1_024, 16_384, 262_144, 1_048_576)  # numbers in a vector
+SMALL = 4  # numbers in most exchanges: moments of advantages, counts, flags
+SIZES = (1, SMALL, 64, 1_024, 16_384, 262_144, 1_048_576)  # numbers in a vector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,20 +62,16 @@ def main(options: Options) -> None:
         ]
         exchanged, update, num_params = parts[0].result()
 
-    latency = exchanged[1]
-    largest = max(SIZES)
-    bandwidth = bytes_on_wire(largest, count) / (exchanged[largest] - latency)
     gradient_steps = CONFIG.num_epochs * CONFIG.num_minibatches
-    exchanging = (3 * gradient_steps + 8) * latency
-    exchanging += gradient_steps * bytes_on_wire(num_params, count) / bandwidth
+    exchanging = gradient_steps * exchanged[num_params] + (2 * gradient_steps + 8) * exchanged[SMALL]
     result = {
         "processes": count,
         "num_envs": CONFIG.num_envs,
         "num_steps": CONFIG.num_steps,
         "num_params": num_params,
         "seconds_of_an_exchange": exchanged,
-        "latency": latency,
-        "bytes_per_second": bandwidth,
+        "seconds_of_a_small_exchange": exchanged[SMALL],
+        "seconds_of_a_gradient": exchanged[num_params],
         "seconds_of_computing": computing,
         "seconds_of_exchanging": exchanging,
         "predicted_seconds_of_an_update": computing + exchanging,
@@ -83,11 +80,6 @@ def main(options: Options) -> None:
     result = record.complete(result)
     Console().print_json(data=result)
     record.write(options.output, result)
-
-
-def bytes_on_wire(size: int, count: int) -> float:
-    """Returns the bytes that each process of a ring sends to add up vectors of float32."""
-    return 2 * 4 * size * (count - 1) / count
 
 
 def measure_alone(num_envs: int, repeats: int) -> float:
@@ -109,11 +101,11 @@ def measure_together(
     use_core(rank)
     jax.distributed.initialize(address, count, rank)
     mesh = Mesh(np.array(jax.devices()), ("environments",))
-    exchanged = {size: seconds_of_exchange(mesh, size, repeats) for size in SIZES}
     config = dataclasses.replace(CONFIG, shuffle_groups=count)
     ppo = ppo_jax.make_ppo(config)
     state = jax.eval_shape(ppo.init, ppo_jax.Hyperparams(), jax.random.key(0))
     num_params = sum(x.size for x in jax.tree.leaves(state.learner.params))
+    exchanged = {size: seconds_of_exchange(mesh, size, repeats) for size in sorted((*SIZES, num_params))}
     return exchanged, seconds_of_update(ppo_jax.shard(ppo, mesh), repeats), num_params
 
 

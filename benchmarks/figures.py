@@ -462,48 +462,25 @@ def simulators() -> str:
     )
 
 
-def adapters() -> str:
-    """Returns how fast environments are beside the steps of their libraries alone."""
-    record = _speeds("adapters")
-    rows = [
-        [
-            f"`{row['environment']}`",
-            f"{row['copies']:,}",
-            f"{row['steps_per_second']['adapter']:,}",
-            f"{row['steps_per_second']['library']:,}",
-            f"{row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})",
-        ]
-        for row in record["rows"]
-    ]
-    table = _table(["environment", "copies", "steps/s", "library alone", "ratio"], rows)
-    pool = record["pool"]
-    speeds = pool["steps_per_second"]
-    return f"{table}\n\n" + _paragraph(
-        f"With {pool['copies']} copies, `{pool['environment']}` takes {speeds['pool']:,} steps/s with its "
-        f"pool of first states and {speeds['drawn']:,} with a world drawn in every step: {pool['ratio']:.1f} "
-        "times as many."
-    )
-
-
 def exchanges() -> str:
     """Says what an exchange between processes costs, and how an update compares with the model."""
     record = _speeds("exchanges")
     count = record["processes"]
-    computing, exchanging, predicted, measured = (
+    small, gradient, computing, predicted, measured = (
         f"{record[name] * 1e3:.1f} ms"
         for name in (
+            "seconds_of_a_small_exchange",
+            "seconds_of_a_gradient",
             "seconds_of_computing",
-            "seconds_of_exchanging",
             "predicted_seconds_of_an_update",
             "seconds_of_an_update",
         )
     )
     return _paragraph(
-        f"{count} processes of one core each exchange a number in {record['latency'] * 1e6:.0f} "
-        f"microseconds, and long vectors at {record['bytes_per_second'] / 1e6:,.0f} MB/s. With "
-        f"{record['num_envs']} x {record['num_steps']}, K = 4, M = 4 and P = {record['num_params']:,}, an "
-        f"update of {record['num_envs'] // count} environments takes {computing} in one process. To this the "
-        f"model adds {exchanging} for the exchanges, {predicted} in all. Measured in {count} processes: "
+        f"{count} processes of one core each exchange four numbers in {small}, and a gradient of "
+        f"{record['num_params']:,} numbers in {gradient}. With {record['num_envs']} x {record['num_steps']}, "
+        f"K = 4 and M = 4, an update of {record['num_envs'] // count} environments takes {computing} in one "
+        f"process, and with the exchanges {predicted} by the model. Measured in {count} processes: "
         f"{measured}."
     )
 
