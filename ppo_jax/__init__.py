@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ppo_jax.envs.registry import register as register
     from ppo_jax.errors import RunError as RunError
     from ppo_jax.errors import UsageError as UsageError
+    from ppo_jax.host.export.loading import load_policy as load_policy
     from ppo_jax.host.python import Run as Run
     from ppo_jax.host.python import Training as Training
     from ppo_jax.host.python import open_run as open_run
@@ -69,6 +70,7 @@ _HOMES = {
     "evaluate": "algorithm.evaluate",
     "gae": "algorithm.gae",
     "grid": "host.sweeps",
+    "load_policy": "host.export.loading",
     "make_ppo": "algorithm.train",
     "network": "registered",
     "open_run": "host.python",

@@ -86,8 +86,8 @@ class Render(Command):
         return 0
 
 
-def _load(path: Path, best: bool, trust_code: bool) -> tuple[Config, Any]:
-    """Loads the agent of a run. Anything that is missing is reported before JAX is imported."""
+def find(path: Path, best: bool, trust_code: bool) -> Any:
+    """Opens a run whose agent can be loaded. Anything that is missing is reported without importing JAX."""
     from ppo_jax.host.runs import policy, request
     from ppo_jax.host.runs.checkpoints import directories
 
@@ -97,6 +97,11 @@ def _load(path: Path, best: bool, trust_code: bool) -> tuple[Config, Any]:
     if best:
         directories.find_best(run.checkpoints)
     request.find_code(run, config, trust_code)
+    return run
+
+
+def _load(path: Path, best: bool, trust_code: bool) -> tuple[Config, Any]:
+    run = find(path, best, trust_code)
     readiness.check()
     from ppo_jax.host.runs import agents
 

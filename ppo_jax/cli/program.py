@@ -22,6 +22,7 @@ from ppo_jax.cli.agent import Evaluate, Render
 from ppo_jax.cli.benchmark import Benchmark
 from ppo_jax.cli.catalogue import Envs
 from ppo_jax.cli.command import REGISTRY, Command
+from ppo_jax.cli.export import Export
 from ppo_jax.cli.figures import Figures
 from ppo_jax.cli.results import Plot, Report, Verify
 from ppo_jax.cli.sweep import Sweep
@@ -35,6 +36,7 @@ COMMANDS: dict[str, type[Command]] = {
     "sweep": Sweep,
     "evaluate": Evaluate,
     "render": Render,
+    "export": Export,
     "plot": Plot,
     "report": Report,
     "verify": Verify,

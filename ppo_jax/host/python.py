@@ -6,7 +6,7 @@ What draws is imported by the methods that draw: it takes over a second, which n
 import dataclasses
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,34 @@ class Run:
         film.check(self.config.env, path, self.config.env_args)
         played = episode.play(self.config, self.agent(best), seed, greedy)
         film.draw(played, path)
+        return path
+
+    def export(
+        self,
+        directory: Path | str,
+        formats: str | Sequence[str] = ("numpy",),
+        best: bool = False,
+        card: bool = False,
+        license: str = "unknown",
+    ) -> Path:
+        """Writes the policy as files for other programs, compared with it; the same as `ppo-jax export`.
+
+        Args:
+            directory: The directory to write; it must not exist, or be empty.
+            formats: One or more of "numpy", "onnx" and "stablehlo".
+            best: Whether to take the checkpoint with the best return rather than the agent at the end.
+            card: Whether to write a model card, too.
+            license: The license that the card names, such as "apache-2.0".
+
+        Returns:
+            The directory, which `ppo_jax.load_policy` reads.
+        """
+        from ppo_jax.host.export import writing
+        from ppo_jax.host.export.wish import Wish
+
+        names = (formats,) if isinstance(formats, str) else tuple(formats)
+        path = as_path(directory)
+        writing.export(RunDirectory(self.path), Wish(path, names, best, card, license), self.trust_code)
         return path
 
 

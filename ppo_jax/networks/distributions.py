@@ -302,11 +302,21 @@ def _gaussian(
 ) -> DiagonalGaussian:
     if legal is not None or log_std is None:
         raise UsageError(f"actions {action_space} need a log_std and cannot be masked; clip them instead")
-    low, high = bounds(_without_wide_bounds(action_space), outputs.ndim)
-    bounded = jnp.isfinite(low) & jnp.isfinite(high)
-    middle = jnp.where(bounded, low / 2 + high / 2, jnp.clip(0.0, low, high))
-    scale = jnp.where(bounded, high / 2 - low / 2, 1.0)
+    middle, scale = middle_and_scale(action_space, outputs.ndim)
     # Clipped, but gradients pass: a standard deviation that has left the range can learn to come back.
     clipped = log_std + jax.lax.stop_gradient(jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD) - log_std)
     log_std = clipped.reshape(scale.shape) + jnp.log(scale)
     return DiagonalGaussian(mean=middle + scale * outputs, log_std=jnp.broadcast_to(log_std, outputs.shape))
+
+
+def middle_and_scale(action_space: Box, ndim: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the mean that outputs of 0 stand for, and by how much an output of 1 moves it.
+
+    Args:
+        action_space: The space of the actions.
+        ndim: The number of axes of both results, [1, ..., A].
+    """
+    low, high = bounds(_without_wide_bounds(action_space), ndim)
+    bounded = jnp.isfinite(low) & jnp.isfinite(high)
+    middle = jnp.where(bounded, low / 2 + high / 2, jnp.clip(0.0, low, high))
+    return middle, jnp.where(bounded, high / 2 - low / 2, 1.0)

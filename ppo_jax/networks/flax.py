@@ -144,17 +144,21 @@ def make_network(
 
 
 def _make_tower(config: Config, space: Any, outputs: tuple[tuple[int, float], ...]) -> Tower:
-    uses_cnn = config.encoder != "mlp" and _is_image(space)
     stack = Stack(
         rank=len(space.shape),
         outputs=outputs,
         hidden_sizes=config.hidden_sizes,
         activation=_ACTIVATIONS[config.activation],
-        conv_channels=CONV_CHANNELS if uses_cnn else (),
+        conv_channels=conv_channels(config, space),
         memory_size=config.memory_size,
         precision=config.precision,
     )
     return recurrent(stack, space, config.memory_size) if config.memory_size else plain(stack, space)
+
+
+def conv_channels(config: Config, space: Box) -> tuple[int, ...]:
+    """Returns the channels of the convolutions that come before the hidden layers, if there are any."""
+    return CONV_CHANNELS if config.encoder != "mlp" and _is_image(space) else ()
 
 
 def _is_image(space: Any) -> bool:

@@ -1203,4 +1203,68 @@ BUGS = (
         "generations=asked.generations",
         ("tests/host/test_population.py::test_states_that_are_damaged_are_trained_again_to_the_same_bits",),
     ),
+    Bug(
+        "an exported policy leaves the bounds of its actions",
+        "ppo_jax/host/export/standalone.py",
+        """                action = np.minimum(np.maximum(action, its["low"]), its["high"])
+""",
+        "",
+        (
+            "tests/host/export/test_loading.py"
+            "::test_continuous_actions_are_within_their_bounds_and_differ_by_noise",
+        ),
+    ),
+    Bug(
+        "an exported policy allows nothing where the mask allows nothing",
+        "ppo_jax/host/export/standalone.py",
+        "legal | ~legal.any(axis=1, keepdims=True)",
+        "legal",
+        (
+            "tests/host/export/test_parity.py"
+            "::test_an_exported_policy_is_the_trained_one_where_the_package_is_not",
+        ),
+    ),
+    Bug(
+        "a graph of ONNX returns no memory",
+        "ppo_jax/host/export/formats/onnx.py",
+        "x = memory = _remember(graph, x, its)",
+        "x = _remember(graph, x, its)",
+        (
+            "tests/host/export/test_parity.py"
+            "::test_an_exported_policy_is_the_trained_one_where_the_package_is_not",
+        ),
+    ),
+    Bug(
+        "an export normalizes observations twice",
+        "ppo_jax/host/export/layers.py",
+        "clip=CLIP)\n",
+        """clip=CLIP)
+        layers.append(layers[-1]._replace(name="normalize_1"))
+""",
+        (
+            "tests/host/export/test_parity.py"
+            "::test_an_exported_policy_is_the_trained_one_where_the_package_is_not",
+        ),
+    ),
+    Bug(
+        "an export is compared on memories of the episode before",
+        "ppo_jax/host/export/parity.py",
+        "jnp.where(start.reshape(-1, *[1] * (x.ndim - 1)), 0, x)",
+        "x",
+        ("tests/host/export/test_parity.py::test_samples_have_masks_memories_and_beginnings_of_episodes",),
+    ),
+    Bug(
+        "an export whose outputs are NaN counts as the trained policy",
+        "ppo_jax/host/export/parity.py",
+        "if not largest <= tolerance or unexplained:",
+        "if largest > tolerance or unexplained:",
+        ("tests/host/export/test_parity.py::test_another_policy_is_refused",),
+    ),
+    Bug(
+        "an export whose files have changed is loaded",
+        "ppo_jax/host/export/opening.py",
+        'if hashlib.sha256(content).hexdigest() != claim["sha256"]:',
+        "if False:",
+        ("tests/host/export/test_opening.py::test_a_damaged_or_foreign_export_is_refused_with_the_reason",),
+    ),
 )

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,3 +120,47 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"'{path}' is not a JSON object; it is damaged")
     return content
+
+
+def check_free(path: Path) -> None:
+    """Makes sure that a directory can be written: there is none of this name, or an empty one.
+
+    Raises:
+        UsageError: If there is anything else.
+    """
+    is_empty = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    if (path.exists() or path.is_symlink()) and not is_empty:
+        raise UsageError(
+            f"directory = '{path}' exists and is not an empty directory; nothing is ever overwritten: give "
+            "another one, or remove this one"
+        )
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """Writes a directory whole or not at all.
+
+    Args:
+        path: The directory, of which there is none yet, or an empty one.
+
+    Yields:
+        A draft beside it, whose files are put there when the block ends without an error.
+
+    Raises:
+        UsageError: If the directory is not free, or cannot be written.
+    """
+    check_free(path)
+    path = path.absolute()
+    draft = path.with_name(f"{path.name}.{os.getpid()}{DRAFT}")
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        for file in (*draft.iterdir(), draft):
+            sync(file)
+        draft.replace(path)  # fails if someone else has put files there
+        sync(path.parent)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"directory = '{path}' cannot be written: {reason}; give another one") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

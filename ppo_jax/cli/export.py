@@ -1,0 +1,49 @@
+"""The command `export`."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from ppo_jax.cli.agent import Best, find
+from ppo_jax.cli.command import Command, RunPath, TrustCode
+from ppo_jax.host.programs import readiness
+
+
+@dataclasses.dataclass(frozen=True)
+class Export(Command):
+    """Write the policy of a run as files for other programs.
+
+    The files are compared with the trained policy on 1,000 observations.
+    """
+
+    run_dir: RunPath
+    directory: Annotated[Path, Positional, arg(metavar="DIR")]
+    """The directory to write. It must not exist, or be empty."""
+    format: tuple[Literal["numpy", "onnx", "stablehlo"], ...] = ("numpy",)
+    """One or more formats. numpy needs nothing but NumPy to run, onnx is read by most runtimes, and stablehlo
+    runs in JAX and takes any network."""
+    best: Best = False
+    card: bool = False
+    """Write a model card, too: a README.md with results, contract and use, and an episode as a GIF."""
+    license: str = "unknown"
+    """License of the policy that the card names, such as apache-2.0."""
+    trust_code: TrustCode = False
+
+    def run(self) -> int:
+        """Exports the policy, and returns the exit status."""
+        from ppo_jax.host.export import wish
+
+        run = find(self.run_dir, self.best, self.trust_code)
+        wanted = wish.Wish(self.directory, self.format, self.best, self.card, self.license)
+        wish.check(run, wanted)
+        readiness.check()
+        from ppo_jax.host.export import writing
+
+        def note(text: str) -> None:
+            print(f"note: {text}", file=sys.stderr)
+
+        print(writing.describe(writing.export(run, wanted, self.trust_code, note), self.directory))
+        return 0
