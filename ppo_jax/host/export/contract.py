@@ -154,7 +154,7 @@ def _box(space: Box) -> dict[str, Any]:
 
 def _normalization(subject: Subject) -> dict[str, Any]:
     if subject.agent.statistics is None:
-        return {"inside": False, "meaning": "None: the policy was trained on observations as they are."}
+        return {"inside": False, "meaning": "The policy was trained on observations as they are; nothing is normalized."}
     return {
         "inside": True,
         "clip": CLIP,
@@ -168,11 +168,11 @@ def _normalization(subject: Subject) -> dict[str, Any]:
 def _action(space: spaces.Space) -> dict[str, Any]:
     match space:
         case Discrete(n):
-            return {"kind": "Discrete", "n": n, "clipping": "None is needed."}
+            return {"kind": "Discrete", "n": n, "clipping": "Nothing is clipped."}
         case Box():
             text = "Inside, as the last step: actions are within the bounds, in units of the environment."
             return {**_box(space), "clipping": text}
-    return {"kind": "MultiDiscrete", "nums": list(space.nums), "clipping": "None is needed."}
+    return {"kind": "MultiDiscrete", "nums": list(space.nums), "clipping": "Nothing is clipped."}
 
 
 def _memory(ports: Ports) -> dict[str, Any] | None:

@@ -95,7 +95,7 @@ def _check(contract: dict[str, Any]) -> None:
     known = {*EXTRAS, *(file for name in formats for file in FORMATS[name].files)}
     for name, claim in files.items():
         if name not in known:
-            raise _DamageError(f"names the file {name!r}, which no export has: it is foreign")
+            raise _DamageError(f"names the file {name!r}, which is none of its formats: it is foreign")
         if not _is_claim(claim):
             raise _DamageError(f"does not give the size and the SHA-256 of {name!r}; it is damaged")
         if claim["bytes"] > MAX_FILE_BYTES:

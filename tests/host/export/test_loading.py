@@ -186,7 +186,9 @@ def test_nothing_is_compiled_in_a_control_loop(exports, caplog):
     with jax.log_compiles(), caplog.at_level("WARNING"):
         _, state = policy.act(**inputs)
         policy.act(**inputs, state=state, key=0)
-    assert not [one for one in caplog.messages if "ompil" in one]
+        assert not [one for one in caplog.messages if "ompil" in one]
+        policy.act(samples.inputs["observation"][:3], mask=samples.inputs["mask"][:3])
+        assert [one for one in caplog.messages if "ompil" in one]  # a batch of another size is compiled for
 
 
 def test_every_format_has_a_file_of_its_own():
