@@ -52,9 +52,9 @@ HOMES = {
     "gymnasium": ("envs.gymnasium", "host.programs.simulators", "host.pictures.film"),
     "orbax": ("host.runs.checkpoints.arrays",),
     "orjson": ("host.runs.records",),
-    "safetensors": ("host.runs.policy", "host.export.standalone", "host.export.formats.numpy"),
-    "onnx": ("host.export.formats.onnx",),
-    "onnxruntime": ("host.export.formats.onnx",),
+    "safetensors": ("host.runs.policy", "host.export.standalone", "host.export.formats.as_numpy"),
+    "onnx": ("host.export.formats.as_onnx",),
+    "onnxruntime": ("host.export.formats.as_onnx",),
     "tyro": ("cli",),
     "matplotlib": ("host.pictures", "host.report", "host.benchmark.plots"),
 }

@@ -1226,7 +1226,7 @@ BUGS = (
     ),
     Bug(
         "a graph of ONNX returns no memory",
-        "ppo_jax/host/export/formats/onnx.py",
+        "ppo_jax/host/export/formats/as_onnx.py",
         "x = memory = _remember(graph, x, its)",
         "x = _remember(graph, x, its)",
         (

@@ -143,18 +143,20 @@ def _as_json(port: Port) -> dict[str, Any]:
 def _box(space: Box) -> dict[str, Any]:
     """Returns the shape and the bounds of a Box; None where a bound is missing."""
     known = spaces.known_bounds(space)
-    low, high = known if known else ([], [])
-    bounds = {
+    bounds = {} if known is None else dict(zip(("low", "high"), known, strict=True))
+    numbers = {
         name: [float(x) if math.isfinite(x) else None for x in bound.ravel()]
-        for name, bound in (("low", low), ("high", high))
-        if len(bound)
+        for name, bound in bounds.items()
     }
-    return {"kind": "Box", "shape": list(space.shape), **bounds}
+    return {"kind": "Box", "shape": list(space.shape), **numbers}
 
 
 def _normalization(subject: Subject) -> dict[str, Any]:
     if subject.agent.statistics is None:
-        return {"inside": False, "meaning": "The policy was trained on observations as they are; nothing is normalized."}
+        return {
+            "inside": False,
+            "meaning": "The policy was trained on observations as they are; nothing is normalized.",
+        }
     return {
         "inside": True,
         "clip": CLIP,

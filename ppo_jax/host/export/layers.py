@@ -50,7 +50,7 @@ def layers_of(config: Config, environment: Environment, agent: Agent) -> tuple[L
         arrays = {name: np.array(x, np.float32) for name, x in (tensors or {}).items()}
         layers.append(Layer(f"{kind}_{number}", kind, arrays, constants))
 
-    statistics = actor_features(agent.statistics)
+    statistics: Any = actor_features(agent.statistics)  # of what the actor sees
     if statistics is not None:
         add("normalize", {"mean": statistics.mean, "scale": inverse_deviation(statistics)}, clip=CLIP)
     space: Any = environment.observation_space

@@ -52,6 +52,7 @@ class Policy:
         self._memory_shape = shapes.get("memory")
         self._noise_shape = shapes.get("noise")
         self._is_gaussian = "mean" in {port["name"] for port in opened.contract["outputs"]}
+        self._try()
 
     def act(
         self,
@@ -103,6 +104,26 @@ class Policy:
         if is_single:
             return action[0], None if state is None else state[0]
         return action, state
+
+    def _try(self) -> None:
+        """Makes sure that both forms give what the contract says for an observation of ones.
+
+        Raises:
+            UsageError: If they do not.
+        """
+        inputs = {
+            port["name"]: np.ones((1, *port["shape"][1:]), port["dtype"]) for port in self.contract["inputs"]
+        }
+        inputs["noise"] = inputs["noise"] / 2
+        wanted = {port["name"]: (port["shape"][1:], port["dtype"]) for port in self.contract["outputs"]}
+        for given in (inputs, {name: x for name, x in inputs.items() if name != "noise"}):
+            outputs = self._act(given)
+            found = {name: (list(x.shape[1:]), x.dtype.name) for name, x in outputs.items()}
+            if found != wanted or not all(np.isfinite(x).all() for x in outputs.values()):
+                raise UsageError(
+                    f"the files of the format {self.format!r} do not give finite {wanted}, as the contract "
+                    "says; they are damaged or foreign"
+                )
 
     def _draw(self, key: Any, size: int) -> np.ndarray:
         """Draws the noise with which N actions are sampled."""

@@ -9,13 +9,14 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
 import pytest
 import safetensors.numpy
 from jax import export
 
 import ppo_jax
 from ppo_jax.host.export import formats, writing
-from ppo_jax.host.export.formats import stablehlo
+from ppo_jax.host.export.formats import as_stablehlo
 from ppo_jax.host.export.wish import Wish
 from ppo_jax.host.runs import agents, request
 from ppo_jax.host.runs.directory import create
@@ -239,8 +240,6 @@ def test_a_graph_with_other_inputs_than_the_contract_is_refused(exported, name):
 
 
 def test_a_graph_of_onnx_that_names_another_file_is_refused(exported):
-    import onnx
-
     secret = exported.parent / "secret"
     secret.write_bytes(bytes(1000))
     model = onnx.load(exported / "greedy.onnx")
@@ -256,7 +255,16 @@ def test_a_graph_of_onnx_that_names_another_file_is_refused(exported):
 def test_a_program_of_stablehlo_that_calls_something_outside_is_refused():
     made = export.export(jax.jit(jnp.linalg.cholesky))(np.eye(3, dtype=np.float32))
     with pytest.raises(ppo_jax.UsageError, match=r"greedy.stablehlo calls lapack_.*, which is outside"):
-        stablehlo._check("greedy.stablehlo", made.mlir_module())
+        as_stablehlo._check("greedy.stablehlo", made.mlir_module())
+
+
+def test_a_graph_with_a_weight_that_is_not_a_number_is_refused(exported):
+    model = onnx.load(exported / "sampled.onnx")
+    tensor = next(one for one in model.graph.initializer if one.name == "dense_1/bias")
+    tensor.raw_data = np.full(len(tensor.raw_data) // 4, np.nan, np.float32).tobytes()
+    put(exported, "sampled.onnx", model.SerializeToString())
+    with pytest.raises(ppo_jax.UsageError, match=r"'onnx' do not give finite"):
+        ppo_jax.load_policy(exported, "onnx")
 
 
 def test_a_format_that_an_export_does_not_have_is_named(exported):

@@ -9,7 +9,7 @@ import pytest
 
 from ppo_jax.errors import UsageError
 from ppo_jax.host.export import formats, parity
-from ppo_jax.host.export.formats import FORMATS
+from ppo_jax.host.export.formats import FORMATS, as_onnx
 from ppo_jax.host.export.subject import make_act, make_subject, ports_of
 from tests.host.export import cases
 from tests.support import variables
@@ -182,6 +182,18 @@ def test_another_policy_is_refused(compared, change):
         parity.check("numpy", lambda inputs: change(inputs, act(inputs)), subject, samples, 1e-6)
 
 
+def test_without_onnxruntime_the_evaluator_of_onnx_compares(compared, tmp_path, monkeypatch):
+    subject, samples, _ = compared
+    ports = ports_of(subject)
+    as_onnx.write(subject, ports, {}, tmp_path)
+    monkeypatch.setattr(as_onnx.importlib.util, "find_spec", lambda name: None)
+    contents = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    outputs = [{"name": port.name} for port in ports.outputs]
+    act, with_what = as_onnx.act_to_check(contents, {"outputs": outputs})
+    assert with_what.startswith("the reference evaluator of onnx")
+    assert parity.check("onnx", act, subject, samples, 1e-5)["observations"] == 1000
+
+
 def test_a_difference_is_relative_to_the_largest_output_of_an_observation_and_absolute_below_one():
     expected = np.array([[0.5, 0.0], [100.0, 1.0]], np.float32)
     assert parity.difference(expected, expected + np.float32([[0, 0.25], [0, 0]])) == 0.25
@@ -191,6 +203,7 @@ def test_a_difference_is_relative_to_the_largest_output_of_an_observation_and_ab
     assert parity.difference(masked, np.array([[-1e29, 2.0]], np.float32)) == np.inf
 
 
+@pytest.mark.long
 def test_a_critic_leaves_no_trace(tmp_path):
     """Whatever the critic has learned, the files are the same."""
     config = cases.config_of("GRU", True)

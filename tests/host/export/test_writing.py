@@ -162,6 +162,7 @@ def test_a_policy_that_is_not_the_trained_one_leaves_nothing_behind(toy, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.long
 def test_a_network_of_ones_own_is_exported_as_stablehlo_and_refused_elsewhere(toy, tmp_path, monkeypatch):
     from tests.support.own import networks
 
@@ -204,6 +205,7 @@ def create_empty(run):
     return run._replace(path=run.path / "nothing")
 
 
+@pytest.mark.long
 def test_memory_that_is_not_zero_when_an_episode_begins_is_noticed(toy, tmp_path, monkeypatch):
     """A network made by hand may break what the contract promises; the comparison finds it."""
     config = cases.config_of("GRU", False)

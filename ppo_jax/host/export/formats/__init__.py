@@ -44,7 +44,7 @@ class Format(NamedTuple):
 
 FORMATS = {
     "numpy": Format(
-        module="ppo_jax.host.export.formats.numpy",
+        module="ppo_jax.host.export.formats.as_numpy",
         files=("policy.safetensors", "policy.json", "policy.py"),
         extra=None,
         writing=(),
@@ -53,7 +53,7 @@ FORMATS = {
         only_own=True,
     ),
     "onnx": Format(
-        module="ppo_jax.host.export.formats.onnx",
+        module="ppo_jax.host.export.formats.as_onnx",
         files=("greedy.onnx", "sampled.onnx"),
         extra="onnx",
         writing=("onnx",),
@@ -62,7 +62,7 @@ FORMATS = {
         only_own=True,
     ),
     "stablehlo": Format(
-        module="ppo_jax.host.export.formats.stablehlo",
+        module="ppo_jax.host.export.formats.as_stablehlo",
         files=("greedy.stablehlo", "sampled.stablehlo"),
         extra="stablehlo",
         writing=("flatbuffers",),

@@ -1,5 +1,6 @@
 """The ONNX form: one graph for greedy and one for sampled actions, in operators that old readers know."""
 
+import importlib
 import importlib.util
 import json
 from pathlib import Path
@@ -12,7 +13,7 @@ from ppo_jax.host.export.formats import FORMS, GREEDY, SAMPLED, Act, Arrays
 from ppo_jax.host.export.standalone import ILLEGAL
 from ppo_jax.host.runs import written
 
-OPSET = 17  # the last one that Jetson's TensorRT reads
+OPSET = 17  # later ones are not read by TensorRT on a Jetson
 IR_VERSION = 8  # that of the first onnx with this opset
 CONTRACT = "ppo_jax_contract"  # the key of the contract in the metadata of a graph
 FLOAT, INT32, BOOL = 1, 6, 9  # of onnx.TensorProto
@@ -28,8 +29,8 @@ def write(subject: Any, ports: Any, contract: dict[str, Any], folder: Path) -> N
         contract: Its contract, which goes into the metadata as JSON.
         folder: The directory to write to.
     """
-    import onnx
-    from onnx import helper
+    helper: Any = importlib.import_module("onnx.helper")
+    checker: Any = importlib.import_module("onnx.checker")
 
     def values(some: Any) -> list[Any]:
         kinds = {name: helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in _TYPES}
@@ -51,7 +52,7 @@ def write(subject: Any, ports: Any, contract: dict[str, Any], folder: Path) -> N
             producer_name=written.version(),
         )
         helper.set_model_props(model, {CONTRACT: json.dumps(contract, allow_nan=False), "form": form})
-        onnx.checker.check_model(model, full_check=True)
+        checker.check_model(model, full_check=True)
         (folder / f"{form}.onnx").write_bytes(model.SerializeToString(deterministic=True))
 
 
@@ -69,15 +70,13 @@ class _Graph:
 
     def tensor(self, name: str, array: Any) -> str:
         """Adds a constant, and returns its name."""
-        from onnx import numpy_helper
-
-        self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        numpy_helper: Any = importlib.import_module("onnx.numpy_helper")
+        self.tensors.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def add(self, operator: str, *inputs: str, count: int = 1, **attributes: Any) -> Any:
         """Adds an operator, and returns the name of its output; a list of names if there are more."""
-        from onnx import helper
-
+        helper: Any = importlib.import_module("onnx.helper")
         stem = f"{operator.lower()}_{len(self.nodes)}"
         outputs = [stem] if count == 1 else [f"{stem}_{i}" for i in range(count)]
         self.nodes.append(helper.make_node(operator, list(inputs), outputs, **attributes))
@@ -222,8 +221,7 @@ def read(contents: dict[str, bytes], contract: dict[str, Any]) -> Act:
     Raises:
         UsageError: If a graph cannot be read, or has other inputs and outputs than the contract.
     """
-    import onnxruntime
-
+    onnxruntime: Any = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # more of them only wait for each other in so small a graph
     options.log_severity_level = 4
@@ -254,13 +252,13 @@ def act_to_check(contents: dict[str, bytes], contract: dict[str, Any]) -> tuple[
     Without onnxruntime it is the slow evaluator that comes with onnx.
     """
     if importlib.util.find_spec("onnxruntime") is not None:
-        import onnxruntime
-
-        return read(contents, contract), f"onnxruntime {onnxruntime.__version__}"
-    import onnx
-    from onnx.reference import ReferenceEvaluator
-
-    evaluators = {form: ReferenceEvaluator(onnx.load_from_string(contents[f"{form}.onnx"])) for form in FORMS}
+        version = importlib.import_module("onnxruntime").__version__
+        return read(contents, contract), f"onnxruntime {version}"
+    onnx: Any = importlib.import_module("onnx")
+    reference: Any = importlib.import_module("onnx.reference")
+    evaluators = {
+        form: reference.ReferenceEvaluator(onnx.load_from_string(contents[f"{form}.onnx"])) for form in FORMS
+    }
     names = [port["name"] for port in contract["outputs"]]
 
     def act(inputs: Arrays) -> Arrays:

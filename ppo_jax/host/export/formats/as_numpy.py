@@ -36,7 +36,7 @@ def write(subject: Any, ports: Any, contract: dict[str, Any], folder: Path) -> N
         for layer in subject.layers
     ]
     tensors = {
-        f"{layer.name}/{name}": np.ascontiguousarray(tensor)
+        f"{layer.name}/{name}": np.asarray(tensor, order="C")
         for layer in subject.layers
         for name, tensor in layer.tensors.items()
     }
