@@ -166,6 +166,10 @@ CHANGES = {
         "logits": outputs["logits"] * 1.00001,
     },
     "a logit that is not a number": lambda inputs, outputs: {**outputs, "logits": outputs["logits"] * np.nan},
+    "a memory that is not a number": lambda inputs, outputs: {
+        **outputs,
+        "next_memory": outputs["next_memory"] * np.nan,
+    },
     "another action": lambda inputs, outputs: {
         **outputs,
         "action": outputs["action"] ^ (np.arange(3) == 0).astype(np.int32),
