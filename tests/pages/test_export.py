@@ -32,6 +32,7 @@ def test_the_commands_and_programs_run_from_an_empty_directory(tmp_path):
         assert program == "ppo-jax"
         done = run("-m", "ppo_jax", *arguments)
         assert done.returncode == 0, done.stderr
+    assert (tmp_path / "my-policy" / "episode.gif").read_bytes()[:3] == b"GIF"
     for program in PROGRAMS:
         done = run("-W", "error", "-c", program)
         assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from ppo_jax import registered
 from ppo_jax.host.export import card, contract, formats, subject, wish, writing
 from ppo_jax.host.export.formats import FORMATS
 from ppo_jax.host.export.wish import Wish
+from ppo_jax.host.pictures import film
 from ppo_jax.host.runs import agents, request
 from ppo_jax.host.runs.directory import create
 from ppo_jax.host.runs.request import Request
@@ -26,7 +27,9 @@ from tests.host.export import cases
 def exported(trained, tmp_path_factory):
     """An export of a trained run with a card, as the command writes it."""
     path = tmp_path_factory.mktemp("export") / "of-cartpole"
-    assert run_command("export", trained.path, path, "--format", "numpy", "onnx", "--card") == 0
+    with pytest.MonkeyPatch.context() as patch:  # drawing takes longer than all the rest
+        patch.setattr(film, "draw", lambda played, output: output.write_bytes(f"GIF {played.steps}".encode()))
+        assert run_command("export", trained.path, path, "--format", "numpy", "onnx", "--card") == 0
     return path
 
 
@@ -91,6 +94,7 @@ def test_the_card_is_what_hubs_read(exported):
     mean = contract_of(exported)["results"][0]["mean"]
     assert result["metrics"][0]["value"].startswith(f"{mean:.2f} +/- ")
     assert "![An episode of the policy](episode.gif)" in text
+    assert int((exported / "episode.gif").read_text().removeprefix("GIF ")) > 100
     assert f"| greedy | 100 | {mean:.2f} [" in text
     assert contract_of(exported)["run"]["command"] in text
     assert "None" not in re.sub("```.*?```", "", text, flags=re.DOTALL)
