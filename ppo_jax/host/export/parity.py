@@ -228,13 +228,15 @@ def _compare_actions(
 
 def _is_as_good(logits: np.ndarray, noise: Any, action: np.ndarray, tolerance: float) -> np.ndarray:
     """Whether an action is one that rounding of the logits, [N, A], may lead to, [N] bool."""
-    rows = np.arange(len(action))
+    rows, exists = np.arange(len(action)), (action >= 0) & (action < logits.shape[1])
+    action = np.where(exists, action, 0)
     legal = np.where(logits <= ILLEGAL, 0, logits)
     slack = 2 * tolerance * np.maximum(1, np.abs(legal).max(axis=1))
     if noise is None:
-        return logits.max(axis=1) - logits[rows, action] <= slack
+        return exists & (logits.max(axis=1) - logits[rows, action] <= slack)
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     sums = weights.cumsum(axis=1) / weights.sum(axis=1, keepdims=True)
     highest = sums[rows, action]
     lowest = highest - (weights / weights.sum(axis=1, keepdims=True))[rows, action]
-    return (weights[rows, action] > 0) & (lowest - slack <= noise) & (noise <= highest + slack)
+    is_possible = exists & (weights[rows, action] > 0)
+    return is_possible & (lowest - slack <= noise) & (noise <= highest + slack)

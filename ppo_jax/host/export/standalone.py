@@ -1,4 +1,4 @@
-"""Acts with an exported policy. This file needs NumPy and safetensors, and nothing else.
+"""Acts with an exported policy. This file needs Python 3.10, NumPy and safetensors, and nothing else.
 
 ppo_jax writes it beside the numbers of the policy, as `policy.py`. Copy it into your own program:
 

@@ -86,9 +86,12 @@ def _difference(config: Config, agent: Agent, samples: Samples) -> float:
 
 def describe(described: dict[str, Any], directory: Path) -> str:
     """Describes in a few lines what was exported."""
-    lines = [
-        f"{name}: the same actions as the trained policy over {found['observations']:,} observations; "
-        f"largest difference {found['largest_difference']:.2g} ({found['checked_with']})"
-        for name, found in ((name, one["parity"]) for name, one in described["formats"].items())
-    ]
+    lines = []
+    for name, one in described["formats"].items():
+        found, ties = one["parity"], one["parity"]["actions_decided_by_rounding"]
+        lines.append(
+            f"{name}: the actions of the trained policy over {found['observations']:,} observations"
+            f"{f', but for {ties} that rounding decides' if ties else ''}; "
+            f"largest difference {found['largest_difference']:.2g} ({found['checked_with']})"
+        )
     return "\n".join([*lines, f"wrote {directory}: {', '.join(sorted([*described['files'], CONTRACT]))}"])

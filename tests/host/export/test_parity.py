@@ -174,6 +174,7 @@ CHANGES = {
         **outputs,
         "action": outputs["action"] ^ (np.arange(3) == 0).astype(np.int32),
     },
+    "an action that there is not": lambda inputs, outputs: {**outputs, "action": outputs["action"] + 9},
     "a memory that stays": lambda inputs, outputs: {**outputs, "next_memory": inputs["memory"]},
     "actions of 64 bits": lambda inputs, outputs: {**outputs, "action": outputs["action"].astype(np.int64)},
 }
