@@ -21,6 +21,7 @@ SHOWS = {
     "docs/custom_network.md": [r"^(500|49\d|48\d|47[5-9])"],  # CartPole is solved
     "docs/custom_sink.md": [r"^\d+,train/"],
     "docs/diagnostics.md": [r"^clip_fraction \("],
+    "docs/export.md": [r"^[01] \(64,\)$"],
     "docs/python.md": [r"report\.html$", r"^interrupted "],
     "docs/sweeps.md": [r"\(8, 19\)$"],  # members and updates
 }
