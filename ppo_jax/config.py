@@ -14,6 +14,8 @@ Objective = Literal["clipped", "unclipped", "fixed_kl", "adaptive_kl"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 Schedule = Literal["constant", "linear", "cosine"]
 RateSchedule = Literal["constant", "linear", "cosine", "adaptive_kl"]
+Parts = Literal["both", "actor", "critic"]
+View = Literal["actor", "critic"]
 
 
 class Arguments(tuple[tuple[str, bool | int | float | str], ...]):
@@ -42,8 +44,8 @@ class Config:
     """Environment to train on: a name that `ppo-jax envs` lists, or your own as FILE.py:OBJECT or
     MODULE:OBJECT."""
     env_args: Arguments = dataclasses.field(default=Arguments(), kw_only=True)
-    """Parameters of the environment, such as length=1.0 for the pole of CartPole-v1. By default those of the
-    environment itself."""
+    """Parameters of the environment, such as length=1.0 for the pole of CartPole-v1. length=0.5..1.0@100000
+    moves from 0.5 to 1.0 over the first 100,000 steps. By default those of the environment itself."""
     network: str | None = dataclasses.field(default=None, kw_only=True)
     """Network of your own, as FILE.py:FUNCTION or MODULE:FUNCTION. By default the one that the following
     flags describe."""
@@ -97,6 +99,19 @@ class Config:
     entropy_schedule: Schedule = "constant"
     """How the entropy coefficient changes during the run: not at all (constant), or towards
     --final-entropy-coefficient."""
+    initial_policy: str | None = dataclasses.field(default=None, kw_only=True)
+    """Run whose trained policy this one starts from. By default the weights are random."""
+    initial_parts: Parts = dataclasses.field(default="both", kw_only=True)
+    """What to take from --initial-policy: the actor, the critic, or both."""
+    critic_warmup_updates: int = dataclasses.field(default=0, kw_only=True)
+    """Updates at the start in which only the critic learns, so that a critic that knows nothing of the task
+    yet does not spoil a good actor."""
+    teacher: str | None = dataclasses.field(default=None, kw_only=True)
+    """Run whose trained policy teaches this one: the loss grows with the KL between the two. By default there
+    is no teacher."""
+    teacher_sees: View = dataclasses.field(default="actor", kw_only=True)
+    """What the teacher is shown: what the actor of this run sees, or what its critic sees, which may be
+    more."""
 
     def __post_init__(self):
         if isinstance(self.hidden_sizes, list):
@@ -185,6 +200,11 @@ class Hyperparams(NamedTuple):
     """Largest global norm of a gradient. Larger gradients are scaled down to it. inf turns this off."""
     adam_epsilon: float = 1e-5
     """Epsilon of Adam, added to its denominator. For PPO, a larger value than the usual 1e-8 is customary."""
+    teacher_coefficient: float = 1.0
+    """Weight of the KL between the teacher and the policy in the loss, at the first update. It falls linearly
+    to 0."""
+    teacher_steps: float = math.inf
+    """Environment steps after which the weight of the teacher is 0. inf stands for the whole run."""
 
 
 def as_fields(config: Config) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from ppo_jax.config import (
     Encoder,
     Hyperparams,
     Objective,
+    Parts,
     Precision,
     RateSchedule,
     Schedule,
+    View,
 )
-from ppo_jax.envs import registry
+from ppo_jax.envs import ramps, registry
 from ppo_jax.errors import UsageError, check_kind, closest
 
 MAX_TIMESTEPS = 2**53 - 1  # steps are exact in float64 too, as which JSON and columns of metrics hold them
@@ -35,6 +37,8 @@ CHOICES = {
     "learning_rate_schedule": get_args(RateSchedule),
     "clip_schedule": get_args(Schedule),
     "entropy_schedule": get_args(Schedule),
+    "initial_parts": get_args(Parts),
+    "teacher_sees": get_args(View),
 }
 _SCHEDULES = {
     "learning_rate_schedule": "learning_rate",
@@ -67,6 +71,7 @@ class _Range(NamedTuple):
 _SMALLEST, _LARGEST = 2.0**-126, 2.0**128 - 2.0**104  # float32's range: the values are converted to it
 _POSITIVE = _Range(_SMALLEST, _LARGEST, "positive (at least 1.2e-38, float32's smallest) and finite")
 _POSITIVE_OR_OFF = _Range(_SMALLEST, math.inf, "positive (at least 1.2e-38; inf turns it off)")
+_POSITIVE_OR_WHOLE = _Range(_SMALLEST, math.inf, "positive (inf stands for the whole run)")
 _POSITIVE_OR_NONE = _Range(_SMALLEST, math.inf, "positive (None turns it off)", optional=True)
 _NOT_NEGATIVE = _Range(0.0, _LARGEST, "0 or more and finite")
 _FRACTION = _Range(0.0, 1.0, "between 0 and 1")
@@ -87,6 +92,8 @@ _RANGES = {
     "target_kl": _POSITIVE_OR_NONE,
     "max_grad_norm": _POSITIVE_OR_OFF,
     "adam_epsilon": _POSITIVE,
+    "teacher_coefficient": _NOT_NEGATIVE,
+    "teacher_steps": _POSITIVE_OR_WHOLE,
 }
 
 
@@ -110,6 +117,7 @@ def validate(config: Config, hyper: Hyperparams | None = None, environment: obje
         problems += _size_problems(config)
         problems += _schedule_problems(config, hyper or Hyperparams())
         problems += _unused_problems(config, hyper or Hyperparams())
+        problems += _start_problems(config)
     problems += [*_name_problems(config), *_argument_problems(config)]
     if environment is None and isinstance(config.env, str):
         problems += registry.problems(config.env)
@@ -188,10 +196,11 @@ def _count_problems(config: Config) -> list[str]:
         for name in _COUNTS
         if not is_count(getattr(config, name))
     ]
-    if not is_count(config.memory_size, least=0):
-        problems.append(
-            f"memory_size = {config.memory_size!r} is not an int of at least 0; give 0 or one such as 64"
-        )
+    for name, example in {"memory_size": 64, "critic_warmup_updates": 10}.items():
+        if not is_count(getattr(config, name), least=0):
+            problems.append(
+                f"{name} = {getattr(config, name)!r} is not an int of at least 0; give 0 or one such as {example}"
+            )
     sizes = config.hidden_sizes
     if not isinstance(sizes, tuple) or not all(map(is_count, sizes)):
         problems.append(
@@ -207,6 +216,11 @@ def _name_problems(config: Config) -> list[str]:
         problems.append(f"env = {config.env!r} is not a name; give one such as {Config.env!r}")
     if not isinstance(config.network, str | None):
         problems.append(f"network = {config.network!r} is not a name; give FILE.py:FUNCTION, or None")
+    problems += [
+        f"{name} = {value!r} is not the path of a run; give one, or None"
+        for name, value in {"initial_policy": config.initial_policy, "teacher": config.teacher}.items()
+        if value is not None and not (isinstance(value, str) and value)
+    ]
     return problems
 
 
@@ -226,6 +240,8 @@ def _argument_problems(config: Config) -> list[str]:
             problems.append(f"env_args has {name!r} = {value!r}, which is no number, bool or string")
         elif isinstance(value, float) and not math.isfinite(value):
             problems.append(f"env_args {name} = {value!r} is not finite; give a number that is")
+        elif isinstance(value, str):
+            problems += ramps.problems(name, value)
     return problems
 
 
@@ -297,6 +313,8 @@ def _unused_problems(config: Config, hyper: Hyperparams) -> list[str]:
         unused["kl_coefficient"] = f"{objective} 'fixed_kl' or 'adaptive_kl'"
     if config.objective != "adaptive_kl" and not config.adapts_learning_rate:
         unused["desired_kl"] = f"{objective} 'adaptive_kl', or learning_rate_schedule = 'adaptive_kl'"
+    if config.teacher is None:
+        unused |= dict.fromkeys(("teacher_coefficient", "teacher_steps"), "teacher = None; give teacher = RUN")
     problems = []
     for name, why in unused.items():
         value, harmless = getattr(hyper, name), {Hyperparams._field_defaults[name]}
@@ -304,6 +322,26 @@ def _unused_problems(config: Config, hyper: Hyperparams) -> list[str]:
             harmless.update(_numbers(getattr(hyper, name.removeprefix("final_"))))
         if _RANGES[name].holds(value) and not set(_numbers(value)) <= harmless:
             problems.append(f"{name} = {value} has no effect with {why}")
+    return problems
+
+
+def _start_problems(config: Config) -> list[str]:
+    """Finds mistakes in what a run starts from, and in what teaches it."""
+    problems = [
+        f"{name} = {getattr(config, name)!r} has no effect with {owner} = None; give {owner} = RUN"
+        for name, owner in {"initial_parts": "initial_policy", "teacher_sees": "teacher"}.items()
+        if getattr(config, owner) is None and getattr(config, name) != getattr(Config, name)
+    ]
+    if config.shared_torso and config.critic_warmup_updates:
+        problems.append(
+            "critic_warmup_updates is not possible with shared_torso = True: the critic cannot learn without "
+            "changing the layers that the actor shares with it; give one of the two only"
+        )
+    if config.shared_torso and config.initial_parts != "both":
+        problems.append(
+            f"initial_parts = {config.initial_parts!r} is not possible with shared_torso = True: the actor "
+            "and the critic share their layers; give initial_parts = 'both'"
+        )
     return problems
 
 

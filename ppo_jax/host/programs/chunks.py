@@ -27,7 +27,7 @@ from ppo_jax.count import Count
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs import footprint
 from ppo_jax.host.programs.crew import Crew
-from ppo_jax.host.programs.leaves import by_path
+from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.host.programs.spread import Spread, spread_over
 from ppo_jax.scale.sharding import ENVIRONMENTS, on_all_shards, shard
 

@@ -10,7 +10,7 @@ from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.train import agent_of, make_ppo
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
-from ppo_jax.host.programs.leaves import by_path
+from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.host.runs import loading, policy, request
 from ppo_jax.host.runs.checkpoints import directories, store
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
