@@ -1,7 +1,8 @@
-"""The user's own environments and networks, by the names under which they were registered in this process."""
+"""The user's own environments and networks, and known policies, by their names in this process."""
 
+import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from ppo_jax.errors import UsageError, closest
@@ -23,8 +24,29 @@ class Registered(NamedTuple):
     solved_return: float | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class KnownPolicy:
+    """A trained policy, which runs may start from or be taught by.
+
+    Attributes:
+        config: The `Config` of the run that it comes from.
+        sha256: Digest of everything else.
+        tensors: The arrays by their paths in the `Agent`, such as "params/actor/params/Dense_0/kernel".
+        rewards: The statistics that its run scaled rewards with, by name; None if it did not, or if they are
+            not known.
+        is_own: Whether the user registered it, rather than a run read it from a file.
+    """
+
+    config: Any
+    sha256: str
+    tensors: Mapping[str, Any] = dataclasses.field(compare=False, repr=False)
+    rewards: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False)
+    is_own: bool = dataclasses.field(default=False, compare=False)
+
+
 ENVIRONMENTS: dict[str, Registered] = {}
 NETWORKS: dict[str, Callable] = {}
+POLICIES: dict[str, KnownPolicy] = {}
 
 
 def enter(name: str, made_from: Any, solved_return: float | None = None) -> None:
@@ -35,6 +57,29 @@ def enter(name: str, made_from: Any, solved_return: float | None = None) -> None
 def enter_network(name: str, make_network: Callable) -> None:
     """Enters a network into the table (see `register_network`)."""
     _enter(NETWORKS, name, make_network)
+
+
+def enter_policy(name: str, policy: KnownPolicy) -> None:
+    """Enters a known policy into the table (see `algorithm.known.register_policy`)."""
+    _enter(POLICIES, name, policy)
+
+
+def known_policy(field: str, name: str) -> KnownPolicy:
+    """Returns the policy that a configuration names.
+
+    Args:
+        field: The field of the `Config`.
+        name: Its value.
+
+    Raises:
+        UsageError: If no policy has that name in this process.
+    """
+    if name in POLICIES:
+        return POLICIES[name]
+    raise UsageError(
+        f"{field} = {name!r} is a policy that has not been loaded; train with ppo_jax.run, which reads it from "
+        "that run directory, or give it a name with ppo_jax.register_policy"
+    )
 
 
 def register_network(name: str, make_network: Callable) -> None:

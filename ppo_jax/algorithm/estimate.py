@@ -57,6 +57,7 @@ def estimate(
         policy=trajectory.policy if config.measures_kl else None,
         memory=trajectory.memory,
         start=trajectory.start if network.remembers else None,
+        teacher=trajectory.teacher,
     )
 
 

@@ -35,6 +35,7 @@ class Samples(NamedTuple):
         policy: pi_old, distributions [M]; None if nothing needs the exact KL.
         memory: The memory of the old network before s, [M, H]; without leaves if the network has none.
         start: An episode begins at s, [M] bool; None if the network has no memory.
+        teacher: The policy of the teacher, distributions [M]; None without a teacher.
     """
 
     observation: Any
@@ -46,6 +47,7 @@ class Samples(NamedTuple):
     policy: Any = None
     memory: Memory = ()
     start: jax.Array | None = None
+    teacher: Any = None
 
 
 class LossInfo(NamedTuple):
@@ -58,6 +60,7 @@ class LossInfo(NamedTuple):
         approx_kl: KL(pi_old || pi) in nats, estimated from the samples.
         clip_fraction: Share of samples whose ratio is outside the clip range, in [0, 1].
         clamp_fraction: Share of samples whose log-ratio was clamped to +-20, in [0, 1].
+        teacher_kl: KL(teacher || pi) in nats, exact in each state; None without a teacher.
     """
 
     policy_loss: jax.Array
@@ -66,6 +69,7 @@ class LossInfo(NamedTuple):
     approx_kl: jax.Array
     clip_fraction: jax.Array
     clamp_fraction: jax.Array
+    teacher_kl: jax.Array | None = None
 
 
 def ppo_loss(
@@ -75,7 +79,8 @@ def ppo_loss(
 
         L = -L^CLIP + c1 * L^VF - c2 * S        (Eq. 9)
 
-    `config.objective` can replace L^CLIP by one of the paper's other objectives, a row of OBJECTIVES.
+    `config.objective` can replace L^CLIP by one of the paper's other objectives, a row of OBJECTIVES. With a
+    teacher, c KL(teacher || pi) is added (see `algorithm.teacher`).
 
     Args:
         config: The static part of the run; it names the objective and says whether advantages are
@@ -117,6 +122,9 @@ def ppo_loss(
         + hyper.value_coefficient * info.value_loss
         - hyper.entropy_coefficient * info.entropy
     )
+    if minibatch.teacher is not None:
+        info = info._replace(teacher_kl=minibatch.teacher.kl(policy).mean())
+        loss = loss + hyper.teacher_coefficient * info.teacher_kl
     return loss, info
 
 

@@ -7,12 +7,15 @@ import jax.numpy as jnp
 
 from ppo_jax import shards
 from ppo_jax.algorithm.episodes import EpisodeSummary
-from ppo_jax.algorithm.own_metrics import REPEATED, extend
+from ppo_jax.algorithm.own_metrics import REPEATED, Own, extend
 from ppo_jax.algorithm.rollout import Collector, Trajectory
+from ppo_jax.algorithm.task import PREFIX
+from ppo_jax.algorithm.teacher import FIELDS
 from ppo_jax.algorithm.update import UpdateInfo
-from ppo_jax.config import Hyperparams
+from ppo_jax.config import Config, Hyperparams
 from ppo_jax.count import Count
 from ppo_jax.envs.environment import legal_actions
+from ppo_jax.envs.ramps import ramps_of
 from ppo_jax.networks.distributions import dead_ends
 from ppo_jax.spaces import Space
 
@@ -22,8 +25,11 @@ class Metrics(NamedTuple):
 
     Losses, entropy, KL, fractions and the gradient norm are means over all gradient steps of the update.
     If the environment has metrics of its own (see `environment.Transition`), each is a further field: its
-    sum over an episode, as a mean over the episodes that ended; NaN if there were none. With a pool of first
-    states there is a last field, `repeated_starts`, int32: the episodes that began in a used state of it.
+    sum over an episode, as a mean over the episodes that ended; NaN if there were none. With a teacher there
+    are `teacher_kl`, KL(teacher || policy) in nats, and `teacher_coefficient`, its weight in this update; with
+    arguments of the environment that change, the value of each in this update, such as `env_args_length`. With a
+    pool of first states there is a last field, `repeated_starts`, int32: the episodes that began in a used state
+    of it.
 
     Attributes:
         env_steps: Environment steps since training began, a `Count`: `numpy.asarray` of it is int64.
@@ -85,7 +91,7 @@ def make_metrics(
     episodes: EpisodeSummary,
     info: UpdateInfo,
     explained_variance: jax.Array,
-    repeated_starts: jax.Array | None,
+    further: Own,
 ) -> Metrics:
     """Assembles the metrics of one update.
 
@@ -97,11 +103,9 @@ def make_metrics(
         episodes: The episodes that ended.
         info: Means over the gradient steps.
         explained_variance: The share of the targets' variance that the old values explain, [].
-        repeated_starts: Episodes that began in a used state of the pool, [] int32; None without a pool.
+        further: The metrics that only some runs have, [] by name (see `further_metrics`).
     """
-    own = dict(episodes.metrics)
-    if repeated_starts is not None:
-        own[REPEATED] = repeated_starts
+    own = {**episodes.metrics, **further}
     observations = (trajectory.observation, trajectory.final_observation)
     legal = legal_actions(trajectory.observation)
     no_dead_ends = jnp.zeros((), jnp.int32)
@@ -136,18 +140,25 @@ def make_metrics(
     return record(env_steps=env_steps, **numbers)
 
 
-def make_room(capacity: int, collector: Collector) -> Metrics:
+def further_metrics(config: Config) -> tuple[str, ...]:
+    """Returns the names of the metrics that a configuration reports beside those of its environment."""
+    changing = [PREFIX + name for name in ramps_of(dict(config.env_args))]
+    return (*changing, *(() if config.teacher is None else FIELDS))
+
+
+def make_room(capacity: int, collector: Collector, further: tuple[str, ...] = ()) -> Metrics:
     """Makes room for the metrics of several updates: [capacity] zeros each, or [capacity, L] for L members.
 
     Args:
         capacity: The number of updates.
         collector: The collector, which knows the names of the environment's own metrics.
+        further: The names that `further_metrics` returns.
 
     Raises:
         UsageError: If the name of one of them is taken.
     """
-    own = (*collector.episodes.running_metrics, *([] if collector.repeated_starts is None else [REPEATED]))
-    record = extend(Metrics, own)
+    repeated = () if collector.repeated_starts is None else (REPEATED,)
+    record = extend(Metrics, (*collector.episodes.running_metrics, *further, *repeated))
     shape = capacity, *collector.start.shape[:-1]
     # The types are known in advance, so no step has to be traced to find them out.
     numbers = {name: jnp.zeros(shape, _type_of(name)) for name in record._fields if name != "env_steps"}

@@ -13,7 +13,8 @@ from ppo_jax.errors import UsageError
 
 Own = dict[str, jax.Array]  # by name
 REPEATED = "repeated_starts"  # reported beside them, if the environment has a pool of first states
-RESERVED = ("update", "seconds", REPEATED)  # names in records, beside the fields of `Metrics`
+# Names in records, beside the fields of `Metrics`.
+RESERVED = ("update", "seconds", "teacher_kl", "teacher_coefficient", REPEATED)
 
 
 def names_of(environment: Environment) -> tuple[str, ...]:

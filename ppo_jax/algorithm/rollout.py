@@ -25,6 +25,7 @@ from ppo_jax.algorithm.normalization import (
     normalize_observation,
     scale_rewards,
 )
+from ppo_jax.algorithm.teacher import Teacher, teach
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import Environment, Observation, TimeStep, actor_features, critic_features
 from ppo_jax.errors import UsageError
@@ -73,6 +74,7 @@ class Trajectory(NamedTuple):
         done: [T, N] bool, the episode ended, terminated or truncated.
         start: [T, N] bool, an episode began with s_t.
         memory: The memory of the network before s_t, [T, N, H]; without leaves if it has none.
+        teacher: What the teacher would do in s_t, distributions [T, N]; None without a teacher.
     """
 
     observation: Any
@@ -84,6 +86,7 @@ class Trajectory(NamedTuple):
     done: jax.Array
     start: jax.Array
     memory: Memory
+    teacher: Distribution | None = None
 
     @property
     def log_prob(self) -> jax.Array:
@@ -99,6 +102,7 @@ def collect(
     key: jax.Array,
     params: Params,
     collector: Collector,
+    teacher: Teacher | None = None,
 ) -> tuple[Collector, Trajectory, EpisodeSummary]:
     """Runs the policy for T steps (Algorithm 1, the inner loop over actors).
 
@@ -110,6 +114,7 @@ def collect(
         key: The source of actions, transitions and resets.
         params: The parameters of the acting policy.
         collector: The state of the environments before the first step.
+        teacher: The teacher of the policy, if it has one.
 
     Returns:
         Their state after the last step, the trajectory [T, N, ...], and the episodes that ended in it.
@@ -127,7 +132,7 @@ def collect(
         collector: Collector, drawn: tuple[jax.Array, Any]
     ) -> tuple[Collector, tuple[Trajectory, EndedEpisodes]]:
         noise, of_environment = drawn
-        decision = decide(network, params, collector, noise)
+        decision = decide(network, params, collector, noise, teacher)
         clipped = spaces.clip(environment.action_space, decision.action)
         state, time_step = environment.step(of_environment, collector.environment, clipped)
         return follow(collector, decision, state, time_step)
@@ -156,6 +161,7 @@ class Decision(NamedTuple):
         policy: The distributions over actions, [N].
         action: The actions that were sampled, before they are clipped to any bounds, [N, ...].
         memory: The memory of the network after these observations.
+        teacher: What the teacher would do, distributions [N]; None without a teacher.
     """
 
     statistics: Any
@@ -163,9 +169,12 @@ class Decision(NamedTuple):
     policy: Distribution
     action: jax.Array
     memory: Memory
+    teacher: Distribution | None = None
 
 
-def decide(network: Network, params: Params, collector: Collector, noise: jax.Array) -> Decision:
+def decide(
+    network: Network, params: Params, collector: Collector, noise: jax.Array, teacher: Teacher | None = None
+) -> Decision:
     """Samples the actions of one step.
 
     Args:
@@ -173,6 +182,7 @@ def decide(network: Network, params: Params, collector: Collector, noise: jax.Ar
         params: Its parameters.
         collector: The state before the step.
         noise: The noise from which the actions are sampled (see `noise_of_steps`), [N, ...].
+        teacher: The teacher of the policy, if it has one.
     """
     # An observation is normalized by statistics that include it.
     statistics = merge_observation(collector.statistics, collector.observation)
@@ -184,6 +194,7 @@ def decide(network: Network, params: Params, collector: Collector, noise: jax.Ar
         policy=prediction.policy,
         action=prediction.policy.from_noise(noise),
         memory=prediction.memory,
+        teacher=teach(teacher, collector.observation),
     )
 
 
@@ -212,6 +223,7 @@ def follow(
         done=time_step.done,
         start=collector.start,
         memory=collector.memory,
+        teacher=decision.teacher,
     )
     collector = collector._replace(
         environment=state,

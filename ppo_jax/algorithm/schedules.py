@@ -70,6 +70,21 @@ def at_update(config: Config, hyper: Hyperparams, steering: Steering, progress: 
     )
 
 
+def at_steps(hyper: Hyperparams, steps: jax.Array, total: jax.Array) -> Hyperparams:
+    """Returns the hyperparameters of one update with the weight of the teacher, which falls linearly to 0.
+
+        c (1 - steps / teacher_steps), and 0 from then on
+
+    Args:
+        hyper: The hyperparameters of the update, see `at_update`.
+        steps: The environment steps that were done before it, [] float32.
+        total: Those of the whole run, which an infinite `teacher_steps` stands for, [] float32.
+    """
+    length = jnp.where(jnp.isinf(hyper.teacher_steps), total, hyper.teacher_steps)
+    weight = jnp.maximum(1 - steps / length, 0.0)
+    return hyper._replace(teacher_coefficient=hyper.teacher_coefficient * weight)
+
+
 def steer(config: Config, hyper: Hyperparams, steering: Steering, kl: jax.Array) -> Steering:
     """Adapts the KL penalty and the learning rate: smaller steps after a large KL, larger after a small one.
 

@@ -1,25 +1,34 @@
 """Proximal Policy Optimization: Algorithm 1 of Schulman et al. 2017, and the loop around it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
 import jax
 from jax.core import Tracer
 
+from ppo_jax import registered
+from ppo_jax.algorithm import known
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.episodes import EpisodeSummary
 from ppo_jax.algorithm.estimate import estimate, explained_variance
 from ppo_jax.algorithm.given import check_hyper, check_key
+from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.algorithm.mapped import in_usual_modes
-from ppo_jax.algorithm.metrics import Metrics, make_metrics, make_room
+from ppo_jax.algorithm.metrics import Metrics, further_metrics, make_metrics, make_room
+from ppo_jax.algorithm.normalization import Statistics
+from ppo_jax.algorithm.own_metrics import REPEATED
 from ppo_jax.algorithm.rollout import Collector, Trajectory, collect, init_collector
-from ppo_jax.algorithm.schedules import at_update
+from ppo_jax.algorithm.schedules import at_steps, at_update
+from ppo_jax.algorithm.task import arguments_at, as_metrics
+from ppo_jax.algorithm.teacher import Teacher, make_teacher
 from ppo_jax.algorithm.update import Learner, UpdateInfo, improve, init_learner
-from ppo_jax.config import Config, Hyperparams
+from ppo_jax.algorithm.warm_start import check_warmup, end_warmup, hold_actor, replace_policy
+from ppo_jax.config import Config, Hyperparams, Parts
 from ppo_jax.count import Count
 from ppo_jax.envs.environment import Environment, checked
-from ppo_jax.envs.make import make_environment
+from ppo_jax.envs.make import NOTHING, check_ramps, make_environment
+from ppo_jax.envs.ramps import ramps_of
 from ppo_jax.errors import UsageError, check_kind
 from ppo_jax.fast.loops import vary_with
 from ppo_jax.networks.make import make_network
@@ -50,7 +59,12 @@ class TrainState(NamedTuple):
 
 
 def iterate(
-    config: Config, environment: Environment, network: Network, hyper: Hyperparams, state: TrainState
+    config: Config,
+    environment: Environment,
+    network: Network,
+    teacher: Teacher | None,
+    hyper: Hyperparams,
+    state: TrainState,
 ) -> tuple[TrainState, Metrics]:
     """Runs one iteration of Algorithm 1: collects experience, then learns from it.
 
@@ -58,6 +72,7 @@ def iterate(
         config: The static part of the run.
         environment: The environment to collect from.
         network: The policy and the value function.
+        teacher: The teacher of the policy, if it has one.
         hyper: The traced part of the run.
         state: Everything the iteration depends on.
 
@@ -68,7 +83,7 @@ def iterate(
     hyper = hyper_of_update(config, hyper, state)
     params = state.learner.params
     collector, trajectory, episodes = collect(
-        config, environment, network, hyper, collect_key, params, state.collector
+        config, environment, network, hyper, collect_key, params, state.collector, teacher
     )
     state = state._replace(collector=collector, key=key)
     return complete(config, environment.action_space, network, hyper, learn_key, state, trajectory, episodes)
@@ -84,8 +99,11 @@ def hyper_of_update(config: Config, hyper: Hyperparams, state: TrainState) -> Hy
     """
     # The barrier hides the horizon from XLA. Where the horizon is a constant, XLA would otherwise compute the
     # division in another way, and programs for the same run would differ in their last bits.
-    progress = state.num_updates.as_float() / jax.lax.optimization_barrier(state.horizon).as_float()
-    return at_update(config, hyper, state.learner.steering, progress)
+    done, horizon = state.num_updates.as_float(), jax.lax.optimization_barrier(state.horizon).as_float()
+    hyper = at_update(config, hyper, state.learner.steering, done / horizon)
+    if config.teacher is None:
+        return hyper
+    return at_steps(hyper, done * config.batch_size, horizon * config.batch_size)
 
 
 def complete(
@@ -113,11 +131,17 @@ def complete(
     Returns:
         The state after the iteration, and its metrics.
     """
-    learner, info, explained = learn(config, network, hyper, key, state.learner, trajectory)
+    held = hold_actor(config, state.num_updates, network)
+    learner, info, explained = learn(config, held, hyper, key, state.learner, trajectory)
+    learner = end_warmup(config, hyper, state.num_updates, learner)
     num_updates = state.num_updates.plus(1)
     env_steps = num_updates.times(config.batch_size)
-    repeated = state.collector.repeated_starts
-    metrics = make_metrics(action_space, hyper, env_steps, trajectory, episodes, info, explained, repeated)
+    further = as_metrics(arguments_at(config, state.num_updates))
+    if config.teacher is not None:
+        further |= {"teacher_kl": info.loss.teacher_kl, "teacher_coefficient": hyper.teacher_coefficient}
+    if state.collector.repeated_starts is not None:
+        further[REPEATED] = state.collector.repeated_starts
+    metrics = make_metrics(action_space, hyper, env_steps, trajectory, episodes, info, explained, further)
     return state._replace(learner=learner, num_updates=num_updates), metrics
 
 
@@ -155,14 +179,20 @@ class PPO(NamedTuple):
     Attributes:
         init: `init(hyper, key) -> TrainState`.
         step: `step(hyper, state) -> (TrainState, Metrics)`, one iteration.
+        further: The names of metrics that only some configurations report.
     """
 
     init: Callable[[Hyperparams, jax.Array], TrainState]
     step: Callable[[Hyperparams, TrainState], tuple[TrainState, Metrics]]
+    further: tuple[str, ...] = ()
 
 
 def make_ppo(
-    config: Config, environment: Environment | None = None, make_network: MakeNetwork = make_network
+    config: Config,
+    environment: Environment | None = None,
+    make_network: MakeNetwork = make_network,
+    teacher: Teacher | None = None,
+    traced: Mapping[str, jax.Array] = NOTHING,
 ) -> PPO:
     """Makes the algorithm for a configuration.
 
@@ -170,6 +200,8 @@ def make_ppo(
         config: The static part of the run.
         environment: The caller's own environment; by default the one that `config` names.
         make_network: The caller's own function; by default the one that `config.network` names.
+        teacher: The caller's own teacher; by default the policy that `config.teacher` names.
+        traced: Values of parameters of the environment, [], in place of those in `config.env_args`.
 
     Returns:
         Pure functions to jit, vmap and scan.
@@ -178,24 +210,110 @@ def make_ppo(
         UsageError: With every mistake in the configuration.
     """
     validate(config, environment=environment)
-    made = make_environment(config.env, config.env_args) if environment is None else environment
+    changes = bool(ramps_of(dict(config.env_args)))
+    if changes:
+        check_ramps(config.env, config.env_args, environment is not None)
+    made = make_environment(config.env, config.env_args, traced) if environment is None else environment
     environment = checked(made)
     network = network_for(config, environment, make_network)
     problems = division_problems(config, network.remembers)
     if problems:
         raise UsageError(problems)
+    check_warmup(config, network)
+    teacher = teacher_for(config, environment, teacher)
+
+    def now(num_updates: Count) -> Environment:
+        """Returns the environment as it is in the next update."""
+        if not changes:
+            return environment
+        values = {**traced, **arguments_at(config, num_updates)}
+        return checked(make_environment(config.env, config.env_args, values))
 
     def init(hyper: Hyperparams, key: jax.Array) -> TrainState:
         check_hyper(hyper)
         check_key(key)
-        return in_usual_modes(partial(begin, config, environment, network), hyper, key)
+        return in_usual_modes(partial(begin, config, now(Count.of(0)), network), hyper, key)
 
     def step(hyper: Hyperparams, state: TrainState) -> tuple[TrainState, Metrics]:
         check_hyper(hyper)
         check_kind("state", state, TrainState, "what init or step returned")
-        return in_usual_modes(partial(iterate, config, environment, network), hyper, state)
+        return in_usual_modes(
+            partial(iterate, config, now(state.num_updates), network, teacher), hyper, state
+        )
 
-    return PPO(init=init, step=step)
+    ppo = PPO(init=init, step=step, further=further_metrics(config))
+    return ppo if config.initial_policy is None else start_from_known(config, ppo)
+
+
+def teacher_for(config: Config, environment: Environment, given: Teacher | None = None) -> Teacher | None:
+    """Returns the teacher that a configuration names; None if it names none.
+
+    Raises:
+        UsageError: If it has not been loaded, or does not fit; if one is given, but none is named.
+    """
+    if given is not None and config.teacher is None:
+        raise UsageError("a teacher is given, but config.teacher is None; give it a name there")
+    if given is not None or config.teacher is None:
+        return given
+    policy = registered.known_policy("teacher", config.teacher)
+    what = f"teacher = {config.teacher!r}"
+    return make_teacher(policy.config, policy.tensors, environment, config.teacher_sees, what=what)
+
+
+def start_from_known(config: Config, ppo: PPO) -> PPO:
+    """Makes a run start from the policy that its configuration names.
+
+    Raises:
+        UsageError: If it has not been loaded, or comes from a run of another kind; in `init` if it does not fit.
+    """
+    policy = registered.known_policy("initial_policy", str(config.initial_policy))
+    what = f"initial_policy = {config.initial_policy!r}"
+    known.check_alike(what, policy.config, config)
+    return _start_from(what, ppo, policy.tensors, config.initial_parts, known.rewards_of(policy))
+
+
+def warm_start(ppo: PPO, agent: Agent, parts: Parts = "both", rewards: Statistics | None = None) -> PPO:
+    """Makes a run start from a trained agent.
+
+    The agent acts as before: the parameters come with the statistics that observations are normalized with.
+    The optimizer and all that adapts to the KL begin anew.
+
+    Args:
+        ppo: The algorithm, from `make_ppo`.
+        agent: The agent, `agent_of(state)`; its arrays may be traced.
+        parts: The parts of it to take. The other one is drawn at random.
+        rewards: The statistics that the rewards of the agent's run were scaled with,
+            `state.collector.reward_scaler.statistics`. Without them, scaling begins anew, and the values of a
+            critic are in other units at first.
+
+    Returns:
+        The functions, with an `init` that returns the agent's parameters.
+
+    Raises:
+        UsageError: In `init`, if the agent does not fit; with what differs.
+    """
+    check_kind("agent", agent, Agent, "ppo_jax.agent_of(state)")
+    return _start_from("the agent", ppo, by_path(agent), parts, rewards)
+
+
+def _start_from(
+    what: str, ppo: PPO, tensors: known.Tensors, parts: Parts, rewards: Statistics | None
+) -> PPO:
+    def init(hyper: Hyperparams, key: jax.Array) -> TrainState:
+        state = ppo.init(hyper, key)
+        agent = replace_policy(what, agent_of(state), tensors, parts)
+        scaler = state.collector.reward_scaler
+        if scaler is not None and rewards is not None and parts != "actor":
+            scaler = scaler._replace(statistics=rewards)
+        return vary_with(
+            (hyper, key),
+            state._replace(
+                learner=state.learner._replace(params=agent.params),
+                collector=state.collector._replace(statistics=agent.statistics, reward_scaler=scaler),
+            ),
+        )
+
+    return ppo._replace(init=init)
 
 
 def begin(
@@ -303,7 +421,7 @@ def _loop(
         # Each scalar goes into the row of its update, [capacity].
         return state, jax.tree.map(lambda rows, row: rows.at[index].set(row), history, metrics)
 
-    start = vary_with((hyper, state), (state, make_room(capacity, state.collector)))
+    start = vary_with((hyper, state), (state, make_room(capacity, state.collector, ppo.further)))
     return jax.lax.fori_loop(0, num_updates, body, start)
 
 

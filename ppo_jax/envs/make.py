@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import jax
 
 from ppo_jax import registered
-from ppo_jax.envs import registry
+from ppo_jax.envs import ramps, registry
 from ppo_jax.envs.adapting import Painter
 from ppo_jax.envs.arguments import Argument, Parameter, bind, parameters_of
 from ppo_jax.envs.concrete import concretely, usual_modes
@@ -36,7 +36,7 @@ def make_environment(
 
     Args:
         name: The name, such as "CartPole-v1" (see `envs.registry`).
-        arguments: Its `Config.env_args`.
+        arguments: Its `Config.env_args`. Of one that changes during a run, the last value is taken.
         traced: Values of parameters, [], in place of those in `arguments`; only of those that `traceable`
             returns.
 
@@ -70,6 +70,43 @@ def traceable(name: str, arguments: Sequence[Arguments]) -> tuple[str, ...]:
     numbers = {parameter for one in given for parameter, x in one.items() if type(x) in (int, float)}
     known = parameters(name)
     return tuple(sorted(x for x in numbers if same_spaces and known[x].kinds == (float,)))
+
+
+def check_ramps(name: str, arguments: Arguments, is_callers: bool) -> None:
+    """Makes sure that the arguments of an environment which change during a run can do so.
+
+    Args:
+        name: The name of the environment.
+        arguments: Its `Config.env_args`.
+        is_callers: Whether the caller made the environment, so that the arguments are only a label.
+
+    Raises:
+        UsageError: With every argument that cannot change.
+    """
+    given = dict(arguments)
+    changing = ramps.ramps_of(given)
+    is_own = is_callers or registered.is_own(name) or registry.is_reference(name)
+    library = registry.LIBRARIES[registry.info(name).library]
+    why = ""
+    if is_own:
+        why = "an environment of your own is made once, before the run; let it change by itself, or"
+    elif registry.info(name).library not in WITH_TRACED:
+        why = f"environments of {library.title} are made once, before the run;"
+    if why:
+        raise UsageError(
+            [f"env_args {one} = {given[one]!r} cannot change: {why} give one number" for one in changing]
+        )
+    can = traceable(name, [ramps.at_start(given), ramps.at_end(given)])
+    known = parameters(name)
+    problems = [
+        f"env_args {one} = {given[one]!r} cannot change during a run: "
+        + ("the spaces depend on it" if known[one].kinds == (float,) else f"it is {known[one].words}")
+        + "; give one value"
+        for one in changing
+        if one not in can
+    ]
+    if problems:
+        raise UsageError(problems)
 
 
 def make_dynamics(name: str, arguments: Arguments = ()) -> Dynamics:
@@ -181,6 +218,7 @@ def make_page(name: str, arguments: Arguments, states: Sequence[Any]) -> str:
 def _make(
     name: str, arguments: dict[str, Argument], traced: Mapping[str, jax.Array] = NOTHING
 ) -> Dynamics | Environment:
+    arguments = ramps.at_end(arguments)
     own = registered.ENVIRONMENTS.get(name)
     if own:
         return _make_own(name, own.made_from, arguments)

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-_NUMBER = r"[-+]?[0-9.]*[0-9][0-9.]*(?:[eE][-+]?[0-9]+)?"  # whether it is one is left to `float`
-_FORM = re.compile(rf"({_NUMBER}?)\.\.({_NUMBER})@({_NUMBER})")
+_NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_FORM = re.compile(rf"({_NUMBER})\.\.({_NUMBER})@({_NUMBER})")
 _WORDS = "FROM..TO@STEPS, such as 0.5..1.0@100000"
 
 
@@ -32,10 +32,7 @@ def parse(value: Any) -> Ramp | None:
     matched = _FORM.fullmatch(value) if isinstance(value, str) else None
     if matched is None:
         return None
-    try:
-        start, end, steps = map(float, matched.groups())
-    except ValueError:
-        return None
+    start, end, steps = map(float, matched.groups())
     is_valid = all(map(math.isfinite, (start, end))) and 1 <= steps < 2**53 and steps == int(steps)
     return Ramp(start, end, int(steps)) if is_valid else None
 

@@ -71,7 +71,7 @@ def shard(ppo: PPO, mesh: Mesh) -> PPO:
         specs = _specs(state, mesh)
         return on_devices(ppo.step, (of_members, specs), (specs, of_members))(hyper, state)
 
-    return PPO(init=init, step=step)
+    return ppo._replace(init=init, step=step)
 
 
 def on_all_shards(test: Callable[[TrainState], jax.Array], mesh: Mesh) -> Callable[[TrainState], jax.Array]:

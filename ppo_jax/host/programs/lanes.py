@@ -21,7 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ppo_jax.algorithm.metrics import Metrics
 from ppo_jax.algorithm.train import PPO, TrainState, advance, make_ppo
 from ppo_jax.config import Config, Hyperparams
-from ppo_jax.envs.make import make_environment, parameters
+from ppo_jax.envs.make import parameters
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs import chunks, footprint, readiness
 from ppo_jax.host.programs.chunks import Functions, Program
@@ -161,9 +161,7 @@ def _init_lane(config: Config, settings: Settings, seed: jax.Array) -> TrainStat
 
 
 def _ppo_of(config: Config, settings: Settings) -> PPO:
-    if not settings.env_args:
-        return make_ppo(config)
-    return make_ppo(config, make_environment(config.env, config.env_args, settings.env_args))
+    return make_ppo(config, traced=settings.env_args)
 
 
 def template_of(config: Config, settings: Settings) -> TrainState:

@@ -22,7 +22,7 @@ from ppo_jax.algorithm.agent import Agent, act
 from ppo_jax.algorithm.evaluate import MAX_STEPS, Episodes
 from ppo_jax.algorithm.metrics import Metrics
 from ppo_jax.algorithm.rollout import Collector, Decision, decide, finish, follow, noise_of_steps
-from ppo_jax.algorithm.train import TrainState, complete, hyper_of_update, make_ppo
+from ppo_jax.algorithm.train import TrainState, complete, hyper_of_update, make_ppo, teacher_for
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import TimeStep
 from ppo_jax.envs.make import Simulators, make_environment, make_simulators
@@ -73,6 +73,7 @@ class Iteration:
         environment = make_environment(config.env, config.env_args)
         space = environment.action_space
         network = network_for(config, environment, make_network)
+        teacher = teacher_for(config, environment)
         self._num_steps = config.num_steps
         self._init_memory = partial(network.init_memory, config.num_envs)
         self._simulators = make_simulators(config.env, config.env_args, config.num_envs)
@@ -84,7 +85,7 @@ class Iteration:
             return hyper, keys, noise_of_steps(config, space, keys[1], config.num_steps)
 
         def decide_at(params: Params, collector: Collector, noise: jax.Array, t: jax.Array) -> Decision:
-            return decide(network, params, collector, noise[t])
+            return decide(network, params, collector, noise[t], teacher)
 
         def choose(
             params: Params, collector: Collector, noise: jax.Array, t: jax.Array, kept: Decision

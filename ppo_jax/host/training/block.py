@@ -10,7 +10,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ppo_jax.algorithm.metrics import ALARMS, Metrics
+from ppo_jax.algorithm.metrics import ALARMS, Metrics, further_metrics
+from ppo_jax.config import Config
 from ppo_jax.host.diagnosis.history import ALWAYS_FINITE
 from ppo_jax.host.monitor.screen import Screen
 from ppo_jax.host.programs import lanes
@@ -92,7 +93,7 @@ class BlockLoop:
                 score=np.zeros(size, np.float32),
                 has_score=np.zeros(size, bool),
             )
-        names = tables.names_of(program_metrics(program))
+        names = tables.names_of(program_metrics(program, block.group.base.config))
         path = sweep.metrics_of(block.group.number)
         total = block.group.base.config.num_updates
         table = tables.open_table(path, names, len(block.group.members), total)
@@ -235,7 +236,7 @@ def seeds_of(asked: SweepRequest, block: Block) -> np.ndarray:
     return np.array([asked.seed_of(member) for member in block.lanes], np.uint32)
 
 
-def program_metrics(program: Program) -> list[str]:
-    """Returns the names of the metrics that a program reports."""
+def program_metrics(program: Program, config: Config) -> list[str]:
+    """Returns the names of the metrics that a program for a configuration reports."""
     own = program.template.collector.episodes.running_metrics
-    return [*Metrics._fields, *own]
+    return [*Metrics._fields, *own, *further_metrics(config)]

@@ -174,8 +174,8 @@ def _compile(session: SweepSession, plan: list[Block], block: Block, results: Re
     settings = members.settings_of(asked, block)
     with screen.waiting(f"compiling {len(block.lanes)} lanes"):
         program = lanes.compile_lanes(config, settings)
-        if asked.metric not in program_metrics(program):
-            known = program_metrics(program)
+        known = program_metrics(program, config)
+        if asked.metric not in known:
             raise UsageError(f"metric = {asked.metric!r} does not exist; {closest(asked.metric, known)}")
     results.compile_seconds += program.seconds
     screen.say(f"compiled in {program.seconds:.1f} s")
