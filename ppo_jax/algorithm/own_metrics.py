@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ppo_jax import spaces
+from ppo_jax.algorithm.task import PREFIX
 from ppo_jax.envs.environment import Environment
 from ppo_jax.errors import UsageError
 
@@ -32,7 +33,8 @@ def names_of(environment: Environment) -> tuple[str, ...]:
 
     metrics = jax.eval_shape(step, jax.random.key(0))
     for name, value in metrics.items():
-        if not str(name).isidentifier() or name.startswith("_") or name in RESERVED:
+        is_taken = name in RESERVED or str(name).startswith(PREFIX)
+        if not str(name).isidentifier() or name.startswith("_") or is_taken:
             raise UsageError(
                 f"the environment has a metric {name!r}, which is taken or is not a name as Python has them; "
                 "give another, such as success or reward_of_speed"

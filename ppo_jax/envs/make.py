@@ -68,6 +68,7 @@ def traceable(name: str, arguments: Sequence[Arguments]) -> tuple[str, ...]:
     made = [make_dynamics(name, one) for one in distinct]
     same_spaces = len({(repr(one.observation_space), repr(one.action_space)) for one in made}) == 1
     numbers = {parameter for one in given for parameter, x in one.items() if type(x) in (int, float)}
+    numbers -= {parameter for one in given for parameter in ramps.ramps_of(one)}
     known = parameters(name)
     return tuple(sorted(x for x in numbers if same_spaces and known[x].kinds == (float,)))
 

@@ -1,5 +1,6 @@
 """Loads the agent of a run from its policy or a checkpoint, and saves an agent as the policy of a run."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import jax
 
 from ppo_jax.algorithm.agent import Agent
+from ppo_jax.algorithm.normalization import RewardScaler
 from ppo_jax.algorithm.train import agent_of, make_ppo
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
@@ -18,9 +20,26 @@ from ppo_jax.host.runs.checkpoints.store import Store
 from ppo_jax.host.runs.directory import RunDirectory
 
 
-def save(run: RunDirectory, config: Config, agent: Agent) -> None:
-    """Saves an agent as the policy of a run."""
-    policy.save(run, config, jax.device_get(by_path(agent)))
+def save(run: RunDirectory, config: Config, agent: Agent, scaler: RewardScaler | None = None) -> None:
+    """Saves an agent as the policy of a run.
+
+    Args:
+        run: The run directory.
+        config: The configuration of the run.
+        agent: The agent.
+        scaler: The state of reward scaling; None if rewards are not scaled.
+    """
+    rewards = None
+    if scaler is not None:
+        num_samples, mean, variance = jax.device_get(scaler.statistics)
+        rewards = {"num_samples": int(num_samples), "mean": float(mean), "variance": float(variance)}
+    policy.save(run, config, jax.device_get(by_path(agent)), rewards)
+
+
+def _alone(config: Config) -> Config:
+    """Returns a configuration that asks for no other policy: the state of a run has the same form without."""
+    alone = {name: getattr(Config, name) for name in ("initial_parts", "teacher_sees")}
+    return dataclasses.replace(config, initial_policy=None, teacher=None, **alone)
 
 
 def load(
@@ -52,7 +71,7 @@ def load(
         return config, restore(config, arrays)
     asked = request.read(run)
     loading.load(asked.config, request.find_code(run, asked.config, trust_code), trust_code)
-    template = jax.eval_shape(make_ppo(asked.config).init, asked.hyper, jax.random.key(0))
+    template = jax.eval_shape(make_ppo(_alone(asked.config)).init, asked.hyper, jax.random.key(0))
     place = Store(run.checkpoints, request.digest(asked), keep=1)
     if not best:
         progress, state = store.read_newest(place, template, say)
@@ -79,7 +98,7 @@ def restore(config: Config, given: Mapping[str, Any]) -> Agent:
     def describe(arrays: Mapping[str, Any]) -> dict[str, str]:
         return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
 
-    state = jax.eval_shape(make_ppo(config).init, Hyperparams(), jax.random.key(0))
+    state = jax.eval_shape(make_ppo(_alone(config)).init, Hyperparams(), jax.random.key(0))
     template = agent_of(state)
     found, expected = describe(given), describe(by_path(template))
     if found != expected:

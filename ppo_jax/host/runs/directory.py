@@ -3,6 +3,7 @@
 import fcntl
 import itertools
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ class RunDirectory(NamedTuple):
         policy: The description of the saved policy.
         tensors: The tensors of the saved policy.
         diagnostics: The picture of the run.
+        policies: The copies of the policies that the run starts from or is taught by (see `known`).
     """
 
     path: Path
@@ -38,6 +40,7 @@ class RunDirectory(NamedTuple):
     policy = property(lambda run: run.path / "policy.json")
     tensors = property(lambda run: run.path / "policy.safetensors")
     diagnostics = property(lambda run: run.path / "diagnostics.png")
+    policies = property(lambda run: run.path / "policies")
 
 
 def create(
@@ -147,8 +150,9 @@ def _can(call: Callable[..., None], *arguments: int) -> bool:
 
 
 def release(run: RunDirectory) -> None:
-    """Removes a run directory that holds nothing but `config.json`; leaves any other unchanged."""
-    if list(run.path.iterdir()) == [run.config]:
+    """Removes a run directory that holds nothing but its request and copies; leaves any other unchanged."""
+    if run.config.exists() and set(run.path.iterdir()) <= {run.config, run.policies}:
+        shutil.rmtree(run.policies, ignore_errors=True)
         run.config.unlink()
         run.path.rmdir()
 

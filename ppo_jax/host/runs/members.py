@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from ppo_jax.envs.make import traceable
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs import lanes
 from ppo_jax.host.programs.lanes import Settings
-from ppo_jax.host.runs import agents, family, layout, loading, points, records, request, tables
+from ppo_jax.host.runs import agents, family, known, layout, loading, points, records, request, tables
 from ppo_jax.host.runs.checkpoints import directories, store
 from ppo_jax.host.runs.checkpoints.store import Progress, Store
 from ppo_jax.host.runs.directory import RunDirectory
@@ -173,6 +174,7 @@ def _make(sweep: SweepDirectory, asked: SweepRequest, number: int, run: RunDirec
     """Makes the directory of a member: its request, its metrics, its last state, and its policy."""
     one = asked.member(number)
     loading.load(one.config, one.sources, trust=False)
+    known.load(sweep, one, warnings.warn)
     block = block_of(layout.blocks(asked, groups_of(asked)), number)
     saved = load_block(sweep, asked, block)
     if saved is None:
@@ -190,7 +192,9 @@ def _make(sweep: SweepDirectory, asked: SweepRequest, number: int, run: RunDirec
             state: TrainState = jax.tree.map(lambda x: x[lane], saved.state)
             latest = Store(draft.checkpoints, request.digest(one), keep=1)
             store.save(latest, state, Progress(int(state.num_updates), None, 0))
-            agents.save(draft, one.config, agent_of(state))
+            agents.save(draft, one.config, agent_of(state), state.collector.reward_scaler)
+        if sweep.policies.exists():
+            shutil.copytree(sweep.policies, draft.policies)
         write_json(draft.summary, _summary(sweep, one, failed, failed or block.end))
         shutil.rmtree(run.path, ignore_errors=True)
         draft.path.rename(run.path)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 import numpy as np
 
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.envs import ramps
 from ppo_jax.errors import UsageError, closest
 from ppo_jax.host.runs.request import Request, from_plain, parse_argument, plain
 
@@ -25,7 +26,8 @@ _CONFIG = get_type_hints(Config)
 FIELDS = {
     name: kind
     for name, kind in {**_CONFIG, **get_type_hints(Hyperparams)}.items()
-    if name not in ("env", "env_args", "network")  # what they name is looked for before anything is trained
+    # What these name is looked for before anything is trained.
+    if name not in ("env", "env_args", "network", "initial_policy", "teacher")
 }
 
 Point = dict[str, Any]
@@ -151,7 +153,7 @@ def parse(name: str, words: Iterable[str]) -> tuple[Any, ...] | Range:
     words = list(words)
     if not words:
         raise ValueError(f"{name} has no value; give at least one")
-    if len(words) == 1 and ".." in words[0]:
+    if len(words) == 1 and ".." in words[0] and ramps.parse(words[0]) is None:
         return _parse_range(words[0])
     values = tuple(parse_value(name, word) for word in words)
     if len(set(map(repr, values))) < len(values):

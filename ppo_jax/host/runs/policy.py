@@ -1,5 +1,9 @@
 """A trained policy on disk: the tensors as safetensors, their meaning as JSON. No pickle."""
 
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,23 +15,37 @@ from ppo_jax.errors import UsageError
 from ppo_jax.host.runs import written
 from ppo_jax.host.runs.checkpoints import directories
 from ppo_jax.host.runs.directory import RunDirectory
-from ppo_jax.host.runs.files import read_json, whole, write_json
+from ppo_jax.host.runs.files import read_json, whole
 from ppo_jax.validation import validate
 
 FORMAT = "ppo_jax policy"
 VERSION = 2
 
 
-def save(run: RunDirectory, config: Config, tensors: dict[str, np.ndarray]) -> None:
-    """Writes a policy into a run directory.
+def save(
+    run: RunDirectory,
+    config: Config,
+    tensors: dict[str, np.ndarray],
+    rewards: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a policy into a run directory; takes what `encode` takes, and the directory."""
+    files = encode(config, tensors, rewards)
+    for path in (run.tensors, run.policy):  # the description last
+        with whole(path) as draft:
+            draft.write_bytes(files[path.name])
+
+
+def encode(
+    config: Config, tensors: dict[str, np.ndarray], rewards: Mapping[str, Any] | None = None
+) -> dict[str, bytes]:
+    """Returns the content of the files of a policy, by their names.
 
     Args:
-        run: The run directory.
         config: The configuration of the run; it says which network the tensors belong to.
         tensors: The arrays by their paths in the `Agent`, such as "params/actor/params/Dense_0/kernel".
+        rewards: The statistics that rewards were scaled with, which tell the units of the critic's values: the
+            `num_samples`, the `mean` and the `variance`. None if they were not scaled.
     """
-    with whole(run.tensors) as draft:
-        draft.write_bytes(safetensors.numpy.save(tensors))
     description = {
         "format": FORMAT,
         "version": VERSION,
@@ -35,7 +53,29 @@ def save(run: RunDirectory, config: Config, tensors: dict[str, np.ndarray]) -> N
         "config": as_fields(config),
         "tensors": {name: _describe(tensor) for name, tensor in tensors.items()},
     }
-    write_json(run.policy, description)
+    if rewards is not None:
+        description["rewards"] = dict(rewards)
+    text = json.dumps(description, indent=2, allow_nan=False) + "\n"
+    return {"policy.json": text.encode(), "policy.safetensors": safetensors.numpy.save(tensors)}
+
+
+def rewards_in(path: Path, description: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Returns the statistics of rewards in a description; None if it has none.
+
+    Raises:
+        UsageError: If they are not three numbers.
+    """
+    rewards = description.get("rewards")
+    if rewards is None:
+        return None
+    try:
+        numbers = [rewards[name] for name in ("num_samples", "mean", "variance")]
+        is_valid = all(math.isfinite(number) for number in numbers) and 0 <= numbers[0] < 2**32 and numbers[2] >= 0
+    except (KeyError, TypeError, IndexError):
+        is_valid = False
+    if not is_valid:
+        raise UsageError(f"'{path}' is damaged: its rewards are {rewards!r}, not three numbers")
+    return rewards
 
 
 def is_newest(run: RunDirectory) -> bool:

@@ -22,7 +22,12 @@ from ppo_jax.host.runs.options import RunOptions
 from ppo_jax.validation import seed_problems, validate
 
 # Fields that runs of version 0.1.0 do not have, with the values that stand for what those did.
-ADDED = {"env_args": "", "network": None, "shuffle_groups": 1}
+ADDED = {
+    **{"env_args": "", "network": None, "shuffle_groups": 1},
+    **{"initial_policy": None, "initial_parts": "both", "critic_warmup_updates": 0},
+    **{"teacher": None, "teacher_sees": "actor", "teacher_coefficient": 1.0, "teacher_steps": "inf"},
+    "policies": {},
+}
 
 
 class Request(NamedTuple):
@@ -35,6 +40,7 @@ class Request(NamedTuple):
         seed: The source of all randomness, from 0 to 2**32 - 1.
         options: The options that do not change what is learned.
         sources: The user's own code as it was when the run was started.
+        policies: The fields of `config` that name a policy, each with the digest of the policy (see `known`).
     """
 
     preset: str | None
@@ -43,6 +49,7 @@ class Request(NamedTuple):
     seed: int
     options: RunOptions = RunOptions()
     sources: tuple[Source, ...] = ()
+    policies: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -94,8 +101,14 @@ def check(request: Request, environment: object = None) -> None:
         UsageError: With all mistakes.
     """
     problems = [*seed_problems(request.seed), *run_options.problems(request.options)]
+    config = request.config
     try:
-        validate(request.config, request.hyper, environment)
+        validate(config, request.hyper, environment)
+        if 0 < config.num_updates <= config.critic_warmup_updates:
+            problems.append(
+                f"critic_warmup_updates = {config.critic_warmup_updates} leaves none of the {config.num_updates} "
+                "updates to the actor; give fewer"
+            )
     except UsageError as error:
         problems.extend(error.problems)
     if problems:
@@ -113,7 +126,13 @@ def check_continuation(old: Request, new: Request) -> None:
         f"{name} = {is_[name]!r}, but the run was started with {was[name]!r}; "
         "give the same, or start another run"
         for name in was
-        if is_[name] != was[name]
+        if is_[name] != was[name] and name != "policies"
+    ]
+    problems += [
+        f"{name} = {is_[name]!r} has changed since the run was started with it; continue with `ppo-jax resume`, "
+        "which uses the copy in the run directory, or start another run"
+        for name, sha256 in was["policies"].items()
+        if is_[name] == was[name] and is_["policies"].get(name) != sha256
     ]
     if new.config.total_timesteps < old.config.total_timesteps:
         problems.append(
@@ -138,6 +157,7 @@ def _decisive_fields(request: Request) -> dict[str, Any]:
     fields = {
         "seed": request.seed,
         **{name: plain(value) for name, value in request.fields.items()},
+        "policies": dict(request.policies),
     }
     del fields["total_timesteps"]
     return fields
@@ -236,6 +256,7 @@ def to_json(request: Request) -> dict[str, Any]:
     """Returns the content of `config.json`."""
     # A run that is resumed may go on with other devices.
     options = {name: x for name, x in dataclasses.asdict(request.options).items() if name != "devices"}
+    policies = {"policies": dict(request.policies)} if request.policies else {}
     return {
         written.KEY: written.version(),
         "preset": request.preset,
@@ -244,6 +265,7 @@ def to_json(request: Request) -> dict[str, Any]:
         "hyper": {name: plain(value) for name, value in request.hyper._asdict().items()},
         "options": options,
         "sources": [source._asdict() for source in request.sources],
+        **policies,
     }
 
 
@@ -264,6 +286,7 @@ def from_json(content: Mapping[str, Any]) -> Request:
             seed=content["seed"],
             options=RunOptions(**{**options, "log_to": tuple(options.get("log_to", ()))}),
             sources=tuple(_source(row) for row in content.get("sources", ())),
+            policies=tuple((str(field), str(sha256)) for field, sha256 in content.get("policies", {}).items()),
         )
         # The environment may be one that another program registered: it is looked for when it is needed.
         check(request, environment=request.config.env)

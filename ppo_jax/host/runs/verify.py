@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ppo_jax.errors import UsageError
-from ppo_jax.host.runs import policy, records, request
+from ppo_jax.host.runs import known, policy, records, request
 from ppo_jax.host.runs.checkpoints import directories
 from ppo_jax.host.runs.checkpoints.directories import Checkpoint
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
@@ -44,6 +44,11 @@ def verify(run: RunDirectory) -> list[Finding]:
     }
     required = (run.config, run.metrics)
     findings = [_try(path, check) for path, check in checks.items() if path.exists() or path in required]
+    try:
+        copies = known.problems_of(run, request.read(run))
+    except UsageError:  # it is reported already
+        copies = {}
+    findings += [Finding(path, problem, "copy of a policy") for path, problem in copies.items()]
     best = directories.best(list(directories.readable(run.checkpoints)))
     for path in directories.newest_first(run.checkpoints):
         findings.append(_try(path, lambda path=path: _describe_checkpoint(run, path, best)))

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ppo_jax.errors import UsageError, explain
@@ -9,7 +10,8 @@ from ppo_jax.host.programs import chunks
 from ppo_jax.host.programs.chunks import Training
 from ppo_jax.host.programs.crew import Crew
 from ppo_jax.host.programs.watch import describe_loss
-from ppo_jax.host.runs import loading, request
+from ppo_jax.host.runs import known, loading, request
+from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.training.signals import Stop
 
 
@@ -39,6 +41,7 @@ def follow(crew: Crew) -> int:
 def _train(crew: Crew, orders: Iterator[tuple[str, Any]], begin: dict[str, Any]) -> int:
     asked = request.from_json(begin["request"])
     loading.load(asked.config, asked.sources, begin["trust_code"])
+    known.load(RunDirectory(Path(begin["run"])), asked, lambda text: None)  # the leader has said it
     program = chunks.compile_program(asked.config, asked.hyper, begin["num_devices"])
     assert program.spread is not None  # there are several processes, each with devices
     crew.meet("compiled")

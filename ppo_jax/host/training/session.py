@@ -212,7 +212,7 @@ def _finish(session: Session, loop: Loop) -> None:
     agent = loop.training.agent()
     result = None
     if journal.failure is None:
-        agents.save(run, asked.config, agent)
+        agents.save(run, asked.config, agent, loop.training.state.collector.reward_scaler)
     if loop.is_done:
         with screen.waiting(f"evaluating {evaluation.EPISODES} greedy episodes"):
             result = evaluation.run(asked.config, agent, evaluation.EPISODES, True, asked.seed)

@@ -12,7 +12,7 @@ from ppo_jax.errors import UsageError
 from ppo_jax.host.monitor import sinks
 from ppo_jax.host.monitor.screen import Screen, make_screen
 from ppo_jax.host.programs import readiness
-from ppo_jax.host.runs import code, directory, loading, request
+from ppo_jax.host.runs import code, directory, known, loading, request
 from ppo_jax.host.runs.checkpoints import directories
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.request import Request
@@ -134,13 +134,17 @@ def _claim(asked: Request, path: Path | None, resume: bool, trust_code: bool) ->
         run = directory.open_existing(path)
         before = request.read(run)
         asked = request.continued(before, asked)
+        if not asked.policies:  # they were typed rather than read from the directory
+            asked = known.find_again(asked, before)
         request.check_continuation(before, asked)
         is_typed = not asked.sources  # rather than read from the directory
         sources = code.check(asked.config, before.sources, trust_code)
         return _Claim(asked._replace(sources=sources), run, is_new=False, trust_code=trust_code or is_typed)
     request.check(asked)
-    asked = asked._replace(sources=code.locate(asked.config))
+    found = known.find(asked.config)
+    asked = known.with_digests(asked._replace(sources=code.locate(asked.config)), found)
     run = directory.create(path, f"{asked.label}-seed{asked.seed}", request.to_json(asked))
+    known.keep(run, found)
     return _Claim(asked, run, is_new=True, trust_code=True)
 
 
@@ -175,6 +179,7 @@ def _prepare(claim: _Claim, screen: Screen, stop: Stop, crew: "Crew | None") -> 
         from ppo_jax.host.training import session
 
         unmarked = loading.load(asked.config, asked.sources, claim.trust_code)
+        known.load(run, asked, screen.say)
     for remark in unmarked:
         screen.say(remark)
     is_begun = bool(directories.newest_first(run.checkpoints))
@@ -187,6 +192,11 @@ def _prepare(claim: _Claim, screen: Screen, stop: Stop, crew: "Crew | None") -> 
     opened = session.Session(asked, run, screen, stop, num_devices)
     if crew is None:
         return opened
-    begin = {"request": request.to_json(asked), "num_devices": num_devices, "trust_code": claim.trust_code}
+    begin = {
+        "request": request.to_json(asked),
+        "run": str(run.path.absolute()),
+        "num_devices": num_devices,
+        "trust_code": claim.trust_code,
+    }
     crew.tell("begin", begin)
     return opened._replace(crew=crew)
