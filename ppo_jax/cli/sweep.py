@@ -50,7 +50,7 @@ def _parse_arguments(words: list[str]) -> tuple[tuple[str, Values], ...]:
     if wrong := [name for name, equals, _ in pairs if not (name and equals)]:
         raise ValueError(f"{wrong[0]!r} is not KEY=VALUE,..., such as length=0.5,1.0")
     return tuple(
-        (name, sweep_points.parse(ENV_ARGS + name, [text] if ".." in text else text.split(",")))
+        (name, sweep_points.parse(ENV_ARGS + name, text.split(",")))
         for name, _, text in pairs
     )
 
@@ -103,6 +103,10 @@ class Sweep(Command):
     network: str | None = None
     """Network of your own, as FILE.py:FUNCTION or MODULE:FUNCTION. By default the one that the flags of the
     network describe."""
+    initial_policy: str | None = None
+    """Run whose trained policy all members start from. By default the weights are random."""
+    teacher: str | None = None
+    """Run whose trained policy teaches all members. By default there is no teacher."""
     preset: str | None = None
     """Preset that supplies the value of every flag that is not given. By default the preset that has the
     name of the environment, if there is one."""
@@ -172,6 +176,8 @@ class Sweep(Command):
     )
     metavars: ClassVar = {
         "env": "NAME",
+        "initial_policy": "RUN",
+        "teacher": "RUN",
         "network": "FILE.py:FUNCTION",
         "preset": "NAME",
         "samples": "COUNT",
@@ -221,7 +227,13 @@ class Sweep(Command):
         single = {name: x[0] for name, x in given.items() if not isinstance(x, Range) and len(x) == 1}
         base = Request(
             preset=self.preset,
-            config=Config(env=self.env, network=self.network, total_timesteps=self.total_timesteps),
+            config=Config(
+                env=self.env,
+                network=self.network,
+                total_timesteps=self.total_timesteps,
+                initial_policy=self.initial_policy,
+                teacher=self.teacher,
+            ),
             hyper=Hyperparams(),
             seed=self.seed,
             options=RunOptions(checkpoint_every=self.checkpoint_every),

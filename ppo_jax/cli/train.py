@@ -57,6 +57,16 @@ GROUPS = (
         ("total_timesteps", "seed", "run_dir", "resume", "quiet", "cache_dir", "trust_code"),
     ),
     Group(
+        "start",
+        "What the run starts from, instead of weights that know nothing.",
+        ("initial_policy", "initial_parts", "critic_warmup_updates"),
+    ),
+    Group(
+        "teacher",
+        "A trained policy that this one learns to resemble, while it learns from rewards.",
+        ("teacher", "teacher_sees", "teacher_coefficient", "teacher_steps"),
+    ),
+    Group(
         "checkpoint and monitoring",
         "How the run is saved and watched, and what happens when a number is not finite.",
         ("checkpoint_every", "keep", "evaluate_every", "log_to", "on_nonfinite"),
@@ -103,6 +113,10 @@ GROUPS = (
 METAVARS = {
     "env": "NAME",
     "network": "FILE.py:FUNCTION",
+    "initial_policy": "RUN",
+    "critic_warmup_updates": "UPDATES",
+    "teacher": "RUN",
+    "teacher_steps": "STEPS",
     "preset": "NAME",
     "hidden_sizes": "INT ...",
     "checkpoint_every": "UPDATES",

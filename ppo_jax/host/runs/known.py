@@ -1,19 +1,17 @@
-"""The trained policies that a run starts from or is taught by: found in other runs, and kept as copies.
+"""The copies that a run keeps of the policies that it starts from or is taught by.
 
-A run keeps a copy of each in its own directory, with its digest in `config.json`. So it is resumed to the same
-bits when the other run has been trained on, or is gone, and a copy that has changed is noticed. No code of the
-other run is executed.
+With their digests in `config.json`, a run is resumed to the same bits when the other run has been trained on or
+is gone, and a copy that has changed is noticed. `origins` finds the policies; no code of theirs is executed.
 """
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ppo_jax import registered
 from ppo_jax.config import Config
 from ppo_jax.errors import UsageError
-from ppo_jax.host.runs import family, policy
+from ppo_jax.host.runs import policy
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.files import read_json, whole
 from ppo_jax.host.runs.request import Request
@@ -21,11 +19,11 @@ from ppo_jax.registered import KnownPolicy
 
 
 class Found(NamedTuple):
-    """A policy that was found.
+    """The files of a policy.
 
     Attributes:
         field: The field of the `Config` that names it.
-        files: The content of its files, by their names.
+        files: Their content, by their names.
     """
 
     field: str
@@ -38,45 +36,18 @@ class Found(NamedTuple):
         return hashlib.sha256(content).hexdigest()
 
 
-def find(config: Config) -> list[Found]:
-    """Finds the policies that the user has just named.
-
-    Raises:
-        UsageError: With every one that cannot be found or used.
-    """
-    found, problems = [], []
-    for field, reference in _references(config).items():
-        try:
-            found.append(_find(field, reference, config))
-        except UsageError as error:
-            problems += [f"{field} = {reference!r}: {problem}" for problem in error.problems]
-    if problems:
-        raise UsageError(problems)
-    return found
+def references(config: Config) -> dict[str, str]:
+    """Returns the policies that a configuration names, by the name of their field."""
+    fields = {"initial_policy": config.initial_policy, "teacher": config.teacher}
+    return {field: reference for field, reference in fields.items() if reference is not None}
 
 
-def with_digests(asked: Request, found: list[Found]) -> Request:
-    """Returns a request with the digests of the policies that were found."""
-    return asked._replace(policies=tuple((one.field, one.sha256) for one in found))
-
-
-def find_again(asked: Request, before: Request) -> Request:
-    """Returns a request to continue a run with the digests of its policies as they are now.
-
-    A policy that is named as before but is gone has the digest that it had: the run has a copy.
-
-    Raises:
-        UsageError: If one cannot be used.
-    """
-    references, was = _references(asked.config), _references(before.config)
-    recorded, digests = dict(before.policies), []
-    for field, reference in references.items():
-        is_gone = reference not in registered.POLICIES and not Path(reference).exists()
-        if is_gone and was.get(field) == reference and field in recorded:
-            digests.append((field, recorded[field]))
-            continue
-        digests.append((field, _find(field, reference, asked.config).sha256))
-    return asked._replace(policies=tuple(digests))
+def registered_as(field: str, reference: str) -> Found | None:
+    """Returns the files of a policy that the user registered under a name; None if there is none."""
+    known = registered.POLICIES.get(reference)
+    if known is None or not known.is_own:
+        return None
+    return Found(field, policy.encode(known.config, dict(known.tensors), known.rewards))
 
 
 def keep(run: RunDirectory, found: list[Found]) -> None:
@@ -89,10 +60,24 @@ def keep(run: RunDirectory, found: list[Found]) -> None:
                 draft.write_bytes(content)
 
 
+def problems_of(run: RunDirectory, asked: Request) -> dict[str, str]:
+    """Returns what is wrong with the copies of a run, by the field of each; "" if nothing is."""
+    recorded = dict(asked.policies)
+    return {field: _problem_of(run, field, recorded.get(field)) for field in references(asked.config)}
+
+
+def _problem_of(run: RunDirectory, field: str, sha256: str | None) -> str:
+    copy = _copy_of(run, field)
+    try:
+        files = {path.name: path.read_bytes() for path in (copy.policy, copy.tensors)}
+    except OSError as error:
+        return f"'{copy.path}', the copy of its {field}, cannot be read: {error.strerror}"
+    is_same = Found(field, files).sha256 == sha256
+    return "" if is_same else f"'{copy.path}', the copy of its {field}, is not as it was when the run was started"
+
+
 def load(run: RunDirectory, asked: Request, say: Callable[[str], None]) -> None:
     """Loads the policies of a run from its copies, and enters them under the names that its request gives.
-
-    A copy that is missing or damaged is made again if the policy that it was made from has not changed.
 
     Args:
         run: The directory of the run, or of a sweep.
@@ -100,15 +85,18 @@ def load(run: RunDirectory, asked: Request, say: Callable[[str], None]) -> None:
         say: A function that is called with a sentence about what is not as usual.
 
     Raises:
-        UsageError: If a copy is not what it was, and cannot be made again.
+        UsageError: If a copy is not what it was, or this process knows another policy of that name.
     """
-    recorded = dict(asked.policies)
-    for field, reference in _references(asked.config).items():
-        copy = _copy_of(run, field)
-        if problem := _problem_of(copy, field, recorded.get(field)):
-            _restore(run, asked.config, field, recorded.get(field), problem)
-            say(f"{problem}; it was made again from '{reference}', which is as it was")
-        known = _read(copy)
+    if problems := [problem for problem in problems_of(run, asked).values() if problem]:
+        raise UsageError(problems)
+    for field, reference in references(asked.config).items():
+        own = registered_as(field, reference)
+        if own is not None and own.sha256 != dict(asked.policies)[field]:
+            raise UsageError(
+                f"{field} = {reference!r} is registered in this process, but is not the policy of the run; "
+                "register it under another name"
+            )
+        known = _read(_copy_of(run, field), is_own=own is not None)
         registered.enter_policy(reference, known)
         takes_critic = field == "initial_policy" and asked.config.initial_parts != "actor"
         if takes_critic and asked.config.normalize_rewards and known.rewards is None:
@@ -118,75 +106,17 @@ def load(run: RunDirectory, asked: Request, say: Callable[[str], None]) -> None:
             )
 
 
-def problems_of(run: RunDirectory, asked: Request) -> dict[Path, str]:
-    """Returns what is wrong with each copy of a policy of a run, by the directory of the copy; "" if nothing."""
-    recorded = dict(asked.policies)
-    copies = {field: _copy_of(run, field) for field in _references(asked.config)}
-    return {copy.path: _problem_of(copy, field, recorded.get(field)) for field, copy in copies.items()}
-
-
-def _references(config: Config) -> dict[str, str]:
-    fields = {"initial_policy": config.initial_policy, "teacher": config.teacher}
-    return {field: reference for field, reference in fields.items() if reference is not None}
-
-
 def _copy_of(run: RunDirectory, field: str) -> RunDirectory:
     return RunDirectory(run.policies / field)
 
 
-def _find(field: str, reference: str, config: Config) -> Found:
-    """Finds one policy: one that the user registered, or that of a run or a member of a sweep."""
-    known = registered.POLICIES.get(reference)
-    if known is not None and known.is_own:
-        return Found(field, policy.encode(known.config, dict(known.tensors), known.rewards))
-    path = Path(reference).expanduser()
-    if family.member_number(path) is None:
-        run = family.open_plain(path)
-    else:
-        from ppo_jax.host.runs import members  # needs JAX
-
-        run = members.open_run(path)
-    theirs, _ = policy.load(run)
-    if not policy.is_newest(run):
-        raise UsageError(
-            "the run has trained on since its policy was saved; wait until it ends, or stop it (Ctrl-C saves)"
-        )
-    if theirs.network not in (None, config.network):
-        raise UsageError(
-            f"its network is code of its own, {theirs.network!r}; only a run with the same network can use it"
-        )
-    return Found(field, {path.name: path.read_bytes() for path in (run.policy, run.tensors)})
-
-
-def _problem_of(copy: RunDirectory, field: str, sha256: str | None) -> str:
-    """Says what is wrong with a copy; "" if nothing is."""
-    try:
-        files = {path.name: path.read_bytes() for path in (copy.policy, copy.tensors)}
-    except OSError as error:
-        return f"'{copy.path}', the copy of the policy, cannot be read ({error.strerror})"
-    is_same = Found(field, files).sha256 == sha256
-    return "" if is_same else f"'{copy.path}', the copy of the policy, is not as it was when the run was started"
-
-
-def _restore(run: RunDirectory, config: Config, field: str, sha256: str | None, problem: str) -> None:
-    reference = _references(config)[field]
-    try:
-        found = _find(field, reference, config)
-    except (UsageError, OSError) as error:
-        raise UsageError(f"{problem}, and '{reference}' is of no help: {error}") from error
-    if found.sha256 != sha256:
-        raise UsageError(
-            f"{problem}, and '{reference}' has changed as well; put the files back, or start another run"
-        )
-    keep(run, [found])
-
-
-def _read(copy: RunDirectory) -> KnownPolicy:
+def _read(copy: RunDirectory, is_own: bool) -> KnownPolicy:
     config, tensors = policy.load(copy)
-    files: dict[str, Any] = {path.name: path.read_bytes() for path in (copy.policy, copy.tensors)}
+    files = {path.name: path.read_bytes() for path in (copy.policy, copy.tensors)}
     return KnownPolicy(
         config=config,
         sha256=Found("", files).sha256,
         tensors=tensors,
         rewards=policy.rewards_in(copy.policy, read_json(copy.policy)),
+        is_own=is_own,
     )

@@ -48,7 +48,9 @@ def verify(run: RunDirectory) -> list[Finding]:
         copies = known.problems_of(run, request.read(run))
     except UsageError:  # it is reported already
         copies = {}
-    findings += [Finding(path, problem, "copy of a policy") for path, problem in copies.items()]
+    findings += [
+        Finding(run.policies / field, problem, "copy of a policy") for field, problem in copies.items()
+    ]
     best = directories.best(list(directories.readable(run.checkpoints)))
     for path in directories.newest_first(run.checkpoints):
         findings.append(_try(path, lambda path=path: _describe_checkpoint(run, path, best)))

@@ -12,7 +12,7 @@ from ppo_jax.errors import UsageError
 from ppo_jax.host.monitor import sinks
 from ppo_jax.host.monitor.screen import Screen, make_screen
 from ppo_jax.host.programs import readiness
-from ppo_jax.host.runs import code, directory, known, loading, request
+from ppo_jax.host.runs import code, directory, known, loading, origins, request
 from ppo_jax.host.runs.checkpoints import directories
 from ppo_jax.host.runs.directory import RunDirectory
 from ppo_jax.host.runs.request import Request
@@ -135,14 +135,14 @@ def _claim(asked: Request, path: Path | None, resume: bool, trust_code: bool) ->
         before = request.read(run)
         asked = request.continued(before, asked)
         if not asked.policies:  # they were typed rather than read from the directory
-            asked = known.find_again(asked, before)
+            asked = origins.find_again(asked, before)
         request.check_continuation(before, asked)
         is_typed = not asked.sources  # rather than read from the directory
         sources = code.check(asked.config, before.sources, trust_code)
         return _Claim(asked._replace(sources=sources), run, is_new=False, trust_code=trust_code or is_typed)
     request.check(asked)
-    found = known.find(asked.config)
-    asked = known.with_digests(asked._replace(sources=code.locate(asked.config)), found)
+    found = origins.find(asked.config)
+    asked = origins.with_digests(asked._replace(sources=code.locate(asked.config)), found)
     run = directory.create(path, f"{asked.label}-seed{asked.seed}", request.to_json(asked))
     known.keep(run, found)
     return _Claim(asked, run, is_new=True, trust_code=True)
@@ -179,6 +179,7 @@ def _prepare(claim: _Claim, screen: Screen, stop: Stop, crew: "Crew | None") -> 
         from ppo_jax.host.training import session
 
         unmarked = loading.load(asked.config, asked.sources, claim.trust_code)
+        origins.restore(run, asked, screen.say)
         known.load(run, asked, screen.say)
     for remark in unmarked:
         screen.say(remark)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ppo_jax.errors import UsageError
 from ppo_jax.host.monitor.screen import Screen, make_screen
 from ppo_jax.host.programs import readiness
-from ppo_jax.host.runs import code, directory, family, known, loading
+from ppo_jax.host.runs import code, directory, family, known, loading, origins
 from ppo_jax.host.runs.family import SweepDirectory, SweepRequest
 from ppo_jax.host.training.signals import Stop
 from ppo_jax.host.training.start import released_after_a_mistake
@@ -64,7 +64,7 @@ def _claim(
         sweep = family.open_existing(path)
         before = family.read(sweep)
         if not asked.base.policies:  # they were typed rather than read from the directory
-            asked = asked._replace(base=known.find_again(asked.base, before.base))
+            asked = asked._replace(base=origins.find_again(asked.base, before.base))
         if family.digest(before) != family.digest(asked):
             raise UsageError(
                 f"run_dir = '{path}' is a sweep of other points, seeds or settings; give the same, or "
@@ -73,9 +73,9 @@ def _claim(
         sources = code.check(before.base.config, before.base.sources, trust_code)
         return before._replace(base=before.base._replace(sources=sources)), sweep, False
     family.check(asked)
-    found = known.find(asked.base.config)
+    found = origins.find(asked.base.config)
     base = asked.base._replace(sources=code.locate(asked.base.config))
-    asked = asked._replace(base=known.with_digests(base, found))
+    asked = asked._replace(base=origins.with_digests(base, found))
     label = f"{asked.base.label}-sweep"
     sweep = directory.create(path, label, family.to_json(asked), SweepDirectory)
     assert isinstance(sweep, SweepDirectory)
@@ -94,6 +94,7 @@ def _load(asked: SweepRequest, sweep: SweepDirectory, screen: Screen, trust_code
         lanes.use_all_cores()
         readiness.check()
         remarks = loading.load(asked.base.config, asked.base.sources, trust_code)
+        origins.restore(sweep, asked.base, screen.say)
         known.load(sweep, asked.base, screen.say)
     for remark in remarks:
         screen.say(remark)
