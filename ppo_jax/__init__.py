@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from ppo_jax.algorithm.agent import act as act
     from ppo_jax.algorithm.evaluate import evaluate as evaluate
     from ppo_jax.algorithm.gae import gae as gae
+    from ppo_jax.algorithm.known import register_policy as register_policy
     from ppo_jax.algorithm.loss import clipped_surrogate as clipped_surrogate
     from ppo_jax.algorithm.loss import ppo_loss as ppo_loss
     from ppo_jax.algorithm.loss import probability_ratio as probability_ratio
     from ppo_jax.algorithm.metrics import Metrics as Metrics
+    from ppo_jax.algorithm.teacher import Teacher as Teacher
+    from ppo_jax.algorithm.teacher import make_teacher as make_teacher
     from ppo_jax.algorithm.train import TrainState as TrainState
     from ppo_jax.algorithm.train import agent_of as agent_of
     from ppo_jax.algorithm.train import make_ppo as make_ppo
     from ppo_jax.algorithm.train import train as train
+    from ppo_jax.algorithm.train import warm_start as warm_start
     from ppo_jax.config import Config as Config
     from ppo_jax.config import Hyperparams as Hyperparams
     from ppo_jax.envs.registry import register as register
@@ -60,6 +64,7 @@ _HOMES = {
     "RunError": "errors",
     "Sweep": "host.sweeps",
     "SweepOptions": "host.sweeps",
+    "Teacher": "algorithm.teacher",
     "TrainState": "algorithm.train",
     "Training": "host.python",
     "UsageError": "errors",
@@ -72,6 +77,7 @@ _HOMES = {
     "grid": "host.sweeps",
     "load_policy": "host.export.loading",
     "make_ppo": "algorithm.train",
+    "make_teacher": "algorithm.teacher",
     "network": "registered",
     "open_run": "host.python",
     "open_sweep": "host.sweeps",
@@ -80,6 +86,7 @@ _HOMES = {
     "probability_ratio": "algorithm.loss",
     "register": "envs.registry",
     "register_network": "registered",
+    "register_policy": "algorithm.known",
     "run": "host.python",
     "run_sweep": "host.sweeps",
     "sample": "host.sweeps",
@@ -88,6 +95,7 @@ _HOMES = {
     "sweep": "scale.sweep",
     "train": "algorithm.train",
     "validate": "validation",
+    "warm_start": "algorithm.train",
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -314,7 +314,9 @@ def _unused_problems(config: Config, hyper: Hyperparams) -> list[str]:
     if config.objective != "adaptive_kl" and not config.adapts_learning_rate:
         unused["desired_kl"] = f"{objective} 'adaptive_kl', or learning_rate_schedule = 'adaptive_kl'"
     if config.teacher is None:
-        unused |= dict.fromkeys(("teacher_coefficient", "teacher_steps"), "teacher = None; give teacher = RUN")
+        unused |= dict.fromkeys(
+            ("teacher_coefficient", "teacher_steps"), "teacher = None; give teacher = RUN"
+        )
     problems = []
     for name, why in unused.items():
         value, harmless = getattr(hyper, name), {Hyperparams._field_defaults[name]}

@@ -69,7 +69,9 @@ def check_fits(what: str, given: Tensors, wanted: Tensors) -> None:
     different = [path for path in paths if describe(given, path) != describe(wanted, path)]
     if not different:
         return
-    told = "; ".join(f"{path} is {describe(given, path)}, not {describe(wanted, path)}" for path in different[:MOST])
+    told = "; ".join(
+        f"{path} is {describe(given, path)}, not {describe(wanted, path)}" for path in different[:MOST]
+    )
     more = f"; and {len(different) - MOST} others" if len(different) > MOST else ""
     raise UsageError(
         f"{what} does not fit this run: {told}{more}; give a policy of the same network, observations and "

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.known import Tensors, check_fits
 from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.algorithm.normalization import init_statistics, normalize
@@ -54,7 +55,7 @@ class Teacher(NamedTuple):
 
 def make_teacher(
     config: Config,
-    tensors: Tensors,
+    agent: Agent | Tensors,
     environment: Environment,
     sees: View = "actor",
     make_network: MakeNetwork = make_network,
@@ -64,7 +65,7 @@ def make_teacher(
 
     Args:
         config: The configuration of the run that the teacher comes from, which describes its network.
-        tensors: The arrays of its agent by their paths, `algorithm.leaves.by_path(agent)`; they may be traced.
+        agent: The agent of that run, or its arrays by their paths; they may be traced.
         environment: The environment of the student.
         sees: What the teacher is shown of an observation.
         make_network: The function that makes the network of the teacher.
@@ -90,10 +91,15 @@ def make_teacher(
     if config.normalize_observations:
         statistics = init_statistics(space.shape)  # pyright: ignore[reportOptionalMemberAccess,reportAttributeAccessIssue]
     template = {"params": shapes, "statistics": statistics}
-    wanted, given = by_path(template), _of_policy(tensors)
-    check_fits(what, given, {path: x for path, x in wanted.items() if not path.startswith(f"params/{CRITIC}/")})
+    wanted, given = by_path(template), _of_policy(by_path(agent))
+    check_fits(
+        what, given, {path: x for path, x in wanted.items() if not path.startswith(f"params/{CRITIC}/")}
+    )
     # Its critic may have seen something else, and is not used.
-    leaves = [jnp.asarray(given[path]) if path in given else jnp.zeros(x.shape, x.dtype) for path, x in wanted.items()]
+    leaves = [
+        jnp.asarray(given[path]) if path in given else jnp.zeros(x.shape, x.dtype)
+        for path, x in wanted.items()
+    ]
     filled = jax.tree.unflatten(jax.tree.structure(template), leaves)
     return Teacher(network=network, params=filled["params"], statistics=filled["statistics"], sees=sees)
 

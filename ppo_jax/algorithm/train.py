@@ -296,9 +296,7 @@ def warm_start(ppo: PPO, agent: Agent, parts: Parts = "both", rewards: Statistic
     return _start_from("the agent", ppo, by_path(agent), parts, rewards)
 
 
-def _start_from(
-    what: str, ppo: PPO, tensors: known.Tensors, parts: Parts, rewards: Statistics | None
-) -> PPO:
+def _start_from(what: str, ppo: PPO, tensors: known.Tensors, parts: Parts, rewards: Statistics | None) -> PPO:
     def init(hyper: Hyperparams, key: jax.Array) -> TrainState:
         state = ppo.init(hyper, key)
         agent = replace_policy(what, agent_of(state), tensors, parts)

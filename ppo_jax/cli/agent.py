@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from ppo_jax.cli.command import Command, RunPath, TrustCode, open_run
-from ppo_jax.config import Config
+from ppo_jax.cli.train import EnvironmentArguments
+from ppo_jax.config import Arguments, Config
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs import readiness
 from ppo_jax.validation import check_seed, seed_problems
@@ -34,6 +35,9 @@ class Evaluate(Command):
     best: Best = False
     seed: int = 0
     """Seed of all random numbers. The same seed gives the same episodes."""
+    env_args: EnvironmentArguments = Arguments()
+    """Parameters of the environment to play in, in place of those of the run. By default those of the run,
+    and the last value of one that changed during it."""
     gymnasium: bool = False
     """Play in Gymnasium's own environment of the same name, as an independent check of one of gymnax's."""
     trust_code: TrustCode = False
@@ -50,6 +54,7 @@ class Evaluate(Command):
         config, agent = _load(self.run_dir, self.best, self.trust_code)
         from ppo_jax.host.programs import evaluation
 
+        config = evaluation.in_other_task(config, dict(self.env_args))
         if self.gymnasium:
             config = evaluation.in_gymnasium(config)
         result = evaluation.run(config, agent, self.episodes, not self.sampled, self.seed)

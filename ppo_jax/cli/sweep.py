@@ -49,10 +49,7 @@ def _parse_arguments(words: list[str]) -> tuple[tuple[str, Values], ...]:
     pairs = [word.partition("=") for word in words]
     if wrong := [name for name, equals, _ in pairs if not (name and equals)]:
         raise ValueError(f"{wrong[0]!r} is not KEY=VALUE,..., such as length=0.5,1.0")
-    return tuple(
-        (name, sweep_points.parse(ENV_ARGS + name, text.split(",")))
-        for name, _, text in pairs
-    )
+    return tuple((name, sweep_points.parse(ENV_ARGS + name, text.split(","))) for name, _, text in pairs)
 
 
 EnvironmentAxes = Annotated[

@@ -6,7 +6,7 @@ What draws is imported by the methods that draw: it takes over a second, which n
 import dataclasses
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ppo_jax import presets
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.train import agent_of
 from ppo_jax.config import Config, Hyperparams
+from ppo_jax.envs.make import NOTHING
 from ppo_jax.errors import RunError, UsageError, check_kind
 from ppo_jax.host.programs import episode, evaluation
 from ppo_jax.host.programs.evaluation import Result
@@ -80,7 +81,12 @@ class Run:
         return Player(self.config, self.agent(best), greedy, seed)
 
     def evaluate(
-        self, num_episodes: int = 100, greedy: bool = True, seed: int = 0, best: bool = False
+        self,
+        num_episodes: int = 100,
+        greedy: bool = True,
+        seed: int = 0,
+        best: bool = False,
+        env_args: Mapping[str, Any] = NOTHING,
     ) -> Result:
         """Plays whole episodes with the agent; the same as `ppo-jax evaluate`.
 
@@ -89,8 +95,10 @@ class Run:
             greedy: Whether to take the most probable action rather than sample one.
             seed: The source of all randomness; the same seed gives the same episodes.
             best: Whether to take the checkpoint with the best return rather than the agent at the end.
+            env_args: Arguments of the environment in place of those of the run.
         """
-        return evaluation.run(self.config, self.agent(best), num_episodes, greedy, seed)
+        config = evaluation.in_other_task(self.config, env_args)
+        return evaluation.run(config, self.agent(best), num_episodes, greedy, seed)
 
     def plot(self, output: Path | str | None = None) -> Path:
         """Draws the diagnostics, by default to diagnostics.png in the run directory; returns the path."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -88,6 +89,14 @@ def run(config: Config, agent: Agent, num_episodes: int, greedy: bool, seed: int
         unfinished=int((~episodes.finished).sum()),
         metrics={name: float(getattr(episodes, name).mean(dtype=float)) for name in own},
     )
+
+
+def in_other_task(config: Config, arguments: Mapping[str, Any]) -> Config:
+    """Returns the configuration of a run with other arguments of its environment, where they are given.
+
+    Otherwise an evaluation takes those of the run, and the last value of one that changes during it.
+    """
+    return dataclasses.replace(config, env_args={**dict(config.env_args), **arguments})  # pyright: ignore[reportArgumentType]
 
 
 def in_gymnasium(config: Config) -> Config:

@@ -73,7 +73,11 @@ def _problem_of(run: RunDirectory, field: str, sha256: str | None) -> str:
     except OSError as error:
         return f"'{copy.path}', the copy of its {field}, cannot be read: {error.strerror}"
     is_same = Found(field, files).sha256 == sha256
-    return "" if is_same else f"'{copy.path}', the copy of its {field}, is not as it was when the run was started"
+    return (
+        ""
+        if is_same
+        else f"'{copy.path}', the copy of its {field}, is not as it was when the run was started"
+    )
 
 
 def load(run: RunDirectory, asked: Request, say: Callable[[str], None]) -> None:

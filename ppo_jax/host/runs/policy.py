@@ -70,7 +70,9 @@ def rewards_in(path: Path, description: Mapping[str, Any]) -> Mapping[str, Any] 
         return None
     try:
         numbers = [rewards[name] for name in ("num_samples", "mean", "variance")]
-        is_valid = all(math.isfinite(number) for number in numbers) and 0 <= numbers[0] < 2**32 and numbers[2] >= 0
+        is_valid = (
+            all(math.isfinite(number) for number in numbers) and 0 <= numbers[0] < 2**32 and numbers[2] >= 0
+        )
     except (KeyError, TypeError, IndexError):
         is_valid = False
     if not is_valid:

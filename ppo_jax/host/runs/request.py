@@ -286,7 +286,9 @@ def from_json(content: Mapping[str, Any]) -> Request:
             seed=content["seed"],
             options=RunOptions(**{**options, "log_to": tuple(options.get("log_to", ()))}),
             sources=tuple(_source(row) for row in content.get("sources", ())),
-            policies=tuple((str(field), str(sha256)) for field, sha256 in content.get("policies", {}).items()),
+            policies=tuple(
+                (str(field), str(sha256)) for field, sha256 in content.get("policies", {}).items()
+            ),
         )
         # The environment may be one that another program registered: it is looked for when it is needed.
         check(request, environment=request.config.env)
