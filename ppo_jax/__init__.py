@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ppo_jax.algorithm.train import agent_of as agent_of
     from ppo_jax.algorithm.train import make_ppo as make_ppo
     from ppo_jax.algorithm.train import train as train
-    from ppo_jax.algorithm.train import warm_start as warm_start
     from ppo_jax.config import Config as Config
     from ppo_jax.config import Hyperparams as Hyperparams
     from ppo_jax.envs.registry import register as register
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from ppo_jax.registered import register_network as register_network
     from ppo_jax.scale.sharding import shard as shard
     from ppo_jax.scale.sweep import sweep as sweep
+    from ppo_jax.scale.warm_start import warm_start as warm_start
     from ppo_jax.validation import validate as validate
 
 _HOMES = {
@@ -95,7 +95,7 @@ _HOMES = {
     "sweep": "scale.sweep",
     "train": "algorithm.train",
     "validate": "validation",
-    "warm_start": "algorithm.train",
+    "warm_start": "scale.warm_start",
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -77,8 +77,8 @@ def known_policy(field: str, name: str) -> KnownPolicy:
     if name in POLICIES:
         return POLICIES[name]
     raise UsageError(
-        f"{field} = {name!r} is a policy that has not been loaded; train with ppo_jax.run, which reads it from "
-        "that run directory, or give it a name with ppo_jax.register_policy"
+        f"{field} = {name!r} is a policy that has not been loaded; train with ppo_jax.run, which reads it "
+        "from that run directory, or give it a name with ppo_jax.register_policy"
     )
 
 

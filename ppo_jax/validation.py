@@ -199,7 +199,8 @@ def _count_problems(config: Config) -> list[str]:
     for name, example in {"memory_size": 64, "critic_warmup_updates": 10}.items():
         if not is_count(getattr(config, name), least=0):
             problems.append(
-                f"{name} = {getattr(config, name)!r} is not an int of at least 0; give 0 or one such as {example}"
+                f"{name} = {getattr(config, name)!r} is not an int of at least 0; give 0 or one such as "
+                f"{example}"
             )
     sizes = config.hidden_sizes
     if not isinstance(sizes, tuple) or not all(map(is_count, sizes)):

@@ -23,13 +23,13 @@ from ppo_jax.spaces import Space
 class Metrics(NamedTuple):
     """The report of one update: scalars, float32 unless a line says otherwise.
 
-    Losses, entropy, KL, fractions and the gradient norm are means over all gradient steps of the update.
-    If the environment has metrics of its own (see `environment.Transition`), each is a further field: its
-    sum over an episode, as a mean over the episodes that ended; NaN if there were none. With a teacher there
-    are `teacher_kl`, KL(teacher || policy) in nats, and `teacher_coefficient`, its weight in this update; with
-    arguments of the environment that change, the value of each in this update, such as `env_args_length`. With a
-    pool of first states there is a last field, `repeated_starts`, int32: the episodes that began in a used state
-    of it.
+    Losses, entropy, KL, fractions and the gradient norm are means over all gradient steps of the update. If
+    the environment has metrics of its own (see `environment.Transition`), each is a further field: its sum
+    over an episode, as a mean over the episodes that ended; NaN if there were none. With a teacher there are
+    `teacher_kl`, KL(teacher || policy) in nats, and `teacher_coefficient`, its weight in this update; with
+    arguments of the environment that change, the value of each in this update, such as `env_args_length`.
+    With a pool of first states there is a last field, `repeated_starts`, int32: the episodes that began in a
+    used state of it.
 
     Attributes:
         env_steps: Environment steps since training began, a `Count`: `numpy.asarray` of it is int64.

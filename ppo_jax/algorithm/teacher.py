@@ -4,11 +4,12 @@ The loss grows by c KL(teacher || policy) in the states that the policy itself v
 
 Sources: Schmitt et al. 2018, "Kickstarting Deep Reinforcement Learning" (the auxiliary loss, its weight, and
 states of the student); Rusu et al. 2016, "Policy Distillation" (the KL from the teacher to the student);
-Pinto et al. 2017, "Asymmetric Actor Critic for Image-Based Robot Learning" (in training, one part may see what
-the policy will not), here for a teacher as in Chen et al. 2020, "Learning by Cheating". Departures: Kickstarting
-minimizes the cross entropy, which differs from the KL by the entropy of the teacher and has the same gradient,
-but is not 0 where the two agree; its weight is scheduled by hand or by a population, here linearly. The
-distributions of the teacher are taken as they are, where Policy Distillation sharpens action values.
+Pinto et al. 2017, "Asymmetric Actor Critic for Image-Based Robot Learning" (in training, one part may see
+what the policy will not), here for a teacher as in Chen et al. 2020, "Learning by Cheating". Departures:
+Kickstarting minimizes the cross entropy, which differs from the KL by the entropy of the teacher and has the
+same gradient, but is not 0 where the two agree; its weight is scheduled by hand or by a population, here
+linearly. The distributions of the teacher are taken as they are, where Policy Distillation sharpens action
+values.
 """
 
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ppo_jax import registered
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.known import Tensors, check_fits
 from ppo_jax.algorithm.leaves import by_path
@@ -83,8 +85,8 @@ def make_teacher(
     network = make_network(config, space, environment.action_space, None)  # pyright: ignore[reportArgumentType]
     if network.remembers:
         raise UsageError(
-            f"{what} has a memory (memory_size = {config.memory_size}), which would have to follow what the student "
-            "does from one update to the next; give a teacher without, the student may have one"
+            f"{what} has a memory (memory_size = {config.memory_size}), which would have to follow what the "
+            "student does from one update to the next; give a teacher without, the student may have one"
         )
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     statistics = None
@@ -102,6 +104,21 @@ def make_teacher(
     ]
     filled = jax.tree.unflatten(jax.tree.structure(template), leaves)
     return Teacher(network=network, params=filled["params"], statistics=filled["statistics"], sees=sees)
+
+
+def teacher_for(config: Config, environment: Environment, given: Teacher | None = None) -> Teacher | None:
+    """Returns the teacher that a configuration names; None if it names none.
+
+    Raises:
+        UsageError: If it has not been loaded, or does not fit; if one is given, but none is named.
+    """
+    if given is not None and config.teacher is None:
+        raise UsageError("a teacher is given, but config.teacher is None; give it a name there")
+    if given is not None or config.teacher is None:
+        return given
+    policy = registered.known_policy("teacher", config.teacher)
+    what = f"teacher = {config.teacher!r}"
+    return make_teacher(policy.config, policy.tensors, environment, config.teacher_sees, what=what)
 
 
 def _of_policy(tensors: Tensors) -> dict[str, Any]:

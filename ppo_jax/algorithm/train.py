@@ -7,24 +7,20 @@ from typing import NamedTuple
 import jax
 from jax.core import Tracer
 
-from ppo_jax import registered
-from ppo_jax.algorithm import known
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.algorithm.episodes import EpisodeSummary
 from ppo_jax.algorithm.estimate import estimate, explained_variance
 from ppo_jax.algorithm.given import check_hyper, check_key
-from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.algorithm.mapped import in_usual_modes
 from ppo_jax.algorithm.metrics import Metrics, further_metrics, make_metrics, make_room
-from ppo_jax.algorithm.normalization import Statistics
 from ppo_jax.algorithm.own_metrics import REPEATED
 from ppo_jax.algorithm.rollout import Collector, Trajectory, collect, init_collector
 from ppo_jax.algorithm.schedules import at_steps, at_update
 from ppo_jax.algorithm.task import arguments_at, as_metrics
-from ppo_jax.algorithm.teacher import Teacher, make_teacher
+from ppo_jax.algorithm.teacher import Teacher, teacher_for
 from ppo_jax.algorithm.update import Learner, UpdateInfo, improve, init_learner
-from ppo_jax.algorithm.warm_start import check_warmup, end_warmup, hold_actor, replace_policy
-from ppo_jax.config import Config, Hyperparams, Parts
+from ppo_jax.algorithm.warm_start import check_warmup, end_warmup, hold_actor, start_from_known
+from ppo_jax.config import Config, Hyperparams
 from ppo_jax.count import Count
 from ppo_jax.envs.environment import Environment, checked
 from ppo_jax.envs.make import NOTHING, check_ramps, make_environment
@@ -241,77 +237,7 @@ def make_ppo(
             partial(iterate, config, now(state.num_updates), network, teacher), hyper, state
         )
 
-    ppo = PPO(init=init, step=step, further=further_metrics(config))
-    return ppo if config.initial_policy is None else start_from_known(config, ppo)
-
-
-def teacher_for(config: Config, environment: Environment, given: Teacher | None = None) -> Teacher | None:
-    """Returns the teacher that a configuration names; None if it names none.
-
-    Raises:
-        UsageError: If it has not been loaded, or does not fit; if one is given, but none is named.
-    """
-    if given is not None and config.teacher is None:
-        raise UsageError("a teacher is given, but config.teacher is None; give it a name there")
-    if given is not None or config.teacher is None:
-        return given
-    policy = registered.known_policy("teacher", config.teacher)
-    what = f"teacher = {config.teacher!r}"
-    return make_teacher(policy.config, policy.tensors, environment, config.teacher_sees, what=what)
-
-
-def start_from_known(config: Config, ppo: PPO) -> PPO:
-    """Makes a run start from the policy that its configuration names.
-
-    Raises:
-        UsageError: If it has not been loaded, or comes from a run of another kind; in `init` if it does not fit.
-    """
-    policy = registered.known_policy("initial_policy", str(config.initial_policy))
-    what = f"initial_policy = {config.initial_policy!r}"
-    known.check_alike(what, policy.config, config)
-    return _start_from(what, ppo, policy.tensors, config.initial_parts, known.rewards_of(policy))
-
-
-def warm_start(ppo: PPO, agent: Agent, parts: Parts = "both", rewards: Statistics | None = None) -> PPO:
-    """Makes a run start from a trained agent.
-
-    The agent acts as before: the parameters come with the statistics that observations are normalized with.
-    The optimizer and all that adapts to the KL begin anew.
-
-    Args:
-        ppo: The algorithm, from `make_ppo`.
-        agent: The agent, `agent_of(state)`; its arrays may be traced.
-        parts: The parts of it to take. The other one is drawn at random.
-        rewards: The statistics that the rewards of the agent's run were scaled with,
-            `state.collector.reward_scaler.statistics`. Without them, scaling begins anew, and the values of a
-            critic are in other units at first.
-
-    Returns:
-        The functions, with an `init` that returns the agent's parameters.
-
-    Raises:
-        UsageError: In `init`, if the agent does not fit; with what differs.
-    """
-    check_kind("agent", agent, Agent, "ppo_jax.agent_of(state)")
-    return _start_from("the agent", ppo, by_path(agent), parts, rewards)
-
-
-def _start_from(what: str, ppo: PPO, tensors: known.Tensors, parts: Parts, rewards: Statistics | None) -> PPO:
-    def init(hyper: Hyperparams, key: jax.Array) -> TrainState:
-        state = ppo.init(hyper, key)
-        agent = replace_policy(what, agent_of(state), tensors, parts)
-        scaler = state.collector.reward_scaler
-        if scaler is not None and rewards is not None and parts != "actor":
-            scaler = scaler._replace(statistics=rewards)
-        return vary_with(
-            (hyper, key),
-            state._replace(
-                learner=state.learner._replace(params=agent.params),
-                collector=state.collector._replace(statistics=agent.statistics, reward_scaler=scaler),
-            ),
-        )
-
-    return ppo._replace(init=init)
+    return PPO(init=init, step=step, further=further_metrics(config))
 
 
 def begin(
@@ -334,7 +260,7 @@ def begin(
         num_updates=Count.of(0),
         horizon=Count.of(config.num_updates),
     )
-    return vary_with((hyper, key), state)
+    return vary_with((hyper, key), start_from_known(config, state))
 
 
 def train(

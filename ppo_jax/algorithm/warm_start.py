@@ -1,18 +1,20 @@
 """Warm starts: a run that begins with a trained policy, and a critic that learns before the actor does.
 
-What belongs to the run rather than to its policy begins anew: the optimizer, the factors that adapt to the KL,
-the episodes, and the environments.
+What belongs to the run rather than to its policy begins anew: the optimizer, the factors that adapt to the
+KL, the episodes, and the environments.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from ppo_jax import registered
 from ppo_jax.algorithm.agent import Agent
-from ppo_jax.algorithm.known import Tensors, check_fits
+from ppo_jax.algorithm.known import Tensors, check_alike, check_fits, rewards_of
 from ppo_jax.algorithm.leaves import by_path
+from ppo_jax.algorithm.normalization import Statistics
 from ppo_jax.algorithm.schedules import init_steering
 from ppo_jax.algorithm.update import Learner, make_optimizer
 from ppo_jax.config import Config, Hyperparams, Parts
@@ -20,39 +22,70 @@ from ppo_jax.count import Count
 from ppo_jax.errors import UsageError
 from ppo_jax.networks.network import Network, Params, Prediction
 
+State = TypeVar("State")
+
 CRITIC = "critic"  # the name of the parameters of the value function, where a network keeps them apart
 
 
-def replace_policy(what: str, agent: Agent, tensors: Tensors, parts: Parts) -> Agent:
-    """Puts the tensors of a trained policy in place of those of a new agent.
+def start_from_known(config: Config, state: State) -> State:
+    """Makes a run start from the policy that its configuration names, if it names one.
+
+    Args:
+        config: The static part of the run.
+        state: Its first state, a `TrainState`.
+
+    Raises:
+        UsageError: If the policy has not been loaded, or does not fit.
+    """
+    if config.initial_policy is None:
+        return state
+    policy = registered.known_policy("initial_policy", config.initial_policy)
+    what = f"initial_policy = {config.initial_policy!r}"
+    check_alike(what, policy.config, config)
+    return start_from(what, state, policy.tensors, config.initial_parts, rewards_of(policy))
+
+
+def start_from(what: str, state: State, tensors: Tensors, parts: Parts, rewards: Statistics | None) -> State:
+    """Puts the tensors of a trained policy into the first state of a run.
 
     The statistics of observations come along with either part, because both the actor and the critic have
-    learned from observations that were normalized with them. They count on from there.
+    learned from observations that were normalized with them. They count on from there. Those of rewards come
+    along with the critic, whose values are in their units.
 
     Args:
         what: The origin of the tensors, for errors.
-        agent: The new agent.
-        tensors: The arrays of the trained one by their paths.
+        state: The first state of the run, a `TrainState`.
+        tensors: The arrays of the trained agent by their paths.
         parts: The parts of it to take.
+        rewards: The statistics with which its rewards were scaled; None to begin them anew.
 
     Raises:
         UsageError: If the network keeps no parts, or with the first tensors that do not fit.
     """
-    own = by_path(agent)
+    run: Any = state
+    agent = Agent(params=run.learner.params, statistics=run.collector.statistics)
     if parts != "both" and not _is_divided(agent.params):
         raise UsageError(
-            f"initial_parts = {parts!r} is not possible: the network does not keep the parameters of its critic "
-            "apart; give initial_parts = 'both'"
+            f"initial_parts = {parts!r} is not possible: the network does not keep the parameters of its "
+            "critic apart; give initial_parts = 'both'"
         )
 
     def belongs(path: str) -> bool:
         of_critic = path.startswith(f"params/{CRITIC}/")
         return parts == "both" or path.startswith("statistics/") or of_critic == (parts == CRITIC)
 
+    own = by_path(agent)
     given = {path: x for path, x in tensors.items() if belongs(path)}
     check_fits(what, given, {path: x for path, x in own.items() if belongs(path)})
     leaves = [jnp.asarray(given[path], x.dtype) if path in given else x for path, x in own.items()]
-    return jax.tree.unflatten(jax.tree.structure(agent), leaves)
+    agent = jax.tree.unflatten(jax.tree.structure(agent), leaves)
+    scaler = run.collector.reward_scaler
+    if scaler is not None and rewards is not None and parts != "actor":
+        scaler = scaler._replace(statistics=rewards)
+    return run._replace(
+        learner=run.learner._replace(params=agent.params),
+        collector=run.collector._replace(statistics=agent.statistics, reward_scaler=scaler),
+    )
 
 
 def check_warmup(config: Config, network: Network) -> None:
@@ -65,8 +98,8 @@ def check_warmup(config: Config, network: Network) -> None:
         return
     if not _is_divided(jax.eval_shape(network.init, jax.random.key(0))):
         raise UsageError(
-            f"critic_warmup_updates = {config.critic_warmup_updates} is not possible: the network does not keep "
-            "the parameters of its critic apart, as {'actor': ..., 'critic': ...}; give 0"
+            f"critic_warmup_updates = {config.critic_warmup_updates} is not possible: the network does not "
+            "keep the parameters of its critic apart, as {'actor': ..., 'critic': ...}; give 0"
         )
 
 
@@ -77,9 +110,9 @@ def _is_divided(params: Any) -> bool:
 def hold_actor(config: Config, num_updates: Count, network: Network) -> Network:
     """Returns a network whose actor gets no gradient during the warm-up of the critic.
 
-    All parameters but those of the critic are held, so also the standard deviations of actions. Their gradient
-    is exactly zero before its norm is bounded, so the bound applies to that of the critic alone; and Adam,
-    which has seen nothing but zeros, leaves them exactly as they are.
+    All parameters but those of the critic are held, so also the standard deviations of actions. Their
+    gradient is exactly zero before its norm is bounded, so the bound applies to that of the critic alone; and
+    Adam, which has seen nothing but zeros, leaves them exactly as they are.
 
     Args:
         config: The static part of the run.
@@ -90,17 +123,16 @@ def hold_actor(config: Config, num_updates: Count, network: Network) -> Network:
         return network
     is_held = _is_warming_up(config, num_updates)
 
-    def held(params: Params) -> Params:
-        def hold(x: jax.Array) -> jax.Array:
-            return jnp.where(is_held, jax.lax.stop_gradient(x), x)
-
-        return {name: x if name == CRITIC else jax.tree.map(hold, x) for name, x in params.items()}
+    def hold(x: jax.Array) -> jax.Array:
+        return jnp.where(is_held, jax.lax.stop_gradient(x), x)
 
     def apply(params: Params, *inputs: Any) -> Prediction:
-        return network.apply(held(params), *inputs)
+        others = {name: x for name, x in params.items() if name != CRITIC}
+        return network.apply({**params, **jax.tree.map(hold, others)}, *inputs)
 
     def unroll(params: Params, *inputs: Any) -> Prediction:
-        return network.unroll(held(params), *inputs)
+        others = {name: x for name, x in params.items() if name != CRITIC}
+        return network.unroll({**params, **jax.tree.map(hold, others)}, *inputs)
 
     return network._replace(apply=apply, unroll=unroll)
 
@@ -108,9 +140,9 @@ def hold_actor(config: Config, num_updates: Count, network: Network) -> Network:
 def end_warmup(config: Config, hyper: Hyperparams, num_updates: Count, learner: Learner) -> Learner:
     """Keeps the KL of updates without an actor from steering anything, and starts Adam anew after the last.
 
-    Adam divides its moments by what they lack after as many steps (Kingma and Ba 2015, Section 3). The steps of
-    the warm-up would count for the actor too, whose moments are still zero: for its first hundred steps it would
-    be moved by up to six times the learning rate.
+    Adam divides its moments by what they lack after as many steps (Kingma and Ba 2015, Section 3). The steps
+    of the warm-up would count for the actor too, whose moments are still zero: for its first hundred steps it
+    would be moved by up to six times the learning rate.
 
     Args:
         config: The static part of the run.

@@ -35,7 +35,7 @@ class Evaluate(Command):
     best: Best = False
     seed: int = 0
     """Seed of all random numbers. The same seed gives the same episodes."""
-    env_args: EnvironmentArguments = Arguments()
+    env_args: EnvironmentArguments = dataclasses.field(default=Arguments())
     """Parameters of the environment to play in, in place of those of the run. By default those of the run,
     and the last value of one that changed during it."""
     gymnasium: bool = False

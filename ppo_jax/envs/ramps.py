@@ -42,7 +42,8 @@ def problems(name: str, value: str) -> list[str]:
     if _FORM.fullmatch(value) is None or parse(value) is not None:
         return []
     return [
-        f"env_args {name} = {value!r} is not {_WORDS}: two finite numbers, and a whole number of steps from 1 on"
+        f"env_args {name} = {value!r} is not {_WORDS}: two finite numbers, and a whole number of steps from "
+        "1 on"
     ]
 
 

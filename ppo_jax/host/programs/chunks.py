@@ -20,6 +20,7 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from jax.sharding import Mesh
 
 from ppo_jax.algorithm.agent import Agent
+from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.algorithm.metrics import Metrics
 from ppo_jax.algorithm.train import TrainState, advance, agent_of, make_ppo
 from ppo_jax.config import Config, Hyperparams
@@ -27,7 +28,6 @@ from ppo_jax.count import Count
 from ppo_jax.errors import UsageError
 from ppo_jax.host.programs import footprint
 from ppo_jax.host.programs.crew import Crew
-from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.host.programs.spread import Spread, spread_over
 from ppo_jax.scale.sharding import ENVIRONMENTS, on_all_shards, shard
 

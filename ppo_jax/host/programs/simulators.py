@@ -22,7 +22,8 @@ from ppo_jax.algorithm.agent import Agent, act
 from ppo_jax.algorithm.evaluate import MAX_STEPS, Episodes
 from ppo_jax.algorithm.metrics import Metrics
 from ppo_jax.algorithm.rollout import Collector, Decision, decide, finish, follow, noise_of_steps
-from ppo_jax.algorithm.train import TrainState, complete, hyper_of_update, make_ppo, teacher_for
+from ppo_jax.algorithm.teacher import teacher_for
+from ppo_jax.algorithm.train import TrainState, complete, hyper_of_update, make_ppo
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.environment import TimeStep
 from ppo_jax.envs.make import Simulators, make_environment, make_simulators

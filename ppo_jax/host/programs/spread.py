@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ppo_jax.algorithm.train import TrainState
 from ppo_jax.algorithm.leaves import is_key
+from ppo_jax.algorithm.train import TrainState
 from ppo_jax.scale.sharding import placements
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 
 from ppo_jax.algorithm.agent import Agent
+from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.algorithm.normalization import RewardScaler
 from ppo_jax.algorithm.train import agent_of, make_ppo
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.errors import UsageError
-from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.host.runs import loading, policy, request
 from ppo_jax.host.runs.checkpoints import directories, store
 from ppo_jax.host.runs.checkpoints.manifest import DamageError

@@ -1,7 +1,8 @@
 """The copies that a run keeps of the policies that it starts from or is taught by.
 
-With their digests in `config.json`, a run is resumed to the same bits when the other run has been trained on or
-is gone, and a copy that has changed is noticed. `origins` finds the policies; no code of theirs is executed.
+With their digests in `config.json`, a run is resumed to the same bits when the other run has been trained on
+or is gone, and a copy that has changed is noticed. `origins` finds the policies; no code of theirs is
+executed.
 """
 
 import hashlib
@@ -53,11 +54,13 @@ def registered_as(field: str, reference: str) -> Found | None:
 def keep(run: RunDirectory, found: list[Found]) -> None:
     """Writes copies of policies into the directory of a run."""
     for one in found:
-        copy = _copy_of(run, one.field)
-        copy.path.mkdir(parents=True, exist_ok=True)
-        for name, content in one.files.items():
-            with whole(copy.path / name) as draft:
-                draft.write_bytes(content)
+        _copy_of(run, one.field).path.mkdir(parents=True, exist_ok=True)
+    contents = {
+        _copy_of(run, one.field).path / name: content for one in found for name, content in one.files.items()
+    }
+    for path, content in contents.items():
+        with whole(path) as draft:
+            draft.write_bytes(content)
 
 
 def problems_of(run: RunDirectory, asked: Request) -> dict[str, str]:
@@ -105,8 +108,9 @@ def load(run: RunDirectory, asked: Request, say: Callable[[str], None]) -> None:
         takes_critic = field == "initial_policy" and asked.config.initial_parts != "actor"
         if takes_critic and asked.config.normalize_rewards and known.rewards is None:
             say(
-                f"note: '{reference}' does not tell how its rewards were scaled, so scaling begins anew, and the "
-                "values of its critic are in other units at first: --critic-warmup-updates gives it time"
+                f"note: '{reference}' does not tell how its rewards were scaled, so scaling begins anew, "
+                "and the values of its critic are in other units at first: --critic-warmup-updates gives it "
+                "time"
             )
 
 

@@ -1,4 +1,4 @@
-"""Finds the policies that a run starts from or is taught by: in other runs, in sweeps, or by a registered name."""
+"""Finds the policies that a run starts from or is taught by: in runs, in sweeps, or by a registered name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -94,7 +94,8 @@ def _find(field: str, reference: str, config: Config) -> Found:
     theirs, _ = policy.load(run)
     if not policy.is_newest(run):
         raise UsageError(
-            "the run has trained on since its policy was saved; wait until it ends, or stop it, which saves one"
+            "the run has trained on since its policy was saved; wait until it ends, or stop it, which saves "
+            "one"
         )
     if theirs.network not in (None, config.network):
         raise UsageError(f"its network is {theirs.network!r}; only a run with the same network can use it")

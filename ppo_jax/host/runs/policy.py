@@ -43,8 +43,8 @@ def encode(
     Args:
         config: The configuration of the run; it says which network the tensors belong to.
         tensors: The arrays by their paths in the `Agent`, such as "params/actor/params/Dense_0/kernel".
-        rewards: The statistics that rewards were scaled with, which tell the units of the critic's values: the
-            `num_samples`, the `mean` and the `variance`. None if they were not scaled.
+        rewards: The statistics that rewards were scaled with, which tell the units of the critic's values:
+            the `num_samples`, the `mean` and the `variance`. None if they were not scaled.
     """
     description = {
         "format": FORMAT,

@@ -23,9 +23,16 @@ from ppo_jax.validation import seed_problems, validate
 
 # Fields that runs of version 0.1.0 do not have, with the values that stand for what those did.
 ADDED = {
-    **{"env_args": "", "network": None, "shuffle_groups": 1},
-    **{"initial_policy": None, "initial_parts": "both", "critic_warmup_updates": 0},
-    **{"teacher": None, "teacher_sees": "actor", "teacher_coefficient": 1.0, "teacher_steps": "inf"},
+    "env_args": "",
+    "network": None,
+    "shuffle_groups": 1,
+    "initial_policy": None,
+    "initial_parts": "both",
+    "critic_warmup_updates": 0,
+    "teacher": None,
+    "teacher_sees": "actor",
+    "teacher_coefficient": 1.0,
+    "teacher_steps": "inf",
     "policies": {},
 }
 
@@ -106,8 +113,8 @@ def check(request: Request, environment: object = None) -> None:
         validate(config, request.hyper, environment)
         if 0 < config.num_updates <= config.critic_warmup_updates:
             problems.append(
-                f"critic_warmup_updates = {config.critic_warmup_updates} leaves none of the {config.num_updates} "
-                "updates to the actor; give fewer"
+                f"critic_warmup_updates = {config.critic_warmup_updates} leaves none of the "
+                f"{config.num_updates} updates to the actor; give fewer"
             )
     except UsageError as error:
         problems.extend(error.problems)
@@ -129,8 +136,8 @@ def check_continuation(old: Request, new: Request) -> None:
         if is_[name] != was[name] and name != "policies"
     ]
     problems += [
-        f"{name} = {is_[name]!r} has changed since the run was started with it; continue with `ppo-jax resume`, "
-        "which uses the copy in the run directory, or start another run"
+        f"{name} = {is_[name]!r} has changed since the run was started with it; continue with `ppo-jax "
+        "resume`, which uses the copy in the run directory, or start another run"
         for name, sha256 in was["policies"].items()
         if is_[name] == was[name] and is_["policies"].get(name) != sha256
     ]

@@ -9,11 +9,11 @@ import pytest
 
 import ppo_jax
 from ppo_jax.algorithm.agent import act
+from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.algorithm.normalization import init_observation_statistics
 from ppo_jax.algorithm.train import agent_of
 from ppo_jax.envs.make import make_environment
 from ppo_jax.host.programs import chunks, evaluation
-from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.host.runs import agents, policy
 from ppo_jax.host.runs.directory import RunDirectory, create
 from ppo_jax.host.runs.files import read_json

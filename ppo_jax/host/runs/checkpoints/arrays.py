@@ -13,8 +13,8 @@ import orbax.checkpoint.experimental.v1 as ocp
 from orbax.checkpoint._src.serialization import tensorstore_utils
 from orbax.checkpoint.experimental.v1._src.saving import execution
 
-from ppo_jax.count import Count
 from ppo_jax.algorithm.leaves import by_path, is_key
+from ppo_jax.count import Count
 from ppo_jax.host.runs.checkpoints.manifest import DamageError
 
 Leaves = dict[str, np.ndarray]  # by their path in the state, such as "learner/params/actor/kernel"
