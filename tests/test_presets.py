@@ -19,10 +19,18 @@ def test_there_are_presets_for_cartpole():
 @EVERY_PRESET
 def test_a_preset_names_every_field_so_that_no_default_can_change_it(name):
     table = read(name)
-    # A preset is about an environment and a network as they are, on any number of devices.
-    own = ("env_args", "network", "shuffle_groups")
+    # A preset is about an environment and a network as they are, on any number of devices, from the start.
+    own = (
+        "env_args",
+        "network",
+        "shuffle_groups",
+        "initial_policy",
+        "initial_parts",
+        "critic_warmup_updates",
+    )
+    own += ("teacher", "teacher_sees", "teacher_coefficient", "teacher_steps", "target_kl")
     assert list(table["config"]) == [name for name in Config.__dataclass_fields__ if name not in own]
-    assert list(table["hyper"]) == [name for name in Hyperparams._fields if name != "target_kl"]  # None
+    assert list(table["hyper"]) == [name for name in Hyperparams._fields if name not in own]
 
 
 @EVERY_PRESET
@@ -38,7 +46,8 @@ def test_a_preset_is_valid_and_hashable(name):
 def test_a_preset_loads_what_its_file_says(name):
     config, hyper = preset(name)
     table = read(name)
-    assert hyper._asdict() == {**table["hyper"], "target_kl": None}
+    of_others = {"target_kl": None, "teacher_coefficient": 1.0, "teacher_steps": math.inf}
+    assert hyper._asdict() == {**table["hyper"], **of_others}
     assert {field: getattr(config, field) for field in table["config"]} == {
         **table["config"],
         "hidden_sizes": tuple(table["config"]["hidden_sizes"]),

@@ -16,6 +16,7 @@ from ppo_jax.errors import UsageError, check_kind
 
 Tensors = Mapping[str, Any]  # arrays by their paths in an `Agent`
 MOST = 3  # differences that an error names
+CRITIC = "critic"  # the name of the parameters of the value function, where a network keeps them apart
 
 
 def register_policy(name: str, config: Config, agent: Agent) -> None:
@@ -47,6 +48,11 @@ def rewards_of(policy: registered.KnownPolicy) -> Statistics | None:
         mean=jnp.asarray(policy.rewards["mean"], jnp.float32),
         variance=jnp.asarray(policy.rewards["variance"], jnp.float32),
     )
+
+
+def is_of_critic(path: str) -> bool:
+    """Whether a tensor of an agent is a parameter of the value function alone."""
+    return path == f"params/{CRITIC}" or path.startswith(f"params/{CRITIC}/")
 
 
 def check_fits(what: str, given: Tensors, wanted: Tensors) -> None:

@@ -19,10 +19,9 @@ import jax.numpy as jnp
 
 from ppo_jax import registered
 from ppo_jax.algorithm.agent import Agent
-from ppo_jax.algorithm.known import Tensors, check_fits
+from ppo_jax.algorithm.known import Tensors, check_fits, is_of_critic
 from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.algorithm.normalization import init_statistics, normalize
-from ppo_jax.algorithm.warm_start import CRITIC
 from ppo_jax.config import Config, View
 from ppo_jax.envs.environment import (
     Environment,
@@ -94,9 +93,7 @@ def make_teacher(
         statistics = init_statistics(space.shape)  # pyright: ignore[reportOptionalMemberAccess,reportAttributeAccessIssue]
     template = {"params": shapes, "statistics": statistics}
     wanted, given = by_path(template), _of_policy(by_path(agent))
-    check_fits(
-        what, given, {path: x for path, x in wanted.items() if not path.startswith(f"params/{CRITIC}/")}
-    )
+    check_fits(what, given, {path: x for path, x in wanted.items() if not is_of_critic(path)})
     # Its critic may have seen something else, and is not used.
     leaves = [
         jnp.asarray(given[path]) if path in given else jnp.zeros(x.shape, x.dtype)
@@ -123,11 +120,10 @@ def teacher_for(config: Config, environment: Environment, given: Teacher | None 
 
 def _of_policy(tensors: Tensors) -> dict[str, Any]:
     """Returns the tensors on which the policy of an agent depends, with the statistics of features alone."""
-    of_features, of_critic = "statistics/features/", (f"params/{CRITIC}/", "statistics/privileged/")
     return {
-        path.replace(of_features, "statistics/"): x
+        path.replace("statistics/features/", "statistics/"): x
         for path, x in tensors.items()
-        if not path.startswith(of_critic)
+        if not is_of_critic(path) and not path.startswith("statistics/privileged/")
     }
 
 

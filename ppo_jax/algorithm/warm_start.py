@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from ppo_jax import registered
 from ppo_jax.algorithm.agent import Agent
-from ppo_jax.algorithm.known import Tensors, check_alike, check_fits, rewards_of
+from ppo_jax.algorithm.known import CRITIC, Tensors, check_alike, check_fits, is_of_critic, rewards_of
 from ppo_jax.algorithm.leaves import by_path
 from ppo_jax.algorithm.normalization import Statistics
 from ppo_jax.algorithm.schedules import init_steering
@@ -23,8 +23,6 @@ from ppo_jax.errors import UsageError
 from ppo_jax.networks.network import Network, Params, Prediction
 
 State = TypeVar("State")
-
-CRITIC = "critic"  # the name of the parameters of the value function, where a network keeps them apart
 
 
 def start_from_known(config: Config, state: State) -> State:
@@ -71,8 +69,8 @@ def start_from(what: str, state: State, tensors: Tensors, parts: Parts, rewards:
         )
 
     def belongs(path: str) -> bool:
-        of_critic = path.startswith(f"params/{CRITIC}/")
-        return parts == "both" or path.startswith("statistics/") or of_critic == (parts == CRITIC)
+        is_asked_for = parts == "both" or is_of_critic(path) == (parts == "critic")
+        return is_asked_for or path.startswith("statistics/")
 
     own = by_path(agent)
     given = {path: x for path, x in tensors.items() if belongs(path)}

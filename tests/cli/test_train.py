@@ -46,7 +46,7 @@ def test_every_field_is_a_flag_with_a_help_and_the_value_of_the_preset(monkeypat
     helps = {name.replace("-", "_"): " ".join(text.split()) for name, text in flags}
     config, hyper = ppo_jax.preset("CartPole-v1-paper")
     values = {**dataclasses.asdict(config), **hyper._asdict()}
-    for name in ("env_args", "network"):
+    for name in ("env_args", "network", "initial_policy", "teacher"):
         assert not values.pop(name)
         assert "By default" in helps[name]
     for name, value in values.items():

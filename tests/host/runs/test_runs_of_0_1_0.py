@@ -55,7 +55,11 @@ def test_every_file_is_found_whole(run):
 def test_its_request_is_read_as_it_was_asked(run):
     asked = request.read(run)
     written = read_json(run.config)
-    written["config"] |= {"env_args": {}, "network": None, "shuffle_groups": 1}  # which there was not yet
+    # Of these there was none yet.
+    written["config"] |= {"env_args": {}, "network": None, "shuffle_groups": 1, "critic_warmup_updates": 0}
+    written["config"] |= {"initial_policy": None, "initial_parts": "both"}
+    written["config"] |= {"teacher": None, "teacher_sees": "actor"}
+    written["hyper"] |= {"teacher_coefficient": 1.0, "teacher_steps": "inf"}
     now = {"sources": [], "written_by": f"ppo-jax {version('ppo-jax')}"}
     assert json.loads(json.dumps(request.to_json(asked))) == {**written, **now}
     assert (asked.preset, asked.seed, asked.config.memory_size) == ("CartPole-v1", 3, 4)
