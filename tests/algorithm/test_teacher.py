@@ -127,7 +127,7 @@ def test_the_term_of_the_teacher_has_the_loss_and_the_gradient_of_the_oracle():
 
 
 def test_the_term_of_a_teacher_with_gaussian_actions_has_the_gradient_of_the_oracle():
-    """By hand: (mean - teacher's) / var for the mean, 1 - (var_t + d^2) / var for the log of the deviation."""
+    """(mean - teacher's) / var for the mean, and 1 - (var_t + d^2) / var for the log of the deviation."""
     mean, log_std = np.array([0.3, -1.0]), np.array([0.1, -0.4])
     their_mean, their_log_std = np.array([1.0, 0.5]), np.array([-0.2, 0.3])
 

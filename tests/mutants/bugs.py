@@ -24,6 +24,8 @@ class Bug(NamedTuple):
 _ORACLE_OF_LOSS = "tests/algorithm/test_loss.py::test_loss_parts_and_gradient_match_the_hand_written_oracle"
 _EXTREMES = "tests/algorithm/test_loss.py::test_extreme_numbers_leave_the_loss_and_its_gradient_finite"
 _ORACLE_OF_ADAM = "tests/algorithm/test_update.py::test_gradient_steps_match_adam_in_float64"
+_WARM = "tests/algorithm/test_warm_start.py"
+_TEACHER = "tests/algorithm/test_teacher.py"
 _KNOWN_VALUES = (
     "tests/learning/test_probes.py::test_the_value_function_finds_the_known_values_from_every_seed"
 )
@@ -1266,5 +1268,65 @@ BUGS = (
         'if hashlib.sha256(content).hexdigest() != claim["sha256"]:',
         "if False:",
         ("tests/host/export/test_opening.py::test_a_damaged_or_foreign_export_is_refused_with_the_reason",),
+    ),
+    Bug(
+        "the actor learns while the critic warms up",
+        "ppo_jax/algorithm/warm_start.py",
+        "        return jnp.where(is_held, jax.lax.stop_gradient(x), x)\n",
+        "        return x\n",
+        (f"{_WARM}::test_the_actor_keeps_its_bits_while_the_critic_warms_up_and_learns_afterwards",),
+    ),
+    Bug(
+        "Adam goes on counting after the warm-up of the critic",
+        "ppo_jax/algorithm/warm_start.py",
+        "lambda new, x: jnp.where(is_last, new, x)",
+        "lambda new, x: x",
+        (f"{_WARM}::test_adam_starts_anew_when_the_actor_begins_to_learn",),
+    ),
+    Bug(
+        "an actor starts without the statistics that it has learned with",
+        "ppo_jax/algorithm/warm_start.py",
+        """        return is_asked_for or path.startswith("statistics/")
+""",
+        """        return is_asked_for and not path.startswith("statistics/")
+""",
+        (f"{_WARM}::test_one_part_comes_with_the_statistics_and_the_other_is_drawn",),
+    ),
+    Bug(
+        "the KL of a teacher is the wrong way round",
+        "ppo_jax/algorithm/loss.py",
+        "minibatch.teacher.kl(policy).mean()",
+        "policy.kl(minibatch.teacher).mean()",
+        (f"{_TEACHER}::test_the_term_of_the_teacher_has_the_loss_and_the_gradient_of_the_oracle",),
+    ),
+    Bug(
+        "the weight of a teacher becomes negative",
+        "ppo_jax/algorithm/schedules.py",
+        "    weight = jnp.maximum(1 - steps / length, 0.0)\n",
+        "    weight = 1 - steps / length\n",
+        (f"{_TEACHER}::test_the_weight_of_the_teacher_falls_linearly_to_zero",),
+    ),
+    Bug(
+        "a teacher sees numbers that it has not learned with",
+        "ppo_jax/algorithm/teacher.py",
+        "        features = normalize(teacher.statistics, features)\n",
+        "        pass\n",
+        (f"{_TEACHER}::test_a_teacher_sees_what_the_critic_sees_in_its_own_units",),
+    ),
+    Bug(
+        "a task changes one update early",
+        "ppo_jax/algorithm/task.py",
+        "    done = num_updates.as_float() *",
+        "    done = num_updates.plus(1).as_float() *",
+        ("tests/algorithm/test_task.py::test_an_argument_moves_linearly_and_then_stays",),
+    ),
+    Bug(
+        "a copy of a teacher that has changed is used",
+        "ppo_jax/host/runs/known.py",
+        "    is_same = Found(field, files).sha256 == sha256\n",
+        "    is_same = sha256 is not None\n",
+        (
+            "tests/host/runs/test_known.py::test_a_damaged_copy_is_noticed_and_made_again_while_its_origin_is_as_it_was",
+        ),
     ),
 )
