@@ -218,24 +218,27 @@ def make_ppo(
     check_warmup(config, network)
     teacher = teacher_for(config, environment, teacher)
 
-    def now(num_updates: Count) -> Environment:
-        """Returns the environment as it is in the next update."""
+    def environment_at(num_updates: Count) -> Environment:
         if not changes:
             return environment
         values = {**traced, **arguments_at(config, num_updates)}
         return checked(make_environment(config.env, config.env_args, values))
 
+    def begin_now(hyper: Hyperparams, key: jax.Array) -> TrainState:
+        return begin(config, environment_at(Count.of(0)), network, hyper, key)
+
+    def iterate_now(hyper: Hyperparams, state: TrainState) -> tuple[TrainState, Metrics]:
+        return iterate(config, environment_at(state.num_updates), network, teacher, hyper, state)
+
     def init(hyper: Hyperparams, key: jax.Array) -> TrainState:
         check_hyper(hyper)
         check_key(key)
-        return in_usual_modes(partial(begin, config, now(Count.of(0)), network), hyper, key)
+        return in_usual_modes(begin_now, hyper, key)
 
     def step(hyper: Hyperparams, state: TrainState) -> tuple[TrainState, Metrics]:
         check_hyper(hyper)
         check_kind("state", state, TrainState, "what init or step returned")
-        return in_usual_modes(
-            partial(iterate, config, now(state.num_updates), network, teacher), hyper, state
-        )
+        return in_usual_modes(iterate_now, hyper, state)
 
     return PPO(init=init, step=step, further=further_metrics(config))
 
