@@ -97,17 +97,19 @@ def check_ramps(name: str, arguments: Arguments, is_callers: bool) -> None:
         raise UsageError(
             [f"env_args {one} = {given[one]!r} cannot change: {why} give one number" for one in changing]
         )
-    can = traceable(name, [ramps.at_start(given), ramps.at_end(given)])
     known = parameters(name)
-    problems = [
-        f"env_args {one} = {given[one]!r} cannot change during a run: "
-        + ("the spaces depend on it" if known[one].kinds == (float,) else f"it is {known[one].words}")
-        + "; give one value"
-        for one in changing
-        if one not in can
-    ]
+    whole = [one for one in changing if one in known and known[one].kinds != (float,)]
+    problems = {one: f"it is {known[one].words}, not any number" for one in whole}
+    if not problems:
+        can = traceable(name, [ramps.at_start(given), ramps.at_end(given)])
+        problems = {one: "the spaces depend on it" for one in changing if one not in can}
     if problems:
-        raise UsageError(problems)
+        raise UsageError(
+            [
+                f"env_args {one} = {given[one]!r} cannot change during a run: {problem}; give one value"
+                for one, problem in problems.items()
+            ]
+        )
 
 
 def make_dynamics(name: str, arguments: Arguments = ()) -> Dynamics:

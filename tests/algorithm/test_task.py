@@ -91,6 +91,7 @@ def test_new_episodes_begin_in_the_task_of_their_update(trained):
     assert shown == PAID
 
 
+@pytest.mark.long
 def test_a_run_in_parts_is_the_run_in_one(trained):
     ppo = make_ppo(CONFIG)
     state = jax.jit(ppo.init)(Hyperparams(), jax.random.key(0))
@@ -100,6 +101,7 @@ def test_a_run_in_parts_is_the_run_in_one(trained):
     np.testing.assert_array_equal(metrics.env_args_pay[:3], PAID[2:])
 
 
+@pytest.mark.long
 def test_members_of_a_map_share_the_task():
     _, metrics = jax.vmap(train, (None, None, 0))(
         CONFIG, Hyperparams(), jax.random.split(jax.random.key(1), 3)
@@ -114,6 +116,7 @@ def test_an_evaluation_takes_the_last_value_or_the_one_that_is_given(trained, gi
     np.testing.assert_array_equal(episodes.episode_return, [2 * paid] * 2)
 
 
+@pytest.mark.long
 def test_a_value_that_a_sweep_traces_and_one_that_changes_go_together():
     def run(masspole):
         config = Config(

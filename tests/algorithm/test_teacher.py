@@ -1,6 +1,7 @@
 """A teacher: its KL, its weight, what it is shown, and what is refused."""
 
 import dataclasses
+import functools
 import math
 
 import chex
@@ -52,6 +53,10 @@ def guess(is_masked=False):
     return make_batched(Dynamics(reset, step, Box((1,)), Discrete(3), Box((3,))))
 
 
+GUESS = guess()
+
+
+@functools.cache
 def seeing():
     """The agent of a run whose actor saw what the critic sees here; its critic may have seen anything."""
     network = make_network(SEEING, Box((3,)), Discrete(3), Box((7,)))
@@ -69,13 +74,14 @@ def known():
     del registered.POLICIES["teacher"]
 
 
-def run(config, hyper=HYPER, environment=None, num_updates=U):
-    ppo = make_ppo(config, environment or guess())
+@functools.cache
+def program(config, environment, num_updates):
+    ppo = make_ppo(config, environment)
+    return jax.jit(lambda hyper, key: advance(ppo, num_updates, hyper, ppo.init(hyper, key)))
 
-    def whole(hyper, key):
-        return advance(ppo, num_updates, hyper, ppo.init(hyper, key))
 
-    return jax.jit(whole)(hyper, jax.random.key(2))
+def run(config, hyper=HYPER, environment=GUESS, num_updates=U):
+    return program(config, environment, num_updates)(hyper, jax.random.key(2))
 
 
 def test_a_teacher_of_weight_zero_changes_no_bit():
@@ -183,12 +189,14 @@ def test_the_kl_that_is_reported_is_that_of_the_teacher_on_what_the_environment_
     assert metrics.approx_kl[0] < 1e-6
 
 
+@pytest.mark.long
 def test_a_teacher_may_choose_only_what_the_student_may():
     _, metrics = run(CONFIG, environment=guess(is_masked=True))
     assert metrics.teacher_kl.max() < 20
 
 
-@pytest.mark.parametrize("memory_size", [0, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("memory_size", [0, 4])
 def test_a_student_comes_to_resemble_its_teacher_with_or_without_a_memory(memory_size):
     """A teacher that does the same whatever it sees, so that a student who sees nothing can do it too."""
     agent = jax.tree.map(jnp.zeros_like, seeing())
