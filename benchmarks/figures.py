@@ -485,6 +485,42 @@ def exchanges() -> str:
     )
 
 
+def warm_starts() -> str:
+    """Says what a teacher and a warm start save in the corridor with a sign."""
+    record = _speeds("warm-starts")
+    taught, further = record["teacher"], record["warm_start"]
+
+    def band(values: Sequence[float], form: str) -> str:
+        iqm, low, high = (format(value, form) for value in values)
+        return f"{iqm} [{low}, {high}]"
+
+    rows = [
+        [name, f"{taught[arm]['solved']} of {record['seeds']}", band(taught[arm]["band"], ",.0f")]
+        for arm, name in {"alone": "rewards alone", "taught": "with a teacher"}.items()
+    ]
+    first = _paragraph(
+        f"A corridor of {taught['length']} steps, with a sign in the first that says where to turn at the "
+        "end; the policy has a memory, and its teacher none but the sign. Steps until the mean return of "
+        f"100 episodes is {record['solved_return']}, as interquartile means over {record['seeds']} seeds "
+        f"with their 95 % intervals:"
+    )
+    table = _table(["learning from", "seeds that solve it", "environment steps"], rows)
+    returns = {name: band(values, ".2f") for name, values in further["returns"].items()}
+    second = _paragraph(
+        f"With a teacher it takes {band(taught['share'], '.2f')} of the steps, seed by seed. The teachers "
+        f"themselves were trained for {taught['teachers']['most']:,} steps, and solve it after "
+        f"{statistics.median(taught['teachers']['steps']):,.0f} (median). "
+        f"From a corridor of {further['short']} steps to one of {further['long']}: after "
+        f"{further['warm']['most']:,} steps in the longer one, policies that start from the shorter one "
+        f"have a return of {returns['warm']}, and those from scratch {returns['scratch']}; after "
+        f"{further['scratch']['most']:,}, as many as in both corridors together, those from scratch have "
+        f"{returns['scratch, all steps']}. The difference, seed by seed, is {band(further['gain'], '.2f')}, "
+        f"and {band(further['gain at equal steps'], '.2f')} with all steps counted. Measured by "
+        f"`python benchmarks/warm_starts.py`. {_conditions([record])}"
+    )
+    return f"{first}\n\n{table}\n\n{second}"
+
+
 def fast_forms() -> str:
     """Returns the fast forms beside the plain ones."""
     rows = [

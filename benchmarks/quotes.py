@@ -48,6 +48,7 @@ QUOTES: dict[str, Callable[[], str]] = {
     "sweeps": figures.sweeps,
     "time-to-solve": figures.time_to_solve,
     "two-simulators": figures.two_simulators,
+    "warm-starts": figures.warm_starts,
 }
 
 
