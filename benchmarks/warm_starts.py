@@ -29,7 +29,7 @@ from ppo_jax.host.diagnosis.intervals import interval
 from ppo_jax.spaces import Box, Discrete
 
 SOLVED = 0.9  # mean return of 100 episodes
-SHORT, LONG, TAUGHT = 3, 12, 8  # steps through a corridor: of the source, of the warm start, with a teacher
+SHORT, LONG, TAUGHT = 3, 12, 6  # steps through a corridor: of the source, of the warm start, with a teacher
 CONFIG = ppo_jax.Config(
     "corridor",
     num_envs=32,
@@ -38,9 +38,8 @@ CONFIG = ppo_jax.Config(
     num_minibatches=4,
     hidden_sizes=(16,),
     memory_size=16,
-    learning_rate_schedule="constant",
 )
-HYPER = ppo_jax.Hyperparams(learning_rate=2.5e-3, entropy_coefficient=0.01)
+HYPER = ppo_jax.Hyperparams(learning_rate=5e-3, entropy_coefficient=0.01)
 SEEING = dataclasses.replace(CONFIG, memory_size=0)
 
 
@@ -171,11 +170,11 @@ def compare_teacher(options: Options, keys: jax.Array) -> dict[str, Any]:
     A seed that does not solve the task counts with all steps that it was given.
     """
     config = dataclasses.replace(CONFIG, total_timesteps=options.steps)
-    seeing = dataclasses.replace(SEEING, total_timesteps=options.steps // 3)
+    seeing = dataclasses.replace(SEEING, total_timesteps=options.steps // 2)
     teachers, their_returns = train_many(seeing, corridor(SHORT, sees=True), HYPER, keys[0], None)
     _, alone = train_many(config, corridor(TAUGHT), HYPER, keys[1], None)
     taught = dataclasses.replace(config, teacher="teacher", teacher_sees="critic")
-    hyper = HYPER._replace(teacher_coefficient=3.0, teacher_steps=options.steps / 2)
+    hyper = HYPER._replace(teacher_coefficient=30.0, teacher_steps=options.steps / 2)
     _, with_teacher = train_many(taught, corridor(TAUGHT), hyper, keys[1], teachers)
     steps = {
         name: first_solved(returns, config)
