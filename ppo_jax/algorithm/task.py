@@ -1,7 +1,5 @@
 """A task that changes during a run: arguments of the environment that follow ramps."""
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
 
@@ -31,8 +29,3 @@ def arguments_at(config: Config, num_updates: Count) -> dict[str, jax.Array]:
         return jnp.where(share < 1, start + jnp.float32(end - start) * share, jnp.float32(end))
 
     return {name: at(*ramp) for name, ramp in ramps_of(dict(config.env_args)).items()}
-
-
-def as_metrics(arguments: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """Returns arguments under the names of their metrics."""
-    return {PREFIX + name: value for name, value in arguments.items()}

@@ -16,7 +16,7 @@ from ppo_jax.algorithm.metrics import Metrics, further_metrics, make_metrics, ma
 from ppo_jax.algorithm.own_metrics import REPEATED
 from ppo_jax.algorithm.rollout import Collector, Trajectory, collect, init_collector
 from ppo_jax.algorithm.schedules import at_steps, at_update
-from ppo_jax.algorithm.task import arguments_at, as_metrics
+from ppo_jax.algorithm.task import PREFIX, arguments_at
 from ppo_jax.algorithm.teacher import Teacher, teacher_for
 from ppo_jax.algorithm.update import Learner, UpdateInfo, improve, init_learner
 from ppo_jax.algorithm.warm_start import check_warmup, end_warmup, hold_actor, start_from_known
@@ -132,7 +132,8 @@ def complete(
     learner = end_warmup(config, hyper, state.num_updates, learner)
     num_updates = state.num_updates.plus(1)
     env_steps = num_updates.times(config.batch_size)
-    further = as_metrics(arguments_at(config, state.num_updates))
+    arguments = arguments_at(config, state.num_updates)
+    further = {PREFIX + name: value for name, value in arguments.items()}
     if config.teacher is not None:
         further |= {"teacher_kl": info.loss.teacher_kl, "teacher_coefficient": hyper.teacher_coefficient}
     if state.collector.repeated_starts is not None:

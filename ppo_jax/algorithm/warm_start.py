@@ -20,7 +20,7 @@ from ppo_jax.algorithm.update import Learner, make_optimizer
 from ppo_jax.config import Config, Hyperparams, Parts
 from ppo_jax.count import Count
 from ppo_jax.errors import UsageError
-from ppo_jax.networks.network import Network, Params, Prediction
+from ppo_jax.networks.network import Network, Params
 
 State = TypeVar("State")
 
@@ -121,18 +121,18 @@ def hold_actor(config: Config, num_updates: Count, network: Network) -> Network:
         return network
     is_held = _is_warming_up(config, num_updates)
 
-    def hold(x: jax.Array) -> jax.Array:
-        return jnp.where(is_held, jax.lax.stop_gradient(x), x)
-
-    def apply(params: Params, *inputs: Any) -> Prediction:
+    def held(params: Params) -> Params:
         others = {name: x for name, x in params.items() if name != CRITIC}
-        return network.apply({**params, **jax.tree.map(hold, others)}, *inputs)
+        without_gradient = jax.tree.map(
+            lambda x: jnp.where(is_held, jax.lax.stop_gradient(x), x),
+            others,
+        )
+        return {**params, **without_gradient}
 
-    def unroll(params: Params, *inputs: Any) -> Prediction:
-        others = {name: x for name, x in params.items() if name != CRITIC}
-        return network.unroll({**params, **jax.tree.map(hold, others)}, *inputs)
-
-    return network._replace(apply=apply, unroll=unroll)
+    return network._replace(
+        apply=lambda params, *inputs: network.apply(held(params), *inputs),
+        unroll=lambda params, *inputs: network.unroll(held(params), *inputs),
+    )
 
 
 def end_warmup(config: Config, hyper: Hyperparams, num_updates: Count, learner: Learner) -> Learner:

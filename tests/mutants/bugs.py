@@ -1272,8 +1272,8 @@ BUGS = (
     Bug(
         "the actor learns while the critic warms up",
         "ppo_jax/algorithm/warm_start.py",
-        "        return jnp.where(is_held, jax.lax.stop_gradient(x), x)\n",
-        "        return x\n",
+        "            lambda x: jnp.where(is_held, jax.lax.stop_gradient(x), x),\n",
+        "            lambda x: x,\n",
         (f"{_WARM}::test_the_actor_keeps_its_bits_while_the_critic_warms_up_and_learns_afterwards",),
     ),
     Bug(

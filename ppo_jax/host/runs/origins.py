@@ -11,26 +11,21 @@ from ppo_jax.host.runs.known import Found
 from ppo_jax.host.runs.request import Request
 
 
-def find(config: Config) -> list[Found]:
-    """Finds the policies that the user has just named.
+def find(asked: Request) -> tuple[Request, list[Found]]:
+    """Finds the policies that the user has just named; returns the request with their digests, and them.
 
     Raises:
         UsageError: With every one that cannot be found or used.
     """
     found, problems = [], []
-    for field, reference in known.references(config).items():
+    for field, reference in known.references(asked.config).items():
         try:
-            found.append(_find(field, reference, config))
+            found.append(_find(field, reference, asked.config))
         except UsageError as error:
             problems += [f"{field} = {reference!r}: {problem}" for problem in error.problems]
     if problems:
         raise UsageError(problems)
-    return found
-
-
-def with_digests(asked: Request, found: list[Found]) -> Request:
-    """Returns a request with the digests of the policies that were found."""
-    return asked._replace(policies=tuple((one.field, one.sha256) for one in found))
+    return asked._replace(policies=tuple((one.field, one.sha256) for one in found)), found
 
 
 def find_again(asked: Request, before: Request) -> Request:

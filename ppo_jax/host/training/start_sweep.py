@@ -73,9 +73,8 @@ def _claim(
         sources = code.check(before.base.config, before.base.sources, trust_code)
         return before._replace(base=before.base._replace(sources=sources)), sweep, False
     family.check(asked)
-    found = origins.find(asked.base.config)
-    base = asked.base._replace(sources=code.locate(asked.base.config))
-    asked = asked._replace(base=origins.with_digests(base, found))
+    base, found = origins.find(asked.base._replace(sources=code.locate(asked.base.config)))
+    asked = asked._replace(base=base)
     label = f"{asked.base.label}-sweep"
     sweep = directory.create(path, label, family.to_json(asked), SweepDirectory)
     assert isinstance(sweep, SweepDirectory)

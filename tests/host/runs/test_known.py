@@ -45,9 +45,7 @@ def source(tmp_path):
 
 def ask(source, **changes):
     config = dataclasses.replace(CONFIG, initial_policy=str(source.path), teacher=str(source.path), **changes)
-    asked = Request(None, config, ppo_jax.Hyperparams(), seed=0)
-    found = origins.find(config)
-    return origins.with_digests(asked, found), found
+    return origins.find(Request(None, config, ppo_jax.Hyperparams(), seed=0))
 
 
 @pytest.fixture
@@ -124,8 +122,7 @@ def test_a_run_is_not_continued_with_a_teacher_that_has_changed(taken, source):
 def test_a_policy_registered_in_python_is_copied_too_and_another_of_that_name_is_refused(tmp_path):
     ppo_jax.register_policy("mine", CONFIG, init_agent(CONFIG))
     config = dataclasses.replace(CONFIG, teacher="mine")
-    found = origins.find(config)
-    asked = origins.with_digests(Request(None, config, ppo_jax.Hyperparams(), 0), found)
+    asked, found = origins.find(Request(None, config, ppo_jax.Hyperparams(), seed=0))
     run = RunDirectory(tmp_path)
     known.keep(run, found)
     known.load(run, asked, print)
