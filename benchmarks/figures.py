@@ -499,17 +499,22 @@ def warm_starts() -> str:
         for arm, name in {"alone": "rewards alone", "taught": "with a teacher"}.items()
     ]
     first = _paragraph(
-        f"A corridor of {taught['length']} steps, with a sign in the first that says where to turn at the "
-        "end; the policy has a memory, and its teacher none but the sign. Steps until the mean return of "
-        f"100 episodes is {record['solved_return']}, as interquartile means over {record['seeds']} seeds "
-        f"with their 95 % intervals:"
+        f"A corridor of {taught['length']} steps, with a sign that says where to turn at its end. The policy "
+        "has a memory and sees the sign in the first step only; its teacher has no memory and sees the sign "
+        f"all the time. Steps until the mean return of 100 episodes is {record['solved_return']}, as "
+        f"interquartile means over {record['seeds']} seeds with their 95 % intervals:"
     )
     table = _table(["learning from", "seeds that solve it", "environment steps"], rows)
     returns = {name: band(values, ".2f") for name, values in further["returns"].items()}
+    theirs = [steps or taught["teachers"]["most"] for steps in taught["teachers"]["steps"]]
     second = _paragraph(
-        f"With a teacher it takes {band(taught['share'], '.2f')} of the steps, seed by seed. The teachers "
-        f"themselves were trained for {taught['teachers']['most']:,} steps, and solve it after "
-        f"{statistics.median(taught['teachers']['steps']):,.0f} (median). "
+        f"A seed that does not solve it in {taught['alone']['most']:,} steps counts with those. With a "
+        f"teacher it takes {band(taught['share'], '.2f')} times the steps, seed by seed. Every seed has a "
+        f"teacher of its own, trained in a corridor of {further['short']} steps; "
+        f"{taught['teachers']['solved']} of {record['seeds']} solve that one, after "
+        f"{statistics.median(theirs):,.0f} steps (median), which are not counted above."
+    )
+    third = _paragraph(
         f"From a corridor of {further['short']} steps to one of {further['long']}: after "
         f"{further['warm']['most']:,} steps in the longer one, policies that start from the shorter one "
         f"have a return of {returns['warm']}, and those from scratch {returns['scratch']}; after "
@@ -518,7 +523,7 @@ def warm_starts() -> str:
         f"and {band(further['gain at equal steps'], '.2f')} with all steps counted. Measured by "
         f"`python benchmarks/warm_starts.py`. {_conditions([record])}"
     )
-    return f"{first}\n\n{table}\n\n{second}"
+    return f"{first}\n\n{table}\n\n{second}\n\n{third}"
 
 
 def fast_forms() -> str:

@@ -36,8 +36,8 @@ CONFIG = ppo_jax.Config(
     num_steps=32,
     num_epochs=4,
     num_minibatches=4,
-    hidden_sizes=(16,),
-    memory_size=16,
+    hidden_sizes=(32,),
+    memory_size=32,
 )
 HYPER = ppo_jax.Hyperparams(learning_rate=5e-3, entropy_coefficient=0.01)
 SEEING = dataclasses.replace(CONFIG, memory_size=0)
