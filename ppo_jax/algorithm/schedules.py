@@ -70,18 +70,19 @@ def at_update(config: Config, hyper: Hyperparams, steering: Steering, progress: 
     )
 
 
-def at_steps(hyper: Hyperparams, steps: jax.Array, total: jax.Array) -> Hyperparams:
+def at_steps(hyper: Hyperparams, progress: jax.Array, steps: jax.Array) -> Hyperparams:
     """Returns the hyperparameters of one update with the weight of the teacher, which falls linearly to 0.
 
         c (1 - steps / teacher_steps), and 0 from then on
 
     Args:
         hyper: The hyperparameters of the update, see `at_update`.
-        steps: The environment steps that were done before it, [] float32.
-        total: Those of the whole run, which an infinite `teacher_steps` stands for, [] float32.
+        progress: The share of the run's updates that are done, [] in [0, 1); an infinite `teacher_steps`
+            stands for the whole run.
+        steps: The environment steps that were done before the update, [] float32.
     """
-    length = jnp.where(jnp.isinf(hyper.teacher_steps), total, hyper.teacher_steps)
-    weight = jnp.maximum(1 - steps / length, 0.0)
+    share = jnp.where(jnp.isinf(hyper.teacher_steps), progress, steps / hyper.teacher_steps)
+    weight = jnp.maximum(1 - share, 0.0)
     return hyper._replace(teacher_coefficient=hyper.teacher_coefficient * weight)
 
 

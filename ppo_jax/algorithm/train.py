@@ -95,11 +95,11 @@ def hyper_of_update(config: Config, hyper: Hyperparams, state: TrainState) -> Hy
     """
     # The barrier hides the horizon from XLA. Where the horizon is a constant, XLA would otherwise compute the
     # division in another way, and programs for the same run would differ in their last bits.
-    done, horizon = state.num_updates.as_float(), jax.lax.optimization_barrier(state.horizon).as_float()
-    hyper = at_update(config, hyper, state.learner.steering, done / horizon)
+    progress = state.num_updates.as_float() / jax.lax.optimization_barrier(state.horizon).as_float()
+    hyper = at_update(config, hyper, state.learner.steering, progress)
     if config.teacher is None:
         return hyper
-    return at_steps(hyper, done * config.batch_size, horizon * config.batch_size)
+    return at_steps(hyper, progress, state.num_updates.as_float() * config.batch_size)
 
 
 def complete(

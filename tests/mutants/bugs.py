@@ -1302,8 +1302,8 @@ BUGS = (
     Bug(
         "the weight of a teacher becomes negative",
         "ppo_jax/algorithm/schedules.py",
-        "    weight = jnp.maximum(1 - steps / length, 0.0)\n",
-        "    weight = 1 - steps / length\n",
+        "    weight = jnp.maximum(1 - share, 0.0)\n",
+        "    weight = 1 - share\n",
         (f"{_TEACHER}::test_the_weight_of_the_teacher_falls_linearly_to_zero",),
     ),
     Bug(
