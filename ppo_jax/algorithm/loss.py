@@ -123,8 +123,9 @@ def ppo_loss(
         - hyper.entropy_coefficient * info.entropy
     )
     if minibatch.teacher is not None:
-        info = info._replace(teacher_kl=minibatch.teacher.kl(policy).mean())
-        loss = loss + hyper.teacher_coefficient * info.teacher_kl
+        teacher_kl = minibatch.teacher.kl(policy).mean()
+        info = info._replace(teacher_kl=teacher_kl)
+        loss = loss + hyper.teacher_coefficient * teacher_kl
     return loss, info
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax.core import Tracer
@@ -133,7 +133,7 @@ def complete(
     num_updates = state.num_updates.plus(1)
     env_steps = num_updates.times(config.batch_size)
     arguments = arguments_at(config, state.num_updates)
-    further = {PREFIX + name: value for name, value in arguments.items()}
+    further: dict[str, Any] = {PREFIX + name: value for name, value in arguments.items()}
     if config.teacher is not None:
         further |= {"teacher_kl": info.loss.teacher_kl, "teacher_coefficient": hyper.teacher_coefficient}
     if state.collector.repeated_starts is not None:
