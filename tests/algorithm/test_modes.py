@@ -189,7 +189,8 @@ def test_a_tree_of_axes_or_of_anything_else_is_left_as_it_is():
     products = jax.vmap(lambda hyper: hyper.gamma * hyper.learning_rate, in_axes=(axes,))(hyper)
     chex.assert_trees_all_close(products, jnp.arange(3) * 2.5e-4)
     assert jax.tree.map(lambda x: x, Hyperparams()) == Hyperparams()
-    assert jax.tree.map(lambda x: 0, Hyperparams()) == Hyperparams(*[0] * 15)._replace(target_kl=None)
+    zeros = Hyperparams(**dict.fromkeys(Hyperparams._fields, 0))._replace(target_kl=None)
+    assert jax.tree.map(lambda x: 0, Hyperparams()) == zeros
     paths = [path for path, _ in jax.tree.leaves_with_path(Hyperparams())]
     assert jax.tree_util.keystr(paths[0]) == ".learning_rate"
 

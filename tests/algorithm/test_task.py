@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
-from gymnax import EnvParams, register
+from gymnax import EnvParams, register, registration
 from gymnax.environments import environment, spaces
 
 from ppo_jax.algorithm.evaluate import evaluate
@@ -57,6 +57,10 @@ class Paying(environment.Environment):
 @pytest.fixture(scope="module", autouse=True)
 def paying():
     register("Paying-v0", Paying)
+    yield
+    # Other tests compare what gymnax registers.
+    del registration._registry["Paying-v0"]
+    registration.registered_envs.remove("Paying-v0")
 
 
 def test_an_argument_moves_linearly_and_then_stays():

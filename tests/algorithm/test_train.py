@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from ppo_jax.algorithm.agent import Agent, act
+from ppo_jax.algorithm.known import register_policy
 from ppo_jax.algorithm.rollout import Trajectory, collect
 from ppo_jax.algorithm.schedules import at_update
-from ppo_jax.algorithm.train import Metrics, advance, learn, make_ppo, train
+from ppo_jax.algorithm.train import Metrics, advance, agent_of, learn, make_ppo, train
 from ppo_jax.algorithm.update import init_learner
 from ppo_jax.config import Config, Hyperparams
 from ppo_jax.envs.make import make_environment
@@ -49,6 +50,7 @@ HYPER = Hyperparams(  # with steps long enough to leave a narrow clip range
 )
 MOVING = dataclasses.replace(CONFIG, clip_schedule="linear", entropy_schedule="cosine")
 STEERED = dataclasses.replace(CONFIG, objective="adaptive_kl")
+TAUGHT = dataclasses.replace(CONFIG, teacher="trained as CONFIG says")
 # What each hyperparameter may be, under a configuration in which it matters.
 THREE_VALUES = {
     "learning_rate": (CONFIG, (1e-4, 1e-3, 1e-2)),
@@ -66,6 +68,8 @@ THREE_VALUES = {
     "target_kl": (CONFIG, (1e-30, 1e-7, math.inf)),
     "max_grad_norm": (CONFIG, (0.1, 0.5, math.inf)),
     "adam_epsilon": (CONFIG, (1e-8, 1e-5, 1e-2)),
+    "teacher_coefficient": (TAUGHT, (0.0, 0.5, 1.0)),
+    "teacher_steps": (TAUGHT, (32.0, 128.0, math.inf)),
 }
 
 
@@ -99,6 +103,8 @@ def singles(run):
 )
 def test_three_values_of_every_hyperparameter_are_one_trace_and_each_makes_a_difference(name):
     config, values = THREE_VALUES[name]
+    if config is TAUGHT:
+        register_policy(TAUGHT.teacher, CONFIG, agent_of(counted(CONFIG).run(HYPER, KEYS[1])[0]))
     training = counted(config, limited=name == "target_kl")
     states = [training.run(HYPER._replace(**{name: value}), KEYS[0])[0] for value in values]
     assert len({digest(state.learner.params) for state in states}) == 3

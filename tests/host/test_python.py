@@ -58,7 +58,7 @@ def test_a_run_holds_what_was_asked_and_what_came_out(trained):
     assert [row["update"] for row in trained.evaluations] == [15, 30]
     assert trained.summary["status"] == "done"
     assert "CartPole-v1" in repr(trained)
-    assert len(repr(trained)) < 1000  # no columns
+    assert len(repr(trained)) < 1500  # no columns
 
 
 def test_its_agent_evaluates_as_the_command_does(trained, capsys):

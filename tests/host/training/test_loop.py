@@ -311,7 +311,7 @@ class Fuse(NamedTuple):
 BAD = (0.0, math.nan, math.inf, -math.inf)
 
 
-def fused(name, arguments):
+def fused(name, arguments, traced):
     """An environment without an end, whose fuse is lit from outside."""
 
     def step(key, state, action):

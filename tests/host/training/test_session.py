@@ -82,7 +82,7 @@ def test_a_training_that_diverges_says_so_saves_no_policy_and_fails(tmp_path, ca
     assert read_json(run / "summary.json")["status"] == "failed"
 
 
-def _without_moves(name, arguments):
+def _without_moves(name, arguments, traced):
     """An environment that from its 40th step on allows no action, which no environment may do."""
 
     def observation(time):
