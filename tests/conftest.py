@@ -42,6 +42,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # What takes minutes is begun first, so that no worker is still busy when the others have nothing left.
 LONGEST_FIRST = (
     "tests/pages/test_notebook.py",
+    "tests/pages/test_blocks.py",
     "tests/algorithm/test_modes.py",
     "tests/survival",
     "tests/learning",

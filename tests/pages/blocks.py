@@ -75,7 +75,9 @@ def run(block, folder, environment=None):
         command = [sys.executable, "-W", "error", "-c", block.text]
     else:
         command = ["bash", "-euo", "pipefail", "-c", block.text]
-    environment = with_short_commands(folder, environment or variables.computing_fast())
+    # Commands are shortened and compile for longer than they train; programs train as they say.
+    usual = variables.computing_fast() if block.language == "python" else variables.compiling_soon()
+    environment = with_short_commands(folder, environment or usual)
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return result.stdout
