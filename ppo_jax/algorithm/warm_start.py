@@ -140,7 +140,7 @@ def end_warmup(config: Config, hyper: Hyperparams, num_updates: Count, learner: 
 
     Adam divides its moments by what they lack after as many steps (Kingma and Ba 2015, Section 3). The steps
     of the warm-up would count for the actor too, whose moments are still zero: for its first hundred steps it
-    would be moved by up to six times the learning rate.
+    would be moved by up to 6.6 times the learning rate.
 
     Args:
         config: The static part of the run.

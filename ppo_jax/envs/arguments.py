@@ -115,5 +115,7 @@ def _problem(env: str, name: str, value: Argument, parameters: Mapping[str, Para
     fits = type(value) in kinds or (type(value) is int and float in kinds)
     fits = fits and (not choices or value in choices)
     if not fits or (isinstance(value, float) and math.isnan(value)):
-        return f"env_args {name} = {value!r} does not fit env = {env!r}; give {parameters[name].words}"
+        or_ramp = ", or FROM..TO@STEPS for one that changes during a run" if ".." in str(value) else ""
+        what = parameters[name].words + or_ramp
+        return f"env_args {name} = {value!r} does not fit env = {env!r}; give {what}"
     return None

@@ -83,6 +83,11 @@ def test_what_cannot_change_is_refused_by_its_name(env, argument, problem):
     assert argument in str(error.value)
 
 
+def test_a_ramp_without_its_steps_is_explained():
+    with pytest.raises(UsageError, match=r"length = '1\.\.2' does not fit .*, or FROM\.\.TO@STEPS for one"):
+        make_dynamics("CartPole-v1", {"length": "1..2"})
+
+
 def test_arguments_of_an_environment_that_the_caller_has_made_cannot_change():
     with pytest.raises(UsageError, match="an environment of your own is made once"):
         make_ppo(Config("CartPole-v1", env_args={"length": "1..2@100"}), probes.counter(3))
