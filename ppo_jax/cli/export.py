@@ -34,16 +34,16 @@ class Export(Command):
 
     def run(self) -> int:
         """Exports the policy, and returns the exit status."""
-        from ppo_jax.host.export import wish
+        from ppo_jax.host.export.options import ExportOptions, check
 
         run = find(self.run_dir, self.best, self.trust_code)
-        wanted = wish.Wish(self.directory, self.format, self.best, self.card, self.license)
-        wish.check(run, wanted)
+        options = ExportOptions(self.directory, self.format, self.best, self.card, self.license)
+        check(run, options)
         readiness.check()
         from ppo_jax.host.export import writing
 
         def note(text: str) -> None:
             print(f"note: {text}", file=sys.stderr)
 
-        print(writing.describe(writing.export(run, wanted, self.trust_code, note), self.directory))
+        print(writing.describe(writing.export(run, options, self.trust_code, note), self.directory))
         return 0

@@ -152,11 +152,12 @@ class Run:
             The directory, which `ppo_jax.load_policy` reads.
         """
         from ppo_jax.host.export import writing
-        from ppo_jax.host.export.wish import Wish
+        from ppo_jax.host.export.options import ExportOptions
 
         names = (formats,) if isinstance(formats, str) else tuple(formats)
         path = as_path(directory)
-        writing.export(RunDirectory(self.path), Wish(path, names, best, card, license), self.trust_code)
+        options = ExportOptions(path, names, best, card, license)
+        writing.export(RunDirectory(self.path), options, self.trust_code)
         return path
 
 

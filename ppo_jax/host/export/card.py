@@ -7,9 +7,10 @@ from typing import Any
 
 from ppo_jax.algorithm.agent import Agent
 from ppo_jax.errors import UsageError
+from ppo_jax.host.export.opening import EXTRAS
 from ppo_jax.host.runs.request import Request
 
-CARD, FILM = "README.md", "episode.gif"
+CARD, FILM = EXTRAS
 LIBRARY = "ppo_jax"
 
 

@@ -1,4 +1,4 @@
-"""What is exported: a trained policy, its inputs and outputs, and the function that acts."""
+"""The trained policy that is exported: its inputs and outputs, and the function that acts."""
 
 import itertools
 import math
@@ -176,7 +176,7 @@ def ports_of(subject: Subject) -> Ports:
     if size:
         text = "The memory after the observation before this one; zeros when an episode begins."
         inputs.append(Port("memory", size, "float32", text))
-    specs = {port.name: _spec(port) for port in (*inputs, noise)}
+    specs = {port.name: spec_of(port, 1) for port in (*inputs, noise)}
     found = jax.eval_shape(make_act(subject), specs)
     meanings = {
         "logits": "The unnormalized logarithms of the probabilities; of actions not allowed, -1e30.",
@@ -190,8 +190,8 @@ def ports_of(subject: Subject) -> Ports:
     return Ports((*inputs, noise), (action, *others))
 
 
-def _spec(port: Port, size: Any = 1) -> jax.ShapeDtypeStruct:
-    """Returns the shape and dtype of N inputs."""
+def spec_of(port: Port, size: Any) -> jax.ShapeDtypeStruct:
+    """Returns the shape and dtype of an input for a batch; its size may be a symbol."""
     return jax.ShapeDtypeStruct((size, *port.shape), jnp.dtype(port.dtype))
 
 

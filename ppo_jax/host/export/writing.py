@@ -13,16 +13,16 @@ from ppo_jax.config import Config
 from ppo_jax.host.export import card, contract, formats, parity
 from ppo_jax.host.export.formats import FORMATS, SAMPLED
 from ppo_jax.host.export.opening import CONTRACT
+from ppo_jax.host.export.options import ExportOptions, check
 from ppo_jax.host.export.parity import Samples
 from ppo_jax.host.export.subject import Ports, Subject, make_act, make_subject, ports_of
-from ppo_jax.host.export.wish import Wish, check
 from ppo_jax.host.runs import agents, files, request
 from ppo_jax.host.runs.directory import RunDirectory
 
 
 def export(
     run: RunDirectory,
-    wish: Wish,
+    options: ExportOptions,
     trust_code: bool = False,
     say: Callable[[str], None] = warnings.warn,
 ) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def export(
 
     Args:
         run: The directory of the run.
-        wish: What to export.
+        options: The options.
         trust_code: Whether to use code of the user's own that has changed since the run was started.
         say: A function that is called with a sentence about what else is worth knowing.
 
@@ -40,26 +40,26 @@ def export(
     Raises:
         UsageError: If anything is in the way, or if what was written is not the trained policy.
     """
-    check(run, wish)
+    check(run, options)
     asked = request.read(run)
-    config, agent = agents.load(run, wish.best, trust_code, say)
+    config, agent = agents.load(run, options.best, trust_code, say)
     # Whatever it was trained with, it is exported in float32: few programs can do with less.
     subject = make_subject(dataclasses.replace(config, precision="float32"), agent)
     ports = ports_of(subject)
     samples = parity.gather(subject, asked.seed)
-    described = contract.describe(run, asked, subject, ports, wish.best)
+    described = contract.describe(run, asked, subject, ports, options.best)
     if config.precision != "float32":
         described["precision"]["largest_difference"] = _difference(config, agent, samples)
-    with files.whole_directory(wish.directory) as draft:
+    with files.whole_directory(options.directory) as draft:
         found = {
             name: _write(name, subject, ports, samples, described, draft)
-            for name in dict.fromkeys(wish.formats)
+            for name in dict.fromkeys(options.formats)
         }
         described["formats"] = {
             name: {"files": list(FORMATS[name].files), "parity": found[name]} for name in found
         }
-        if wish.card:
-            card.write(asked, agent, described, wish.license, draft, say)
+        if options.card:
+            card.write(asked, agent, described, options.license, draft, say)
         described["files"] = contract.files_of(draft)
         files.write_json(draft / CONTRACT, described)
     return described

@@ -11,8 +11,8 @@ import ppo_jax
 from ppo_jax.algorithm.evaluate import begin_play, play_step
 from ppo_jax.host.export import formats, parity, writing
 from ppo_jax.host.export.formats import FORMATS
+from ppo_jax.host.export.options import ExportOptions
 from ppo_jax.host.export.subject import make_subject
-from ppo_jax.host.export.wish import Wish
 from ppo_jax.host.runs import agents, request
 from ppo_jax.host.runs.directory import create
 from ppo_jax.host.runs.request import Request
@@ -38,7 +38,7 @@ def exports(toy, tmp_path_factory):
             place / f"{name}-run", "label", request.to_json(Request(None, config, ppo_jax.Hyperparams(), 0))
         )
         agents.save(run, config, cases.agent_of(config))
-        writing.export(run, Wish(place / name, wanted))
+        writing.export(run, ExportOptions(place / name, wanted))
         subject = make_subject(config, cases.agent_of(config))
         made[name] = place / name, subject, parity.gather(subject, seed=1)
     return made

@@ -17,7 +17,7 @@ from jax import export
 import ppo_jax
 from ppo_jax.host.export import formats, writing
 from ppo_jax.host.export.formats import as_stablehlo
-from ppo_jax.host.export.wish import Wish
+from ppo_jax.host.export.options import ExportOptions
 from ppo_jax.host.runs import agents, request
 from ppo_jax.host.runs.directory import create
 from ppo_jax.host.runs.request import Request
@@ -34,7 +34,7 @@ def whole(toy, tmp_path_factory):
     asked = Request(None, config, ppo_jax.Hyperparams(), seed=0)
     run = create(place / "run", "label", request.to_json(asked))
     agents.save(run, config, cases.agent_of(config))
-    writing.export(run, Wish(place / "export", ("numpy", "onnx", "stablehlo")))
+    writing.export(run, ExportOptions(place / "export", ("numpy", "onnx", "stablehlo")))
     return place / "export"
 
 

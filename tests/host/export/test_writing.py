@@ -12,9 +12,9 @@ import yaml
 
 import ppo_jax
 from ppo_jax import registered
-from ppo_jax.host.export import card, contract, formats, subject, wish, writing
+from ppo_jax.host.export import card, contract, formats, options, subject, writing
 from ppo_jax.host.export.formats import FORMATS
-from ppo_jax.host.export.wish import Wish
+from ppo_jax.host.export.options import ExportOptions
 from ppo_jax.host.pictures import film
 from ppo_jax.host.runs import agents, request
 from ppo_jax.host.runs.directory import create
@@ -128,16 +128,16 @@ def test_every_mistake_is_found_at_once_and_without_jax(trained, tmp_path, monke
     row = FORMATS["stablehlo"]._replace(writing=("no_such_module",))
     monkeypatch.setitem(formats.FORMATS, "stablehlo", row)
     with pytest.raises(ppo_jax.UsageError) as refused:
-        wish.check(trained, Wish(tmp_path / "taken", ("stablehlo",), license="My own!"))
+        options.check(trained, ExportOptions(tmp_path / "taken", ("stablehlo",), license="My own!"))
     missing, taken, license = refused.value.problems
     assert "needs no_such_module, which is not installed" in missing
     assert "pip install 'ppo-jax[stablehlo]'" in missing
     assert "exists" in taken
     assert "'My own!' is not an abbreviation" in license
     with pytest.raises(ppo_jax.UsageError, match="format = 'pickle' is unknown; choose from numpy"):
-        wish.check(trained, Wish(tmp_path / "new", ("pickle",)))
+        options.check(trained, ExportOptions(tmp_path / "new", ("pickle",)))
     with pytest.raises(ppo_jax.UsageError, match="choose from numpy"):
-        wish.check(trained, Wish(tmp_path / "new", ()))
+        options.check(trained, ExportOptions(tmp_path / "new", ()))
 
 
 def saved(path, config, agent):
@@ -162,7 +162,7 @@ def test_a_policy_that_is_not_the_trained_one_leaves_nothing_behind(toy, tmp_pat
 
     monkeypatch.setattr(subject, "layers_of", lambda *a: wrong(*a))
     with pytest.raises(ppo_jax.UsageError, match=r"in the format 'numpy' is not the trained one"):
-        writing.export(run, Wish(tmp_path / "export"))
+        writing.export(run, ExportOptions(tmp_path / "export"))
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -176,8 +176,8 @@ def test_a_network_of_ones_own_is_exported_as_stablehlo_and_refused_elsewhere(to
     run = saved(tmp_path / "run", config, cases.agent_of(config))
     for name in ("numpy", "onnx"):
         with pytest.raises(ppo_jax.UsageError, match="give format = 'stablehlo', which takes any network"):
-            writing.export(run, Wish(tmp_path / "export", (name,)))
-    found = writing.export(run, Wish(tmp_path / "export", ("stablehlo",)))
+            writing.export(run, ExportOptions(tmp_path / "export", (name,)))
+    found = writing.export(run, ExportOptions(tmp_path / "export", ("stablehlo",)))
     assert found["formats"]["stablehlo"]["parity"]["largest_difference"] <= 1e-6
     action, _ = ppo_jax.load_policy(tmp_path / "export").act(np.ones(5))
     assert action.shape == (2,)
@@ -186,7 +186,7 @@ def test_a_network_of_ones_own_is_exported_as_stablehlo_and_refused_elsewhere(to
 def test_a_policy_trained_in_bfloat16_is_exported_in_float32_and_the_contract_says_so(toy, tmp_path):
     config = dataclasses.replace(cases.config_of("MLP", False), precision="bfloat16")
     run = saved(tmp_path / "run", config, cases.agent_of(config))
-    found = writing.export(run, Wish(tmp_path / "export"))
+    found = writing.export(run, ExportOptions(tmp_path / "export"))
     assert found["precision"]["trained"] == "bfloat16"
     assert found["precision"]["exported"] == "float32"
     assert 1e-4 < found["precision"]["largest_difference"] < 0.1
@@ -227,4 +227,4 @@ def test_memory_that_is_not_zero_when_an_episode_begins_is_noticed(toy, tmp_path
 
     monkeypatch.setattr(subject, "network_for", forgetful)
     with pytest.raises(ppo_jax.UsageError, match="a memory that is not zero when an episode begins"):
-        writing.export(run, Wish(tmp_path / "export"))
+        writing.export(run, ExportOptions(tmp_path / "export"))

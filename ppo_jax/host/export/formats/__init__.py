@@ -112,6 +112,32 @@ def check_readable(name: str) -> None:
         raise UsageError(missing)
 
 
+def check_values(
+    file: str, form: str, contract: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Makes sure that a program has the inputs and outputs that the contract says.
+
+    Args:
+        file: The name of its file.
+        form: Its form.
+        contract: The contract.
+        found: Its "inputs" and "outputs" by name, each with its dtype and its shape, which begins with "N".
+
+    Raises:
+        UsageError: If it has others.
+    """
+    for what, given in found.items():
+        named = {
+            port["name"]: (port["dtype"], port["shape"])
+            for port in contract[what]
+            if form in port.get("forms", FORMS)
+        }
+        if named != given:
+            raise UsageError(
+                f"{file} has the {what} {given}, and the contract {named}; it is damaged or foreign"
+            )
+
+
 def _missing(name: str, modules: Sequence[str]) -> str | None:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if not missing:

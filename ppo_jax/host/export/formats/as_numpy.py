@@ -10,9 +10,9 @@ import safetensors.numpy
 
 from ppo_jax.errors import UsageError
 from ppo_jax.host.export import standalone
-from ppo_jax.host.export.formats import Act, Arrays
+from ppo_jax.host.export.formats import FORMATS, Act, Arrays
 
-TENSORS, LAYERS, RUNTIME = "policy.safetensors", "policy.json", "policy.py"
+TENSORS, LAYERS, RUNTIME = FORMATS["numpy"].files
 BOUNDS = ("low", "high")  # the only tensors that may be infinite
 
 

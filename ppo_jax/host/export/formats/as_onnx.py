@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppo_jax.errors import UsageError
-from ppo_jax.host.export.formats import FORMS, GREEDY, SAMPLED, Act, Arrays
+from ppo_jax.host.export.formats import FORMS, GREEDY, SAMPLED, Act, Arrays, check_values
 from ppo_jax.host.export.standalone import ILLEGAL
 from ppo_jax.host.runs import written
 
@@ -17,7 +17,7 @@ OPSET = 17  # later ones are not read by TensorRT on a Jetson
 IR_VERSION = 8  # that of the first onnx with this opset
 CONTRACT = "ppo_jax_contract"  # the key of the contract in the metadata of a graph
 FLOAT, INT32, BOOL = 1, 6, 9  # of onnx.TensorProto
-_TYPES = {"float32": "tensor(float)", "int32": "tensor(int32)", "bool": "tensor(bool)"}
+_TYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(bool)": "bool"}
 
 
 def write(subject: Any, ports: Any, contract: dict[str, Any], folder: Path) -> None:
@@ -33,7 +33,7 @@ def write(subject: Any, ports: Any, contract: dict[str, Any], folder: Path) -> N
     checker: Any = importlib.import_module("onnx.checker")
 
     def values(some: Any) -> list[Any]:
-        kinds = {name: helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in _TYPES}
+        kinds = {name: helper.np_dtype_to_tensor_dtype(np.dtype(name)) for name in _TYPES.values()}
         return [
             helper.make_tensor_value_info(port.name, kinds[port.dtype], ["N", *port.shape]) for port in some
         ]
@@ -177,7 +177,7 @@ def _choose(
         zero, axis = graph.tensor("zero", np.float32(0)), graph.tensor("axis", np.array(1))
         chances = [_exceeding(graph, part, one, zero, axis) for part, one in zip(parts, noises, strict=True)]
     found = [graph.add("ArgMax", one, axis=1, keepdims=1) for one in chances]
-    actions = [graph.add("Cast", one, to=6) for one in found]  # int32
+    actions = [graph.add("Cast", one, to=INT32) for one in found]
     return {
         "action": actions[0] if is_one else graph.add("Concat", *actions, axis=1),
         "logits": parts[0] if is_one else graph.add("Concat", *parts, axis=1),
@@ -235,7 +235,8 @@ def read(contents: dict[str, bytes], contract: dict[str, Any]) -> Act:
         except Exception as error:  # onnxruntime raises errors of several kinds
             reason = str(error).splitlines()[0]
             raise UsageError(f"{form}.onnx cannot be read: {reason}; it is damaged or foreign") from error
-        _check_values(form, session, contract)
+        found = {"inputs": _describe(session.get_inputs()), "outputs": _describe(session.get_outputs())}
+        check_values(f"{form}.onnx", form, contract, found)
         sessions[form] = session
     names = [port["name"] for port in contract["outputs"]]
 
@@ -268,15 +269,6 @@ def act_to_check(contents: dict[str, bytes], contract: dict[str, Any]) -> tuple[
     return act, f"the reference evaluator of onnx {onnx.__version__}"
 
 
-def _check_values(form: str, session: Any, contract: dict[str, Any]) -> None:
-    for what, found in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        named = {
-            port["name"]: (_TYPES[port["dtype"]], port["shape"])
-            for port in contract[what]
-            if form in port.get("forms", FORMS)
-        }
-        given = {value.name: (value.type, value.shape) for value in found}
-        if named != given:
-            raise UsageError(
-                f"{form}.onnx has the {what} {given}, and the contract {named}; it is damaged or foreign"
-            )
+def _describe(values: Any) -> dict[str, Any]:
+    """Returns the dtypes and shapes of the inputs or outputs of a session, by name."""
+    return {value.name: (_TYPES.get(value.type, value.type), value.shape) for value in values}

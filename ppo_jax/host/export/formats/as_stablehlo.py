@@ -12,8 +12,8 @@ import numpy as np
 from jax import export
 
 from ppo_jax.errors import UsageError, explained
-from ppo_jax.host.export.formats import FORMS, GREEDY, SAMPLED, Act, Arrays
-from ppo_jax.host.export.subject import Ports, Subject, make_act
+from ppo_jax.host.export.formats import FORMS, GREEDY, SAMPLED, Act, Arrays, check_values
+from ppo_jax.host.export.subject import Ports, Subject, make_act, spec_of
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 # The functions outside of the program that one of ours calls: a check of shapes, which JAX itself answers.
@@ -36,11 +36,7 @@ def write(subject: Subject, ports: Ports, contract: dict[str, Any], folder: Path
     del contract
     (size,) = export.symbolic_shape("N")
     for form in FORMS:
-        inputs = {
-            port.name: jax.ShapeDtypeStruct((size, *port.shape), np.dtype(port.dtype))
-            for port in ports.inputs
-            if form in port.forms
-        }
+        inputs = {port.name: spec_of(port, size) for port in ports.inputs if form in port.forms}
         with explained("exporting the network for any size of the batch"):
             exported = export.export(jax.jit(make_act(subject)), platforms=PLATFORMS)(inputs)
         (folder / f"{form}.stablehlo").write_bytes(exported.serialize())
@@ -65,7 +61,8 @@ def read(contents: dict[str, bytes], contract: dict[str, Any]) -> Act:
             given = exported.in_tree.unflatten(exported.in_avals)[0][0]
             returned = exported.out_tree.unflatten(exported.out_avals)
             _check(name, exported.mlir_module())
-            _check_values(name, contract, {"inputs": given, "outputs": returned}, form)
+            found = {"inputs": _describe(given), "outputs": _describe(returned)}
+            check_values(name, form, contract, found)
         except UsageError:
             raise
         except Exception as error:  # a foreign file may raise anything
@@ -100,15 +97,6 @@ def _check(name: str, module: str) -> None:
         raise UsageError(f"{name} calls {', '.join(outside)}, which is outside of the program: it is foreign")
 
 
-def _check_values(name: str, contract: dict[str, Any], found: dict[str, Any], form: str) -> None:
-    for what, values in found.items():
-        named = {
-            port["name"]: (port["dtype"], port["shape"][1:])
-            for port in contract[what]
-            if form in port.get("forms", FORMS)
-        }
-        given = {key: (str(x.dtype), list(x.shape[1:])) for key, x in values.items()}
-        if named != given:
-            raise UsageError(
-                f"{name} has the {what} {given}, and the contract {named}; it is damaged or foreign"
-            )
+def _describe(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the dtypes and shapes of inputs or outputs, by name."""
+    return {name: (str(x.dtype), ["N", *x.shape[1:]]) for name, x in values.items()}

@@ -1,4 +1,4 @@
-"""What a user wants to have exported, and the mistakes in it that are found before JAX is imported."""
+"""The options of an export, and the mistakes in them that are found before JAX is imported."""
 
 import re
 from pathlib import Path
@@ -11,8 +11,8 @@ from ppo_jax.host.runs.checkpoints import directories
 from ppo_jax.host.runs.directory import RunDirectory
 
 
-class Wish(NamedTuple):
-    """What a user wants to have exported.
+class ExportOptions(NamedTuple):
+    """The options of an export.
 
     Attributes:
         directory: The directory to write, which does not exist or is empty.
@@ -29,7 +29,7 @@ class Wish(NamedTuple):
     license: str = "unknown"
 
 
-def check(run: RunDirectory, wish: Wish) -> None:
+def check(run: RunDirectory, options: ExportOptions) -> None:
     """Finds what stands in the way of an export.
 
     Raises:
@@ -37,17 +37,18 @@ def check(run: RunDirectory, wish: Wish) -> None:
     """
     problems = []
     for finds in (
-        lambda: formats.check(wish.formats, request.read(run).config.network),
-        lambda: files.check_free(wish.directory),
-        lambda: wish.best and directories.find_best(run.checkpoints),
+        lambda: formats.check(options.formats, request.read(run).config.network),
+        lambda: files.check_free(options.directory),
+        lambda: options.best and directories.find_best(run.checkpoints),
     ):
         try:
             finds()
         except UsageError as error:
             problems += error.problems
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", wish.license):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", options.license):
         problems.append(
-            f"license = {wish.license!r} is not an abbreviation of a license; give one such as 'apache-2.0'"
+            f"license = {options.license!r} is not an abbreviation of a license; give one such as "
+            "'apache-2.0'"
         )
     if problems:
         raise UsageError(problems)
