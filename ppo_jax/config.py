@@ -102,7 +102,7 @@ class Config:
     initial_policy: str | None = dataclasses.field(default=None, kw_only=True)
     """Run whose trained policy this one starts from. By default the weights are random."""
     initial_parts: Parts = dataclasses.field(default="both", kw_only=True)
-    """What to take from --initial-policy: the actor, the critic, or both."""
+    """Parts of --initial-policy to take: the actor, the critic, or both."""
     critic_warmup_updates: int = dataclasses.field(default=0, kw_only=True)
     """Updates at the start in which only the critic learns, so that a critic that knows nothing of the task
     yet does not spoil a good actor."""
@@ -110,8 +110,8 @@ class Config:
     """Run whose trained policy teaches this one: the loss grows with the KL between the two. By default there
     is no teacher."""
     teacher_sees: View = dataclasses.field(default="actor", kw_only=True)
-    """What the teacher is shown: what the actor of this run sees, or what its critic sees, which may be
-    more."""
+    """Part of an observation that the teacher is shown: that of this run's actor, or that of its critic,
+    which may hold more."""
 
     def __post_init__(self):
         if isinstance(self.hidden_sizes, list):

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 
 from ppo_jax import spaces
 from ppo_jax.algorithm.task import PREFIX
+from ppo_jax.algorithm.teacher import FIELDS
 from ppo_jax.envs.environment import Environment
 from ppo_jax.errors import UsageError
 
 Own = dict[str, jax.Array]  # by name
 REPEATED = "repeated_starts"  # reported beside them, if the environment has a pool of first states
-# Names in records, beside the fields of `Metrics`.
-RESERVED = ("update", "seconds", "teacher_kl", "teacher_coefficient", REPEATED)
+RESERVED = ("update", "seconds", *FIELDS, REPEATED)  # names in records, beside the fields of `Metrics`
 
 
 def names_of(environment: Environment) -> tuple[str, ...]:

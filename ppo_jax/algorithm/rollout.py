@@ -74,7 +74,7 @@ class Trajectory(NamedTuple):
         done: [T, N] bool, the episode ended, terminated or truncated.
         start: [T, N] bool, an episode began with s_t.
         memory: The memory of the network before s_t, [T, N, H]; without leaves if it has none.
-        teacher: What the teacher would do in s_t, distributions [T, N]; None without a teacher.
+        teacher: The policy of the teacher in s_t, distributions [T, N]; None without a teacher.
     """
 
     observation: Any
@@ -161,7 +161,7 @@ class Decision(NamedTuple):
         policy: The distributions over actions, [N].
         action: The actions that were sampled, before they are clipped to any bounds, [N, ...].
         memory: The memory of the network after these observations.
-        teacher: What the teacher would do, distributions [N]; None without a teacher.
+        teacher: The policy of the teacher, distributions [N]; None without a teacher.
     """
 
     statistics: Any

@@ -45,7 +45,7 @@ class Teacher(NamedTuple):
         network: Its network, of which only the policy counts.
         params: Its parameters.
         statistics: The statistics that it normalizes features with; None if it does not.
-        sees: What it is shown of an observation: what the actor of the student sees, or what its critic sees.
+        sees: The part of an observation that it is shown: that of the student's actor, or that of its critic.
     """
 
     network: Network
@@ -68,7 +68,7 @@ def make_teacher(
         config: The configuration of the run that the teacher comes from, which describes its network.
         agent: The agent of that run, or its arrays by their paths; they may be traced.
         environment: The environment of the student.
-        sees: What the teacher is shown of an observation.
+        sees: The part of an observation that the teacher is shown.
         make_network: The function that makes the network of the teacher.
         what: The name of the teacher in errors.
 
@@ -128,7 +128,7 @@ def _of_policy(tensors: Tensors) -> dict[str, Any]:
 
 
 def teach(teacher: Teacher | None, observation: Any) -> Distribution | None:
-    """Returns what the teacher would do, distributions [N]; None without a teacher.
+    """Returns the policy of the teacher, distributions [N]; None without a teacher.
 
     Args:
         teacher: The teacher.

@@ -123,10 +123,7 @@ def hold_actor(config: Config, num_updates: Count, network: Network) -> Network:
 
     def held(params: Params) -> Params:
         others = {name: x for name, x in params.items() if name != CRITIC}
-        without_gradient = jax.tree.map(
-            lambda x: jnp.where(is_held, jax.lax.stop_gradient(x), x),
-            others,
-        )
+        without_gradient = jax.tree.map(lambda x: jnp.where(is_held, jax.lax.stop_gradient(x), x), others)
         return {**params, **without_gradient}
 
     return network._replace(

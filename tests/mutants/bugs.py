@@ -1272,8 +1272,8 @@ BUGS = (
     Bug(
         "the actor learns while the critic warms up",
         "ppo_jax/algorithm/warm_start.py",
-        "            lambda x: jnp.where(is_held, jax.lax.stop_gradient(x), x),\n",
-        "            lambda x: x,\n",
+        "lambda x: jnp.where(is_held, jax.lax.stop_gradient(x), x)",
+        "lambda x: x",
         (f"{_WARM}::test_the_actor_keeps_its_bits_while_the_critic_warms_up_and_learns_afterwards",),
     ),
     Bug(
@@ -1323,8 +1323,8 @@ BUGS = (
     Bug(
         "a copy of a teacher that has changed is used",
         "ppo_jax/host/runs/known.py",
-        "    is_same = Found(field, files).sha256 == sha256\n",
-        "    is_same = sha256 is not None\n",
+        "    if found.sha256 == sha256:\n",
+        "    if sha256 is not None:\n",
         (
             "tests/host/runs/test_known.py::test_a_damaged_copy_is_noticed_and_made_again_while_its_origin_is_as_it_was",
         ),

@@ -37,6 +37,15 @@ class Found(NamedTuple):
         return hashlib.sha256(content).hexdigest()
 
 
+def found_in(run: RunDirectory, field: str) -> Found:
+    """Returns the files of the policy of a run, or of a copy.
+
+    Raises:
+        OSError: If one of them cannot be read.
+    """
+    return Found(field, {path.name: path.read_bytes() for path in (run.policy, run.tensors)})
+
+
 def references(config: Config) -> dict[str, str]:
     """Returns the policies that a configuration names, by the name of their field."""
     fields = {"initial_policy": config.initial_policy, "teacher": config.teacher}
@@ -72,15 +81,12 @@ def problems_of(run: RunDirectory, asked: Request) -> dict[str, str]:
 def _problem_of(run: RunDirectory, field: str, sha256: str | None) -> str:
     copy = _copy_of(run, field)
     try:
-        files = {path.name: path.read_bytes() for path in (copy.policy, copy.tensors)}
+        found = found_in(copy, field)
     except OSError as error:
         return f"'{copy.path}', the copy of its {field}, cannot be read: {error.strerror}"
-    is_same = Found(field, files).sha256 == sha256
-    return (
-        ""
-        if is_same
-        else f"'{copy.path}', the copy of its {field}, is not as it was when the run was started"
-    )
+    if found.sha256 == sha256:
+        return ""
+    return f"'{copy.path}', the copy of its {field}, is not as it was when the run was started"
 
 
 def load(run: RunDirectory, asked: Request, say: Callable[[str], None]) -> None:
@@ -96,14 +102,15 @@ def load(run: RunDirectory, asked: Request, say: Callable[[str], None]) -> None:
     """
     if problems := [problem for problem in problems_of(run, asked).values() if problem]:
         raise UsageError(problems)
+    recorded = dict(asked.policies)  # which the copies have, too, as there are no problems
     for field, reference in references(asked.config).items():
         own = registered_as(field, reference)
-        if own is not None and own.sha256 != dict(asked.policies)[field]:
+        if own is not None and own.sha256 != recorded[field]:
             raise UsageError(
                 f"{field} = {reference!r} is registered in this process, but is not the policy of the run; "
                 "register it under another name"
             )
-        known = _read(_copy_of(run, field), is_own=own is not None)
+        known = _read(_copy_of(run, field), recorded[field], is_own=own is not None)
         registered.enter_policy(reference, known)
         takes_critic = field == "initial_policy" and asked.config.initial_parts != "actor"
         if takes_critic and asked.config.normalize_rewards and known.rewards is None:
@@ -118,12 +125,11 @@ def _copy_of(run: RunDirectory, field: str) -> RunDirectory:
     return RunDirectory(run.policies / field)
 
 
-def _read(copy: RunDirectory, is_own: bool) -> KnownPolicy:
+def _read(copy: RunDirectory, sha256: str, is_own: bool) -> KnownPolicy:
     config, tensors = policy.load(copy)
-    files = {path.name: path.read_bytes() for path in (copy.policy, copy.tensors)}
     return KnownPolicy(
         config=config,
-        sha256=Found("", files).sha256,
+        sha256=sha256,
         tensors=tensors,
         rewards=policy.rewards_in(copy.policy, read_json(copy.policy)),
         is_own=is_own,
