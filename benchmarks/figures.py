@@ -191,7 +191,7 @@ def environments() -> str:
                 _exceptions(problems),
             ]
         )
-    return _table(["library", "such as", "conform", "the others, and why"], rows)
+    return _table(["library", "example", "conform", "others, with the reason"], rows)
 
 
 def _exceptions(problems: dict[str, str]) -> str:
@@ -446,7 +446,7 @@ def two_simulators() -> str:
         ]
         for row in _speeds("two-simulators")["environments"]
     ]
-    heads = ["environment", "steps", "largest difference", "above 1e-5", "ends in one only"]
+    heads = ["environment", "steps", "largest difference", "steps above 1e-5", "ends in only one"]
     return _table([*heads, "return in gymnax", "return in Gymnasium"], rows)
 
 
@@ -457,8 +457,8 @@ def simulators() -> str:
     whole, stepping, learning = (f"{record[part] * 1e3:.0f} ms" for part in parts)
     return _paragraph(
         f"With {record['num_envs']} simulators, an update of {record['preset']} takes {whole}: {stepping} in "
-        f"the simulators and {learning} to learn. The whole takes {record['times_as_long']:.2f} times as "
-        f"long as the two together; it trains {record['steps_per_second']:,} steps/s."
+        f"the simulators and {learning} to learn. The whole update takes {record['times_as_long']:.2f} times "
+        f"as long as the two together, which makes {record['steps_per_second']:,} steps/s."
     )
 
 

@@ -165,12 +165,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "too early, because the policy tries nothing new",
             "a larger --entropy-coefficient such as 0.01, or a lower --learning-rate",
         ),
-        Rule(_ENTROPY, 0.95, HEALTHY, "the policy has become more decided and still tries other actions"),
+        Rule(_ENTROPY, 0.95, HEALTHY, "the policy has become less random and still tries other actions"),
         Rule(
             _ENTROPY,
             INF,
             LOOK,
-            "the policy is as undecided as at the start, which is normal early in a run but not at its end",
+            "the policy is as random as at the start, which is normal early in a run but not at its end",
             "a larger --total-timesteps, a higher --learning-rate, or a smaller --entropy-coefficient",
         ),
     ),
@@ -301,7 +301,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "dead_ends": (
-        Rule(_DEAD_ENDS, 0, HEALTHY, "the environment always allowed some action"),
+        Rule(_DEAD_ENDS, 0, HEALTHY, "the environment always allowed at least one action"),
         Rule(
             _DEAD_ENDS,
             INF,
@@ -326,7 +326,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             _REPEATED,
             INF,
             LOOK,
-            "these episodes began in a first state that another one of the same rollout had begun in",
+            "these episodes began in the same first state as another episode of the same rollout",
             "a larger reset_pool of the environment",
         ),
     ),
