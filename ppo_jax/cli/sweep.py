@@ -127,7 +127,7 @@ class Sweep(Command):
     """Search by successive halving, in this many rungs: all points begin, and after each rung only the best
     one in --eta is trained on, --eta times as long. By default every point is trained to the end."""
     eta: int = 3
-    """One in how many points is left after each rung."""
+    """After each rung, one point in this many is kept."""
     population: int | None = None
     """Search by population-based training, with this many members: they begin at random in the ranges that
     are given, and after each generation the worst quarter copies the best and explores other values."""

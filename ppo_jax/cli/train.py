@@ -58,7 +58,7 @@ GROUPS = (
     ),
     Group(
         "start",
-        "What the run starts from, instead of weights that know nothing.",
+        "What the run starts from, instead of random weights.",
         ("initial_policy", "initial_parts", "critic_warmup_updates"),
     ),
     Group(
@@ -78,7 +78,7 @@ GROUPS = (
     ),
     Group(
         "normalization",
-        "Which quantities are brought to a common scale.",
+        "Which quantities are normalized before they are used.",
         ("normalize_observations", "normalize_rewards", "normalize_advantages"),
     ),
     Group(

@@ -11,7 +11,7 @@ class Halving(NamedTuple):
 
     Attributes:
         rungs: The number of rungs, R. Rung r ends after U / eta^(R - r) of the U updates of a run.
-        eta: One in how many points is left after each rung.
+        eta: After each rung, one point in this many is kept.
     """
 
     rungs: int

@@ -24,7 +24,7 @@ class RunOptions:
     log_to: tuple[str, ...] = ()
     """Services that receive the metrics, in addition to the file metrics.jsonl. By default none."""
     devices: int | None = None
-    """Number of devices to spread the environments over. By default all that JAX finds; of a CPU, one."""
+    """Number of devices to spread the environments over. By default all that JAX finds, or one on a CPU."""
 
 
 def problems(options: RunOptions) -> list[str]:
