@@ -3,9 +3,13 @@
 Two rollouts of the same network take turns: one in the environment as a run uses it (with its time limit,
 first states, the last observation of each episode, masks and metrics), and one in the library's own step
 under `jax.vmap`, which never ends an episode. The environments are small ones, where an adapter costs most.
+
+The record is written after each library, and keeps those that are not measured again, so that they can be
+measured one by one.
 """
 
 import dataclasses
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -60,26 +64,34 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Measures, prints, and writes the result."""
-    rows = []
+    """Measures, prints, and writes the record after each library."""
+    result: dict[str, Any] = {"num_steps": NUM_STEPS, "libraries": {}}
+    if options.output is not None and options.output.exists():
+        result["libraries"] = json.loads(options.output.read_text())["libraries"]
     for library in options.libraries or tuple(RAW):
-        name, make_raw = RAW[library]
-        for copies in options.copies:
-            programs = {"adapter": prepare(name, copies), "library": prepare_raw(name, make_raw(), copies)}
-            rows.append(measure(name, copies, programs, options.repeats))
-            Console().print(rows[-1])
-    result: dict[str, Any] = {"num_steps": NUM_STEPS, "rows": rows}
-    if not options.libraries or "craftax" in options.libraries:
-        copies = min(options.copies)
-        programs = {"pool": prepare(CRAFTAX, copies), "drawn": prepare(CRAFTAX, copies, reset_pool=0)}
-        result["pool"] = measure(CRAFTAX, copies, programs, options.repeats)
-    result = record.complete(result)
-    Console().print_json(data=result)
-    record.write(options.output, result)
+        result["libraries"][library] = [
+            measure_adapter(library, copies, options) for copies in options.copies
+        ]
+        if library == "craftax":
+            result["libraries"]["craftax, pool"] = [measure_pool(min(options.copies), options)]
+        record.write(options.output, record.complete(result))
+
+
+def measure_adapter(library: str, copies: int, options: Options) -> dict[str, Any]:
+    """Compares an environment as a run uses it with the step of its library."""
+    name, make_raw = RAW[library]
+    programs = {"adapter": prepare(name, copies), "library": prepare_raw(name, make_raw(), copies)}
+    return measure(name, copies, programs, options.repeats)
+
+
+def measure_pool(copies: int, options: Options) -> dict[str, Any]:
+    """Compares Craftax with its pool of first states, and with a first state drawn for every step."""
+    programs = {"pool": prepare(CRAFTAX, copies), "drawn": prepare(CRAFTAX, copies, reset_pool=0)}
+    return measure(CRAFTAX, copies, programs, options.repeats)
 
 
 def measure(name: str, copies: int, programs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Any]:
-    """Times two programs in turns.
+    """Times two programs in turns, and prints the result.
 
     Returns:
         The steps per second of both, and the median of how much faster the first is than the second.
@@ -90,13 +102,15 @@ def measure(name: str, copies: int, programs: dict[str, Callable[[], Any]], repe
     speeds = {
         kind: round(copies * NUM_STEPS / statistics.median(turn[kind] for turn in turns)) for kind in programs
     }
-    return {
+    row = {
         "environment": name,
         "copies": copies,
         "steps_per_second": speeds,
         "ratio": round(statistics.median(ratios), 4),
         "ratios": [round(ratio, 4) for ratio in ratios],
     }
+    Console().print(row)
+    return row
 
 
 def seconds_of(program: Callable[[], Any]) -> float:

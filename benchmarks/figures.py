@@ -462,6 +462,30 @@ def simulators() -> str:
     )
 
 
+def adapters() -> str:
+    """Returns how fast environments are beside the bare steps of their libraries, and what a pool saves."""
+    libraries = dict(_speeds("adapters")["libraries"])
+    (pool,) = libraries.pop("craftax, pool")
+    rows = [
+        [
+            f"`{row['environment']}`",
+            f"{row['copies']:,}",
+            f"{row['steps_per_second']['adapter']:,}",
+            f"{row['steps_per_second']['library']:,}",
+            _ratio(row["ratio"], min(row["ratios"]), max(row["ratios"])),
+        ]
+        for of_library in libraries.values()
+        for row in of_library
+    ]
+    table = _table(["environment", "copies", "steps/s", "of the bare step", "ratio"], rows)
+    speeds = pool["steps_per_second"]
+    return f"{table}\n\n" + _paragraph(
+        f"With {pool['copies']} copies, `{pool['environment']}` takes {speeds['pool']:,} steps/s with its "
+        f"pool of first states, and {speeds['drawn']:,} with a first state drawn for every step: "
+        f"{pool['ratio']:.1f} times as many."
+    )
+
+
 def exchanges() -> str:
     """Says what an exchange between processes costs, and how an update compares with the model."""
     record = _speeds("exchanges")

@@ -30,7 +30,8 @@ TrustCode = Annotated[
     bool,
     arg(
         help="Use code of your own that the run names although it has changed or moved since the run was "
-        "started, or was not marked (see docs/custom_environment.md). Never give it for a run that came from a stranger."
+        "started, or was not marked (see docs/custom_environment.md). Never give it for a run that came from "
+        "a stranger."
     ),
 ]
 PathFlag = Annotated[Path | None, arg(metavar="PATH")]
