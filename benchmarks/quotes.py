@@ -3,7 +3,7 @@
 Run it after a measurement: `python benchmarks/quotes.py`. A page marks what it quotes, and everything between
 the marks is written anew:
 
-    <!-- quote: peers -->
+    <!-- quote: benchmark -->
     ...
     <!-- end of quote -->
 
@@ -38,7 +38,9 @@ QUOTES: dict[str, Callable[[], str]] = {
     "many-seeds": figures.many_seeds,
     "paper-objectives": figures.paper_objectives,
     "paper-objectives-conditions": figures.paper_objectives_conditions,
-    "peers": figures.peers,
+    "peers-in-short": figures.peers_in_short,
+    "peers-with-our-options": figures.peers_with_our_options,
+    "peers-with-own-options": figures.peers_with_own_options,
     "results": figures.results,
     "searches": figures.searches,
     "speed-conditions": figures.speed_conditions,

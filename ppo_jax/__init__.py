@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ppo_jax.errors import RunError as RunError
     from ppo_jax.errors import UsageError as UsageError
     from ppo_jax.host.export.loading import load_policy as load_policy
+    from ppo_jax.host.programs.chunks import compiler_options as compiler_options
     from ppo_jax.host.python import Run as Run
     from ppo_jax.host.python import Training as Training
     from ppo_jax.host.python import open_run as open_run
@@ -71,6 +72,7 @@ _HOMES = {
     "act": "algorithm.agent",
     "agent_of": "algorithm.train",
     "clipped_surrogate": "algorithm.loss",
+    "compiler_options": "host.programs.chunks",
     "environment": "registered",
     "evaluate": "algorithm.evaluate",
     "gae": "algorithm.gae",

@@ -5,20 +5,22 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from contestant import Outcome
-from peer import OURS
+from contestant import XLA_OPTIONS, Outcome
+from peer import CORES, LIBRARY, OURS, PRODUCTS
 from rich.console import Console
 from rich.table import Table
+from workers.protocol import Job
 
 from ppo_jax.host.programs import system
 from ppo_jax.host.runs import files
 
-HEADINGS = ("job", "peer", "version", "compile s", "steps/s", "slowest", "fastest", "ours/peer", "from", "to")
-WORDS = ("job", "peer", "version")
+WORDS = ("job", "XLA's options", "peer", "version")
+NUMBERS = ("compile s", "steps/s", "slowest", "fastest", "ours/peer", "from", "to", "of products")
+ROOT = Path(__file__).parents[2]
 
 
 def show(outcomes: list[Outcome]) -> None:
-    """Prints one row for each job and peer.
+    """Prints one row for each job, set of options of XLA and peer.
 
     Args:
         outcomes: The outcomes of all jobs, in the order of the table.
@@ -29,16 +31,17 @@ def show(outcomes: list[Outcome]) -> None:
         f"{hardware['cpu']} x{hardware['cpu_count']}, Python {versions['python']}, jax {versions['jax']}"
     )
     table = Table(title=title, title_justify="left")
-    for heading in HEADINGS:
-        justify = "left" if heading in WORDS else "right"
-        table.add_column(heading, justify=justify, no_wrap=heading != "version")
+    for heading in WORDS:
+        table.add_column(heading, no_wrap=heading != "version")
+    for heading in NUMBERS:
+        table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
         table.add_row(*_row(outcome, outcomes))
     console = Console(width=max(120, Console().width))
     console.print(table)
     for outcome in outcomes:
         if outcome.failure is not None:
-            line = f"{name(outcome)} {outcome.peer}: {outcome.failure}"
+            line = f"{name(outcome.job)} {outcome.peer}, {outcome.xla} options: {outcome.failure}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -52,6 +55,8 @@ def write(path: Path, options: dict[str, Any], outcomes: list[Outcome]) -> None:
     """
     content = {
         "options": options,
+        "xla_options": XLA_OPTIONS,
+        "code": system.git_commit(ROOT),
         "versions": system.versions(),
         "hardware": system.hardware(),
         "outcomes": [_as_json(outcome, outcomes) for outcome in outcomes],
@@ -60,21 +65,22 @@ def write(path: Path, options: dict[str, Any], outcomes: list[Outcome]) -> None:
         draft.write_text(json.dumps(content, indent=2, default=str) + "\n")
 
 
-def name(outcome: Outcome) -> str:
-    """Names a job: environments x steps, and the number of agents if there are several."""
-    job = outcome.job
+def name(job: Job) -> str:
+    """Names a job: environments x steps, the number of agents if not 1, the number of cores if not all."""
     shape = f"{job.num_envs}x{job.num_steps}"
-    return shape if job.agents == 1 else f"{job.agents} of {shape}"
+    agents = shape if job.agents == 1 else f"{job.agents} of {shape}"
+    return agents if job.cores == CORES else f"{agents}, {job.cores} core{'s' * (job.cores > 1)}"
 
 
 def _row(outcome: Outcome, outcomes: list[Outcome]) -> list[str]:
-    version = outcome.version or ""
+    words = [name(outcome.job), outcome.xla, outcome.peer]
     if outcome.failure is not None:
-        return [name(outcome), outcome.peer, "no result"]
+        return [*words, "no result"]
     compiling = "-" if outcome.compile_seconds is None else f"{outcome.compile_seconds:.1f}"
     rates = [f"{rate:,.0f}" for rate in _middle_and_ends(outcome.rates)]
-    ratios = [f"{ratio:.2f}" for ratio in _middle_and_ends(_ratios(outcome, outcomes))]
-    return [name(outcome), outcome.peer, version, compiling, *rates, *ratios]
+    ratios = [f"{ratio:.2f}" for ratio in _middle_and_ends(_ratios(outcome, outcomes))] or [""] * 3
+    shares = [f"{share:.0%}" for share in _middle_and_ends(_shares(outcome, outcomes))[:1]]
+    return [*words, outcome.version or "", compiling, *rates, *ratios, *shares]
 
 
 def _as_json(outcome: Outcome, outcomes: list[Outcome]) -> dict[str, Any]:
@@ -82,13 +88,25 @@ def _as_json(outcome: Outcome, outcomes: list[Outcome]) -> dict[str, Any]:
         "job": outcome.job._asdict(),
         "steps_per_second": outcome.rates,
         "ours_over_peer": _ratios(outcome, outcomes),
+        "share_of_products": _shares(outcome, outcomes),
     }
 
 
 def _ratios(outcome: Outcome, outcomes: list[Outcome]) -> list[float]:
-    """Returns our speed divided by the peer's in each round; nothing if ours has not been measured."""
-    ours = [other.rates for other in outcomes if other.peer == OURS and other.job == outcome.job]
-    return [mine / its for mine, its in zip(*ours, outcome.rates, strict=False)] if ours else []
+    """Returns our speed over the peer's in each round, with the same options of XLA; nothing if unknown."""
+    ours = _rates(LIBRARY, outcome.xla, outcome.job, outcomes)
+    return [mine / its for mine, its in zip(ours, outcome.rates, strict=False)]
+
+
+def _shares(outcome: Outcome, outcomes: list[Outcome]) -> list[float]:
+    """Returns the peer's speed over that of the matrix products in each round; nothing if unknown."""
+    products = _rates(PRODUCTS, OURS, outcome.job, outcomes)
+    return [its / most for its, most in zip(outcome.rates, products, strict=False)]
+
+
+def _rates(peer: str, xla: str, job: Job, outcomes: list[Outcome]) -> list[float]:
+    found = [other.rates for other in outcomes if (other.peer, other.xla, other.job) == (peer, xla, job)]
+    return found[0] if found else []
 
 
 def _middle_and_ends(numbers: list[float]) -> list[float]:

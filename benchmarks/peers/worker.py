@@ -10,15 +10,21 @@ from typing import Any
 
 from peer import PeerError
 
-# Everything runs on the CPU, and nothing comes from earlier compilations.
-SETTINGS = {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+# Everything runs on the CPU. XLA has no other options than those of the job. Nothing comes from earlier
+# compilations, neither from JAX's cache nor from the one of ajax-rl.
+SETTINGS = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_ENABLE_COMPILATION_CACHE": "false",
+    "AJAX_NO_COMPILE_CACHE": "1",
+    "XLA_FLAGS": "",
+}
 PATIENCE = 10  # seconds in which a worker has to end by itself
 
 
 class Worker:
     """A process that does one job. While it waits for input, it costs nothing."""
 
-    def __init__(self, python: Path, script: Path, log: Path, timeout: float):
+    def __init__(self, python: Path, script: Path, log: Path, timeout: float, cores: int):
         """Starts the process.
 
         Args:
@@ -26,12 +32,15 @@ class Worker:
             script: The program.
             log: The file for its standard error.
             timeout: The seconds that one answer may take.
+            cores: The number of cores that it may use. It is pinned before it starts, because JAX counts the
+                cores when it is imported.
         """
         self._log, self._timeout = log, timeout
+        cpus = sorted(os.sched_getaffinity(0))[:cores]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as file:
             self._process = subprocess.Popen(
-                [python, script],
+                ["taskset", "--cpu-list", ",".join(map(str, cpus)), python, script],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,

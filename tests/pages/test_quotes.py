@@ -103,6 +103,29 @@ def test_a_page_cannot_ask_for_a_quote_that_does_not_exist():
         quotes.fill("<!-- quote: peer-s -->\n<!-- end of quote -->")
 
 
+def test_the_lead_over_other_packages_is_that_over_the_fastest_of_them_at_each_job(monkeypatch):
+    def outcome(peer, xla, cores, *ratios, agents=1, failure=None):
+        job = {"cores": cores, "agents": agents}
+        return {"peer": peer, "xla": xla, "job": job, "failure": failure, "ours_over_peer": ratios}
+
+    outcomes = [
+        outcome("ours-library", "own", 2, 1.0, 1.0, 1.0),
+        outcome("rejax", "own", 2, 1.5, 1.2, 1.3),
+        outcome("another", "own", 2, 1.4, 1.4, 1.9),
+        outcome("rejax", "own", 2, 1.8, agents=64),
+        outcome("another", "own", 2, 1.6, agents=64),
+        outcome("broken", "own", 2, failure="died"),
+        outcome("rejax", "own", 1, 1.1),
+        outcome("rejax", "ours", 2, 1.2),
+        outcome("products", "ours", 2, 0.7),
+        outcome("ours-command", "ours", 2, 1.0),
+    ]
+    monkeypatch.setattr(quotes.figures, "_speeds", lambda name: {"outcomes": outcomes})
+    assert quotes.figures._leads("own", 2) == [1.3, 1.6]
+    assert quotes.figures._leads("own", 1) == [1.1]
+    assert quotes.figures._leads("ours", 2) == [1.2]
+
+
 @pytest.mark.parametrize("path", [path for path in RECORDS if quotes.figures.RESULTS in path.parents])
 def test_the_sentence_in_a_record_tells_of_its_own_numbers(path):
     record = json.loads(path.read_text(encoding="utf-8"))

@@ -20,11 +20,9 @@ from typing import Any
 import jax.numpy as jnp
 from brax.training.agents.ppo import networks, train  # pyright: ignore[reportMissingImports]
 from brax_cartpole import CartPole
-from protocol import Job, Ready, UnsupportedError, calibrate, serve
+from protocol import Job, Ready, UnsupportedError, calibrate, likely_updates, serve
 
 MOST_EPOCHS = 1_000_000
-FIRST_STEPS = 65_536  # of the first trial; every further trial is a compilation
-GROWTH = 16
 EPISODE_LENGTH = 500
 
 
@@ -34,7 +32,6 @@ def prepare(job: Job) -> Ready:
         raise UnsupportedError("one agent only")
     if job.num_envs % job.num_minibatches:
         raise UnsupportedError("its minibatches hold whole sequences of environments")
-    first = max(1, FIRST_STEPS // job.batch_size)
 
     def try_length(count: int) -> float:
         training = Training(job, count)
@@ -44,7 +41,7 @@ def prepare(job: Job) -> Ready:
         training.stop()
         return seconds
 
-    count = calibrate(try_length, job.seconds, first, GROWTH)
+    count = calibrate(try_length, job.seconds, likely_updates(job))
     training = Training(job, count)
     compiling = training.epoch() + training.epoch() - 2 * training.epoch()
 

@@ -5,41 +5,49 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from protocol import Job, Ready, calibrate
+from protocol import Job, Ready, calibrate, likely_updates
 
-MakeTrain = Callable[[int], Callable[[jax.Array], Any]]  # total steps of one agent -> train(key)
-FIRST_STEPS = 65_536  # of the first trial, over all agents; every further trial is a compilation
-GROWTH = 16
+MakeTrain = Callable[[int], Callable[..., Any]]  # total steps of one agent -> train(*inputs, key)
 
 
-def prepare(job: Job, version: str, make_train: MakeTrain) -> Ready:
+def prepare(
+    job: Job,
+    version: str,
+    make_train: MakeTrain,
+    *inputs: Any,
+    make_key: Callable[[int], jax.Array] = jax.random.PRNGKey,
+) -> Ready:
     """Compiles trainings of several lengths until one takes about as long as asked.
 
     Args:
         job: What to train.
         version: The version of the package.
         make_train: The function that makes the training of one agent; it is vmapped over keys for several.
+        *inputs: What the training takes before the key, the same for all agents.
+        make_key: The function that makes a key from a seed.
     """
-    keys = jax.random.PRNGKey(0)
+    keys = make_key(0)
     if job.agents > 1:
         keys = jax.random.split(keys, job.agents)
 
     def compile_training(count: int) -> tuple[Any, float]:
         start = time.perf_counter()
         train = make_train(count * job.num_envs * job.num_steps)
-        program = jax.jit(train if job.agents == 1 else jax.vmap(train)).lower(keys).compile()
+        if job.agents > 1:
+            train = jax.vmap(train, in_axes=(*(None for _ in inputs), 0))
+        program = jax.jit(train).lower(*inputs, keys).compile(compiler_options=job.options)
         return program, time.perf_counter() - start
 
     def clock(program: Any) -> float:
         start = time.perf_counter()
-        jax.block_until_ready(program(keys))
+        jax.block_until_ready(program(*inputs, keys))
         return time.perf_counter() - start
 
     def try_length(count: int) -> float:
         program, _ = compile_training(count)
         return clock(program)
 
-    count = calibrate(try_length, job.seconds, max(1, FIRST_STEPS // job.batch_size), GROWTH)
+    count = calibrate(try_length, job.seconds, likely_updates(job))
     program, compile_seconds = compile_training(count)
     clock(program)  # the first call of a program is slower
 

@@ -12,6 +12,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple, TextIO
 
+GROWTH = 4  # while updates take less than a quarter of the time that they should take
+LIKELY_RATE = 250_000  # environment steps per second
+
 
 class Job(NamedTuple):
     """What to train.
@@ -23,7 +26,9 @@ class Job(NamedTuple):
         num_epochs: K, the passes over each batch.
         num_minibatches: The minibatches per epoch.
         agents: The number of agents trained side by side in one program.
+        cores: The number of cores that the process may use.
         seconds: About how long one measurement should take.
+        options: The options of XLA to compile with; without any, XLA's own.
         source: The file with the training, for the worker that loads one; otherwise empty.
     """
 
@@ -33,7 +38,9 @@ class Job(NamedTuple):
     num_epochs: int
     num_minibatches: int
     agents: int
+    cores: int
     seconds: float
+    options: dict[str, str | bool] | None = None
     source: str = ""
 
     @property
@@ -78,19 +85,23 @@ def serve(prepare: Callable[[Job], Ready]) -> None:
         _say(answers, ready=False, error=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
-def calibrate(clock: Callable[[int], float], seconds: float, first: int = 1, growth: int = 4) -> int:
+def calibrate(clock: Callable[[int], float], seconds: float, first: int = 1) -> int:
     """Finds out how many updates take about as long as asked, and warms up in doing so.
 
     Args:
         clock: The function that runs a number of updates and returns the seconds.
         seconds: The seconds asked for.
         first: The number of updates to begin with.
-        growth: The factor to multiply it by while the updates take less than a quarter of `seconds`.
     """
     count = first
     while (taken := clock(count)) < seconds / 4:
-        count *= growth
+        count *= GROWTH
     return max(1, round(count * seconds / taken))
+
+
+def likely_updates(job: Job) -> int:
+    """Guesses how many updates take as long as asked, for workers that compile anew for each number."""
+    return max(1, round(LIKELY_RATE * job.seconds) // job.batch_size)
 
 
 def _keep_stdout() -> TextIO:

@@ -1,7 +1,8 @@
 """Trains with a file that follows the convention of PureJaxRL: `make_train(config)` returns `train(rng)`.
 
-The file belongs to somebody's own checkout, and is loaded by its path. What it returns is computed and thrown
-away.
+The file belongs to somebody's own checkout, and is loaded by its path: `--peer-path purejaxrl/ppo.py` in a
+checkout of PureJaxRL, whose files need no change. What it returns is computed and thrown away. A time limit
+counts as a failure there, and episodes are logged at every step.
 """
 
 import importlib.util
@@ -40,12 +41,13 @@ def prepare(job: Job) -> Ready:
             }
         )
 
-    return fixed_length.prepare(job, "a file", make_train)
+    return fixed_length.prepare(job, "", make_train)
 
 
 def load(path: Path) -> Callable[[dict[str, Any]], Any]:
     """Loads a file of Python, and returns its `make_train`."""
-    sys.path.insert(0, str(path.parent))  # files of a checkout import their neighbours
+    # Files of a checkout import their neighbours, or the package they are in.
+    sys.path += [str(path.parent), str(path.parent.parent)]
     spec = importlib.util.spec_from_file_location("single_file", path)
     if spec is None or spec.loader is None:
         raise UnsupportedError(f"{path} is not a file of Python")

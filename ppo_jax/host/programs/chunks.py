@@ -206,7 +206,15 @@ def compile_ahead(function: Callable, *arguments: Any, donated: int | None = Non
 
 
 def compiler_options() -> dict[str, str | bool] | None:
-    """Returns XLA's options that suit the device, less those that XLA_FLAGS sets; None for its defaults."""
+    """Returns the options of XLA that the command compiles with, for `jax.jit(..., compiler_options=...)`.
+
+    With them, a program of your own trains as fast as the command does. JAX takes them for the outermost
+    `jax.jit` only.
+
+    Returns:
+        The options that suit a CPU, less those that the environment variable XLA_FLAGS sets. None on other
+        devices, where XLA's own are used.
+    """
     if jax.default_backend() != "cpu":
         return None
     flags = os.environ.get("XLA_FLAGS", "")

@@ -43,7 +43,7 @@ def test_a_run_leaves_every_file_that_is_promised(trained):
 @pytest.mark.long
 def test_the_metrics_file_holds_the_bits_of_the_training_as_one_scan(trained):
     config = SMALL.config
-    train = jax.jit(ppo_jax.train, static_argnums=0, compiler_options=chunks.compiler_options())
+    train = jax.jit(ppo_jax.train, static_argnums=0, compiler_options=ppo_jax.compiler_options())
     _, metrics = jax.device_get(train(config, SMALL.hyper, jax.random.key(SMALL.seed)))
     lines = [json.loads(line) for line in trained.metrics.read_text().splitlines()]
     assert len(lines) == config.num_updates

@@ -1,17 +1,21 @@
-"""Trains with ppo_jax, compiled as its command line compiles it; every measurement trains a new agent."""
+"""Trains with ppo_jax as the command `ppo-jax train` does: compiled in the same way, a chunk at a time.
+
+Every measurement trains a new agent. What the host does between chunks is not included;
+`benchmarks/host_loop.py` measures that.
+"""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from typing import Any
 
 import jax
 import numpy as np
+import ours
 from protocol import Job, Ready, calibrate, serve
 
 from ppo_jax.algorithm.metrics import Metrics
 from ppo_jax.algorithm.train import TrainState, advance, make_ppo
-from ppo_jax.config import Config, Hyperparams
+from ppo_jax.config import Hyperparams
 from ppo_jax.host.programs.chunks import CAPACITY, compile_ahead
 from ppo_jax.validation import MAX_TIMESTEPS
 
@@ -35,20 +39,12 @@ def prepare(job: Job) -> Ready:
     def train_once() -> tuple[int, float]:
         return count * job.batch_size, train(count)
 
-    return Ready(train=train_once, compile_seconds=compile_seconds, version=metadata.version("ppo-jax"))
+    return Ready(train=train_once, compile_seconds=compile_seconds, version=ours.VERSION)
 
 
 def compile_both(job: Job) -> tuple[Any, Any]:
     """Compiles the start of one agent, or of several at once, and the loop over updates."""
-    config = Config(
-        env=job.env,
-        num_envs=job.num_envs,
-        num_steps=job.num_steps,
-        num_epochs=job.num_epochs,
-        num_minibatches=job.num_minibatches,
-        total_timesteps=MAX_TIMESTEPS,
-    )
-    ppo, hyper, key = make_ppo(config), Hyperparams(), make_key(job)
+    ppo, hyper, key = make_ppo(ours.make_config(job, MAX_TIMESTEPS)), Hyperparams(), make_key(job)
 
     def proceed(hyper: Hyperparams, state: TrainState, num_updates: jax.Array) -> tuple[TrainState, Metrics]:
         return advance(ppo, CAPACITY, hyper, state, num_updates)
