@@ -294,14 +294,15 @@ def peers_in_short() -> str:
     record = _speeds("peers")
     cores = record["hardware"]["cpu_count"]
     own, ours = ([_span(_leads(xla, count)) for count in (cores, 1)] for xla in ("own", "ours"))
-    plain, tuned = (_rates_of(LIBRARY, xla) for xla in ("own", "ours"))
-    gains = [fast / slow for fast, slow in zip(tuned, plain, strict=True)]
-    commands = [command / call for command, call in zip(_rates_of(COMMAND, "ours"), tuned, strict=True)]
+    plain, tuned, command = (
+        _rates_of(*who) for who in ((LIBRARY, "own"), (LIBRARY, "ours"), (COMMAND, "ours"))
+    )
+    gain, lead = _span(_median_ratios(tuned, plain)), _span(_median_ratios(command, tuned))
     return _paragraph(
         f"With XLA's own options for all, `jax.jit(ppo_jax.train)` is {own[0]} times as fast as the fastest "
         f"other package on {cores} cores, and {own[1]} times as fast on one. With the options of the command "
-        f"for all, it is {ours[0]} and {ours[1]} times as fast. The options make it {_span(gains)} times as "
-        f"fast as without; the command is then {_span(commands)} times as fast as the library. Measured at "
+        f"for all, it is {ours[0]} and {ours[1]} times as fast. The options make it {gain} times as fast as "
+        f"without; the command is then {lead} times as fast as the library. Measured at "
         f"commit {record['code']['commit'][:10]}."
     )
 
@@ -622,8 +623,17 @@ def _measured_peers(xla: str) -> list[Record]:
     return [outcome for outcome in outcomes if outcome["xla"] == xla and outcome["failure"] is None]
 
 
-def _rates_of(peer: str, xla: str) -> list[float]:
-    return [_median_rate(outcome) for outcome in _measured_peers(xla) if outcome["peer"] == peer]
+def _rates_of(peer: str, xla: str) -> list[list[float]]:
+    """Returns the speeds of all rounds, for each job."""
+    return [outcome["steps_per_second"] for outcome in _measured_peers(xla) if outcome["peer"] == peer]
+
+
+def _median_ratios(some: list[list[float]], others: list[list[float]]) -> list[float]:
+    """Returns for each job the median over rounds of how much faster one is than the other."""
+    return [
+        statistics.median(one / other for one, other in zip(*rounds, strict=True))
+        for rounds in zip(some, others, strict=True)
+    ]
 
 
 def _median_rate(outcome: Record) -> float:

@@ -17,6 +17,7 @@ from ppo_jax.host.runs import files
 WORDS = ("job", "XLA's options", "peer", "version")
 NUMBERS = ("compile s", "steps/s", "slowest", "fastest", "ours/peer", "from", "to", "of products")
 ROOT = Path(__file__).parents[2]
+WIDTH = 160  # of the table, where the terminal is narrower or there is none
 
 
 def show(outcomes: list[Outcome]) -> None:
@@ -37,7 +38,7 @@ def show(outcomes: list[Outcome]) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
         table.add_row(*_row(outcome, outcomes))
-    console = Console(width=max(120, Console().width))
+    console = Console(width=max(WIDTH, Console().width))
     console.print(table)
     for outcome in outcomes:
         if outcome.failure is not None:

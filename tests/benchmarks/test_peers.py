@@ -107,7 +107,17 @@ def test_a_worker_has_the_cores_that_it_is_pinned_to_and_no_flags_of_the_user(tm
     worker.stop()
 
 
-def test_a_training_of_fixed_length_is_compiled_with_the_options_of_the_job():
+def test_as_many_updates_are_measured_as_take_about_as_long_as_asked():
+    from workers.protocol import better_updates
+
+    job = make_job()._replace(seconds=2.0)
+    assert [better_updates(job, 10, taken) for taken in (1.0, 3.0)] == [10, 10]
+    assert [better_updates(job, 10, taken) for taken in (0.5, 4.0, 100.0)] == [40, 5, 1]
+
+
+@pytest.mark.parametrize(("seconds", "trials"), [(1e-5, 1), (10.0, 2)])
+def test_a_training_of_fixed_length_is_compiled_for_the_length_that_is_measured(seconds, trials):
+    """The first length is at least one update; a second is tried where the first takes far too short."""
     import fixed_length
     import jax
 
@@ -117,13 +127,19 @@ def test_a_training_of_fixed_length_is_compiled_with_the_options_of_the_job():
         lengths.append(total_timesteps)
         return lambda scale, key: scale * jax.random.uniform(key)
 
-    job = make_job(agents=3)._replace(seconds=1e-5)
-    ready = fixed_length.prepare(job, "1.0", make_train, 2.0)
-    steps, seconds = ready.train()
-    assert (steps, ready.version) == (3 * lengths[-1], "1.0")
-    assert seconds > 0 < ready.compile_seconds
+    ready = fixed_length.prepare(make_job(agents=3)._replace(seconds=seconds), "1.0", make_train, 2.0)
+    steps, taken = ready.train()
+    assert (len(lengths), steps, ready.version) == (trials, 3 * lengths[-1], "1.0")
+    assert taken > 0 < ready.compile_seconds
+
+
+def test_a_training_of_fixed_length_is_compiled_with_the_options_of_the_job():
+    import fixed_length
+    import jax
+
+    job = make_job()._replace(options={"no_such_option": True})
     with pytest.raises(Exception, match="no_such_option"):
-        fixed_length.prepare(job._replace(options={"no_such_option": True}), "1.0", make_train, 2.0)
+        fixed_length.prepare(job, "1.0", lambda total_timesteps: jax.random.uniform)
 
 
 def test_ratios_and_shares_are_taken_within_a_round_and_with_the_same_options(tmp_path):

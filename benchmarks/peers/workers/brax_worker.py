@@ -20,30 +20,31 @@ from typing import Any
 import jax.numpy as jnp
 from brax.training.agents.ppo import networks, train  # pyright: ignore[reportMissingImports]
 from brax_cartpole import CartPole
-from protocol import Job, Ready, UnsupportedError, calibrate, likely_updates, serve
+from protocol import Job, Ready, UnsupportedError, better_updates, likely_updates, serve
 
 MOST_EPOCHS = 1_000_000
 EPISODE_LENGTH = 500
 
 
 def prepare(job: Job) -> Ready:
-    """Starts trainings with epochs of several lengths until one takes about as long as asked."""
+    """Starts a training whose epochs are likely to take as long as asked, and another if they did not."""
     if job.agents > 1:
         raise UnsupportedError("one agent only")
     if job.num_envs % job.num_minibatches:
         raise UnsupportedError("its minibatches hold whole sequences of environments")
 
-    def try_length(count: int) -> float:
+    def begin(count: int) -> tuple[Training, float, float]:
         training = Training(job, count)
-        training.epoch()
-        training.epoch()  # compiles again, for the state that the first one left on its devices
-        seconds = training.epoch()
-        training.stop()
-        return seconds
+        # The second epoch compiles again, for the state that the first one left on its devices.
+        first, second, third = (training.epoch() for _ in range(3))
+        return training, first + second - 2 * third, third
 
-    count = calibrate(try_length, job.seconds, likely_updates(job))
-    training = Training(job, count)
-    compiling = training.epoch() + training.epoch() - 2 * training.epoch()
+    count = likely_updates(job)
+    training, compiling, taken = begin(count)
+    if better_updates(job, count, taken) != count:
+        training.stop()
+        count = better_updates(job, count, taken)
+        training, compiling, _ = begin(count)
 
     def train_once() -> tuple[int, float]:
         return count * job.batch_size, training.epoch()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from protocol import Job, Ready, calibrate, likely_updates
+from protocol import Job, Ready, better_updates, likely_updates
 
 MakeTrain = Callable[[int], Callable[..., Any]]  # total steps of one agent -> train(*inputs, key)
 
@@ -17,7 +17,7 @@ def prepare(
     *inputs: Any,
     make_key: Callable[[int], jax.Array] = jax.random.PRNGKey,
 ) -> Ready:
-    """Compiles trainings of several lengths until one takes about as long as asked.
+    """Compiles a training of the length that is likely to take as long as asked, and another if it did not.
 
     Args:
         job: What to train.
@@ -43,13 +43,12 @@ def prepare(
         jax.block_until_ready(program(*inputs, keys))
         return time.perf_counter() - start
 
-    def try_length(count: int) -> float:
-        program, _ = compile_training(count)
-        return clock(program)
-
-    count = calibrate(try_length, job.seconds, likely_updates(job))
-    program, compile_seconds = compile_training(count)
-    clock(program)  # the first call of a program is slower
+    first = likely_updates(job)
+    program, compile_seconds = compile_training(first)
+    count = better_updates(job, first, clock(program))
+    if count != first:
+        program, compile_seconds = compile_training(count)
+        clock(program)  # the first call of a program is slower
 
     def train_once() -> tuple[int, float]:
         return count * job.batch_size, clock(program)

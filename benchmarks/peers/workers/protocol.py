@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TextIO
 
 GROWTH = 4  # while updates take less than a quarter of the time that they should take
-LIKELY_RATE = 250_000  # environment steps per second
+LIKELY_RATE = 375_000  # environment steps per second
 
 
 class Job(NamedTuple):
@@ -85,15 +85,14 @@ def serve(prepare: Callable[[Job], Ready]) -> None:
         _say(answers, ready=False, error=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
-def calibrate(clock: Callable[[int], float], seconds: float, first: int = 1) -> int:
+def calibrate(clock: Callable[[int], float], seconds: float) -> int:
     """Finds out how many updates take about as long as asked, and warms up in doing so.
 
     Args:
         clock: The function that runs a number of updates and returns the seconds.
         seconds: The seconds asked for.
-        first: The number of updates to begin with.
     """
-    count = first
+    count = 1
     while (taken := clock(count)) < seconds / 4:
         count *= GROWTH
     return max(1, round(count * seconds / taken))
@@ -102,6 +101,18 @@ def calibrate(clock: Callable[[int], float], seconds: float, first: int = 1) -> 
 def likely_updates(job: Job) -> int:
     """Guesses how many updates take as long as asked, for workers that compile anew for each number."""
     return max(1, round(LIKELY_RATE * job.seconds) // job.batch_size)
+
+
+def better_updates(job: Job, count: int, taken: float) -> int:
+    """Returns how many updates to measure, after some: as many if they took about as long as asked.
+
+    Args:
+        job: What to train.
+        count: The number of updates that were tried.
+        taken: The seconds that they took.
+    """
+    share = taken / job.seconds
+    return count if 0.5 <= share <= 1.5 else max(1, round(count / share))
 
 
 def _keep_stdout() -> TextIO:
