@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ppo_jax import presets
+from ppo_jax.envs.registry import LIBRARIES
 from ppo_jax.host.diagnosis.rules import RULES, Rule
 
 ROOT = Path(__file__).parents[1]
@@ -596,6 +597,12 @@ def fast_forms() -> str:
 # Records
 
 
+def software(record: Record) -> list[str]:
+    """Returns names and versions of what decides a result: of PACKAGES, and of the library of its task."""
+    libraries = [name for name in record["versions"] if name in LIBRARIES and name not in PACKAGES]
+    return [f"{name} {record['versions'][name]}" for name in (*PACKAGES, *libraries)]
+
+
 def read(path: Path) -> Record:
     """Reads a record."""
     return json.loads(path.read_text(encoding="utf-8"))
@@ -652,10 +659,9 @@ def _conditions(records: Sequence[Record]) -> str:
         ValueError: If they were not all measured on the same machine with the same versions.
     """
     machines = {(record["hardware"]["cpu"], record["hardware"]["cpu_count"]) for record in records}
-    packages = {tuple(record["versions"][name] for name in PACKAGES) for record in records}
+    packages = {tuple(software(record)) for record in records}
     ((cpu, cores),), (versions,) = machines, packages
-    software = _listed(f"{name} {version}" for name, version in zip(PACKAGES, versions, strict=True))
-    return f"Measured on {cores} cores of an {cpu} with {software.replace('python', 'Python')}."
+    return f"Measured on {cores} cores of an {cpu} with {_listed(versions).replace('python', 'Python')}."
 
 
 # Markdown
