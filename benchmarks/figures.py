@@ -202,7 +202,8 @@ def _exceptions(problems: dict[str, str]) -> str:
     for problem in dict.fromkeys(filter(None, problems.values())):
         names = [f"`{name}`" for name, other in problems.items() if other == problem]
         who = _listed(names) if len(names) <= MANY else f"{len(names)} others, such as {names[0]}"
-        sentences.append(f"{who}: {problem.replace('|', '')}")
+        reason = problem.rpartition(" does not work with its defaults: ")[2].replace("|", "")
+        sentences.append(f"{who}: {reason}")
     return "; ".join(sentences)
 
 
@@ -492,8 +493,8 @@ def simulators() -> str:
 
 def adapters() -> str:
     """Returns how fast environments are beside the bare steps of their libraries, and what a pool saves."""
-    libraries = dict(_speeds("adapters")["libraries"])
-    (pool,) = libraries.pop("craftax, pool")
+    record = _speeds("adapters")
+    (pool,) = record["rows"]["pool"]
     rows = [
         [
             f"`{row['environment']}`",
@@ -502,15 +503,16 @@ def adapters() -> str:
             f"{row['steps_per_second']['library']:,}",
             _ratio(row["ratio"], min(row["ratios"]), max(row["ratios"])),
         ]
-        for of_library in libraries.values()
-        for row in of_library
+        for part, of_part in record["rows"].items()
+        for row in of_part
+        if part != "pool"
     ]
     table = _table(["environment", "copies", "steps/s", "of the bare step", "ratio"], rows)
     speeds = pool["steps_per_second"]
     return f"{table}\n\n" + _paragraph(
         f"With {pool['copies']} copies, `{pool['environment']}` takes {speeds['pool']:,} steps/s with its "
         f"pool of first states, and {speeds['drawn']:,} with a first state drawn for every step: "
-        f"{pool['ratio']:.1f} times as many."
+        f"{pool['ratio']:.1f} times as many. {_conditions([record])}"
     )
 
 
