@@ -5,22 +5,26 @@ first states, the last observation of each episode, masks and metrics), and one 
 under `jax.vmap`, which never ends an episode. The environments are small ones, where an adapter costs most.
 
 The record is written after each library, and keeps those that are not measured again, so that they can be
-measured one by one.
+measured one by one:
+
+    python benchmarks/adapters.py brax --output benchmarks/results/adapters-cpu-2-cores.json
 """
 
 import dataclasses
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import record
 import tyro
 from rich.console import Console
+from tyro.conf import Positional
 
 import ppo_jax
 from ppo_jax import spaces
@@ -32,6 +36,8 @@ from ppo_jax.networks.make import make_network
 from ppo_jax.networks.network import Network, network_for
 
 NUM_STEPS = 64  # of a rollout
+SECONDS = 0.5  # that a turn takes at least
+POOL = "pool"  # the part that is about Craftax's pool
 CRAFTAX = "craftax:Craftax-Classic-Symbolic-v1"
 
 
@@ -53,8 +59,8 @@ class Raw(NamedTuple):
 class Options:
     """Measure what adapters cost."""
 
-    libraries: tuple[str, ...] = ()
-    """Libraries to measure; by default all."""
+    parts: Annotated[tuple[str, ...], Positional, tyro.conf.arg(metavar="PART")] = ()
+    """Libraries to measure, and "pool": Craftax's pool of first states. By default all."""
     copies: tuple[int, ...] = (64, 1024)
     """Numbers of copies of an environment."""
     repeats: int = 7
@@ -64,17 +70,17 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Measures, prints, and writes the record after each library."""
-    result: dict[str, Any] = {"num_steps": NUM_STEPS, "libraries": {}}
+    """Measures, prints, and writes the record after each part."""
+    known: dict[str, Any] = {}
     if options.output is not None and options.output.exists():
-        result["libraries"] = json.loads(options.output.read_text())["libraries"]
-    for library in options.libraries or tuple(RAW):
-        result["libraries"][library] = [
-            measure_adapter(library, copies, options) for copies in options.copies
-        ]
-        if library == "craftax":
-            result["libraries"]["craftax, pool"] = [measure_pool(min(options.copies), options)]
-        record.write(options.output, record.complete(result))
+        known = json.loads(options.output.read_text())["rows"]
+    for part in options.parts or PARTS:
+        if part == POOL:
+            known[part] = [measure_pool(min(options.copies), options)]
+        else:
+            known[part] = [measure_adapter(part, copies, options) for copies in options.copies]
+        rows = {part: known[part] for part in PARTS if part in known}
+        record.write(options.output, record.complete({"num_steps": NUM_STEPS, "rows": rows}))
 
 
 def measure_adapter(library: str, copies: int, options: Options) -> dict[str, Any]:
@@ -96,7 +102,10 @@ def measure(name: str, copies: int, programs: dict[str, Callable[[], Any]], repe
     Returns:
         The steps per second of both, and the median of how much faster the first is than the second.
     """
-    turns = [{kind: seconds_of(program) for kind, program in programs.items()} for _ in range(repeats)]
+    calls = {kind: math.ceil(SECONDS / seconds_of(program, 1)) for kind, program in programs.items()}
+    turns = [
+        {kind: seconds_of(program, calls[kind]) for kind, program in programs.items()} for _ in range(repeats)
+    ]
     first, second = programs
     ratios = [turn[second] / turn[first] for turn in turns]
     speeds = {
@@ -113,11 +122,12 @@ def measure(name: str, copies: int, programs: dict[str, Callable[[], Any]], repe
     return row
 
 
-def seconds_of(program: Callable[[], Any]) -> float:
-    """Calls a program, and returns the seconds that it takes."""
+def seconds_of(program: Callable[[], Any], calls: int) -> float:
+    """Calls a program so many times, and returns the seconds that one call takes."""
     start = time.perf_counter()
-    jax.block_until_ready(program())
-    return time.perf_counter() - start
+    for _ in range(calls):
+        jax.block_until_ready(program())
+    return (time.perf_counter() - start) / calls
 
 
 def prepare(name: str, copies: int, **arguments: Any) -> Callable[[], Any]:
@@ -278,6 +288,7 @@ RAW = {
     "playground": ("playground:CartpoleBalance", playground),
     "xminigrid": ("xminigrid:MiniGrid-Empty-5x5", xminigrid),
 }
+PARTS = (*RAW, POOL)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ppo_jax import presets
+from ppo_jax.envs.registry import LIBRARIES
 from ppo_jax.host.diagnosis.rules import RULES, Rule
 
 ROOT = Path(__file__).parents[1]
@@ -201,7 +202,8 @@ def _exceptions(problems: dict[str, str]) -> str:
     for problem in dict.fromkeys(filter(None, problems.values())):
         names = [f"`{name}`" for name, other in problems.items() if other == problem]
         who = _listed(names) if len(names) <= MANY else f"{len(names)} others, such as {names[0]}"
-        sentences.append(f"{who}: {problem.replace('|', '')}")
+        reason = problem.rpartition(" does not work with its defaults: ")[2].replace("|", "")
+        sentences.append(f"{who}: {reason}")
     return "; ".join(sentences)
 
 
@@ -492,8 +494,8 @@ def simulators() -> str:
 
 def adapters() -> str:
     """Returns how fast environments are beside the bare steps of their libraries, and what a pool saves."""
-    libraries = dict(_speeds("adapters")["libraries"])
-    (pool,) = libraries.pop("craftax, pool")
+    record = _speeds("adapters")
+    (pool,) = record["rows"]["pool"]
     rows = [
         [
             f"`{row['environment']}`",
@@ -502,15 +504,16 @@ def adapters() -> str:
             f"{row['steps_per_second']['library']:,}",
             _ratio(row["ratio"], min(row["ratios"]), max(row["ratios"])),
         ]
-        for of_library in libraries.values()
-        for row in of_library
+        for part, of_part in record["rows"].items()
+        for row in of_part
+        if part != "pool"
     ]
     table = _table(["environment", "copies", "steps/s", "of the bare step", "ratio"], rows)
     speeds = pool["steps_per_second"]
     return f"{table}\n\n" + _paragraph(
         f"With {pool['copies']} copies, `{pool['environment']}` takes {speeds['pool']:,} steps/s with its "
         f"pool of first states, and {speeds['drawn']:,} with a first state drawn for every step: "
-        f"{pool['ratio']:.1f} times as many."
+        f"{pool['ratio']:.1f} times as many. {_conditions([record])}"
     )
 
 
@@ -597,6 +600,12 @@ def fast_forms() -> str:
 # Records
 
 
+def software(record: Record) -> list[str]:
+    """Returns names and versions of what decides a result: of PACKAGES, and of the library of its task."""
+    libraries = [name for name in record["versions"] if name in LIBRARIES and name not in PACKAGES]
+    return [f"{name} {record['versions'][name]}" for name in (*PACKAGES, *libraries)]
+
+
 def read(path: Path) -> Record:
     """Reads a record."""
     return json.loads(path.read_text(encoding="utf-8"))
@@ -662,10 +671,9 @@ def _conditions(records: Sequence[Record]) -> str:
         ValueError: If they were not all measured on the same machine with the same versions.
     """
     machines = {(record["hardware"]["cpu"], record["hardware"]["cpu_count"]) for record in records}
-    packages = {tuple(record["versions"][name] for name in PACKAGES) for record in records}
+    packages = {tuple(software(record)) for record in records}
     ((cpu, cores),), (versions,) = machines, packages
-    software = _listed(f"{name} {version}" for name, version in zip(PACKAGES, versions, strict=True))
-    return f"Measured on {cores} cores of an {cpu} with {software.replace('python', 'Python')}."
+    return f"Measured on {cores} cores of an {cpu} with {_listed(versions).replace('python', 'Python')}."
 
 
 # Markdown

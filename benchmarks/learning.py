@@ -12,15 +12,16 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
+import record as records
 import tyro
 from matplotlib.figure import Figure
 
 import ppo_jax
 from ppo_jax.config import Precision
-from ppo_jax.envs.registry import is_on_host, solved_return
+from ppo_jax.envs.registry import is_on_host, library_of, solved_return
 from ppo_jax.host.diagnosis.intervals import Interval, interval
 from ppo_jax.host.pictures.style import COLORS, GUIDE, save
-from ppo_jax.host.programs import evaluation, system
+from ppo_jax.host.programs import evaluation
 
 EPISODES = 100
 POINTS = 100  # of a curve
@@ -159,9 +160,10 @@ def describe(name: str, learned: Learned, options: Options) -> dict[str, Any]:
         "curve": {"env_steps": learned.env_steps[known].tolist(), **named(curve)},
         "train_and_evaluate_seconds": round(learned.seconds, 1),
         "steps_per_second": round(seeds * int(learned.env_steps[-1]) / learned.seconds),
-        "versions": system.versions(),
-        "hardware": system.hardware(),
     }
+    record = records.complete(record)
+    if library := library_of(ppo_jax.preset(name)[0].env):
+        record["versions"] |= records.version_of(library)
     return {**record, "result": result(record)}
 
 

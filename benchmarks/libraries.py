@@ -10,7 +10,6 @@ import dataclasses
 import json
 import signal
 import warnings
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,9 +88,9 @@ def result(library: str, problems: dict[str, str]) -> dict[str, Any]:
         library: The name of its row.
         problems: Its environments, each with what keeps it from being trained on; empty if nothing does.
     """
-    row = LIBRARIES[library]
-    content = record.complete({"library": row.title, "command": f"python benchmarks/libraries.py {library}"})
-    content["versions"][library] = metadata.version(row.extra or library)
+    title, command = LIBRARIES[library].title, f"python benchmarks/libraries.py {library}"
+    content = record.complete({"library": title, "command": command})
+    content["versions"] |= record.version_of(library)
     return content | {"problems": problems}
 
 

@@ -107,7 +107,7 @@ def fill_preset(name: str, text: str) -> str:
         "record": path.relative_to(ROOT).as_posix(),
         "seeds": record["seeds"],
         "hardware": f"{hardware['cpu']}, {hardware['cpu_count']} cores",
-        "versions": ", ".join(f"{name} {record['versions'][name]}" for name in figures.PACKAGES),
+        "versions": ", ".join(figures.software(record)),
     }
     table = "".join(f"{field} = {json.dumps(value)}\n" for field, value in fields.items())
     return text[: text.index("[recorded]")] + "[recorded]\n" + table

@@ -136,8 +136,7 @@ def preset_of(arguments: Sequence[str]) -> str | None:
     given, _ = lookahead.parse_known_args(arguments)
     if given.preset is not None:
         return given.preset
-    name = (given.env or DEFAULT_PRESET).replace(":", "-")
-    return name if name in presets.names() else None
+    return presets.named_after(given.env or DEFAULT_PRESET)
 
 
 @dataclasses.dataclass(frozen=True)

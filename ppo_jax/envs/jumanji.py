@@ -4,6 +4,9 @@ Most of Jumanji's environments report their time limit as the end of the task. T
 that is one step beyond, and one of ours truncates. What counts their steps is then no part of the task's
 state, and is left out of observations.
 
+Where a mask allows nothing, as for an agent that has arrived or cannot move, everything is allowed: Jumanji
+goes on, and ignores what is illegal.
+
 Observations of several parts are flattened in row-major order and joined, in the order in which Jumanji
 declares them, without the mask of legal actions; a single part keeps its shape. Several agents are trained as
 one, which takes the actions of all: their observations are joined and their rewards are added.
@@ -33,6 +36,7 @@ DRAWN_FROM_JAX = ("Maze-v0", "PacMan-v1")  # their viewers call methods that arr
 NOT_DRAWN = {"MMST-v0": "Jumanji's viewer leaves its picture empty"}
 POOL = 256  # first states per rollout: many resets make a whole instance of a problem
 MASK = "action_mask"
+DOWNLOADED = ("Sokoban-v0",)  # their levels, when they are made
 NOT_SEEN = (MASK, "step_count", "step")  # parts of observations that are left out
 
 # The environments of Jumanji, each with the reason why it cannot be trained on: none has one.
@@ -57,14 +61,14 @@ def make_dynamics(name: str, arguments: Mapping[str, Argument], traced: Mapping[
         given[TIME_LIMIT] = ours[TIME_LIMIT] + 1
     with explained_by(name, arguments):
         with concretely():
-            env = jumanji.make(id_, **given)
+            env = _make(id_, given)
             spec = env.action_spec
             _, first = jax.eval_shape(env.reset, jax.random.key(0))
         space, as_jumanji_action = _actions(spec, getattr(first.observation, MASK, None))
         return dynamics_of(
             begin=env.reset,
             advance=lambda key, state, action: env.step(state[0], as_jumanji_action(action)),
-            tell=_tell,
+            tell=lambda state: _tell(space, state),
             action_space=space,
             ours=ours,
         )
@@ -83,7 +87,7 @@ def make_painter(name: str, arguments: Mapping[str, Argument]) -> Painter:
         raise UsageError(f"env = {name!r} cannot be drawn: {NOT_DRAWN[id_]}; choose another")
     given, _ = split(name, arguments, parameters(name))
     with explained_by(name, arguments), concretely():
-        env = jumanji.make(id_, **given)
+        env = _make(id_, given)
     viewer = next(x for x in vars(env).values() if isinstance(x, jumanji.viewer.MatplotlibViewer))
     drawn: list[np.ndarray] = []
     # The default shows a window. A picture is kept here because `render` does not return it everywhere.
@@ -103,7 +107,7 @@ def parameters(name: str) -> dict[str, Parameter]:
     found = named_parameters_of(_kind_of(id_))
     if TIME_LIMIT in found:
         with explained_by(name, {}), concretely():
-            limit = jumanji.make(id_).time_limit
+            limit = _make(id_, {}).time_limit
     return {**found, TIME_LIMIT: Parameter((int,), limit), RESET_POOL: Parameter((int,), POOL)}
 
 
@@ -112,7 +116,16 @@ def _kind_of(id_: str) -> type:
     return jumanji.registration.load(jumanji.registration._REGISTRY[id_].entry_point)
 
 
-def _tell(state: Any) -> Transition:
+def _make(id_: str, given: Mapping[str, Any]) -> Any:
+    try:
+        return jumanji.make(id_, **given)
+    except Exception as error:
+        if id_ not in DOWNLOADED:
+            raise
+        raise UsageError("Jumanji downloads its levels when it is made, which failed") from error
+
+
+def _tell(space: Space, state: Any) -> Transition:
     _, timestep = state
     leaves, _ = tree_flatten_with_path(timestep.observation)
     parts = [part for path, part in leaves if keystr(path).strip(".") not in NOT_SEEN]
@@ -121,11 +134,22 @@ def _tell(state: Any) -> Transition:
     mask = getattr(timestep.observation, MASK, None)
     terminated = timestep.last() & (timestep.discount == 0).all()
     return Transition(
-        observation=parts[0] if mask is None else Observation(parts[0], legal_actions=mask.reshape(-1)),
+        observation=parts[0] if mask is None else Observation(parts[0], legal_actions=_legal(space, mask)),
         reward=timestep.reward.sum(),
         terminated=terminated,
         truncated=timestep.last() & ~terminated,
     )
+
+
+def _legal(space: Space, mask: jax.Array) -> jax.Array:
+    """Returns the mask of legal actions, [num_outputs]; all are legal where Jumanji allows none.
+
+    Args:
+        space: The space of actions.
+        mask: Jumanji's mask: a row for each component of a `MultiDiscrete`, of any shape for a `Discrete`.
+    """
+    is_possible = mask.any(axis=-1, keepdims=True) if isinstance(space, MultiDiscrete) else mask.any()
+    return (mask | ~is_possible).reshape(-1)
 
 
 def _actions(spec: Any, mask: Any) -> tuple[Space, Callable[[jax.Array], jax.Array]]:
@@ -149,6 +173,6 @@ def _actions(spec: Any, mask: Any) -> tuple[Space, Callable[[jax.Array], jax.Arr
     if mask is not None and mask.shape == nums:
         size = math.prod(nums)
         return Discrete(size), lambda action: jnp.stack(jnp.unravel_index(action, nums)).astype(spec.dtype)
-    if mask is not None and mask.size != sum(nums):
+    if mask is not None and (mask.ndim != 2 or (mask.shape[1],) * mask.shape[0] != nums):
         raise UsageError(f"its mask of shape {list(mask.shape)} does not fit actions of {nums}")
     return MultiDiscrete(nums), lambda action: action.reshape(spec.shape).astype(spec.dtype)

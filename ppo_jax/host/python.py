@@ -305,7 +305,7 @@ def open_run(path: Path | str, trust_code: bool = False) -> Run:
 
 def settings_of(config: Config, hyper: Hyperparams | None) -> tuple[str | None, Hyperparams]:
     """Returns the preset of the environment, if any, and its hyperparameters unless some are given."""
-    preset = config.env if config.env in presets.names() else None
+    preset = presets.named_after(config.env)
     if hyper is None:
         hyper = presets.preset(preset)[1] if preset else Hyperparams()
     return preset, hyper

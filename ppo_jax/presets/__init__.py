@@ -35,6 +35,16 @@ def names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
+def named_after(env: str) -> str | None:
+    """Returns the preset that is named after an environment; None if there is none.
+
+    Args:
+        env: The name of the environment, whose colon, as in "navix:Navix-Empty-8x8-v0", becomes a dash.
+    """
+    name = env.replace(":", "-")
+    return name if name in names() else None
+
+
 def read(name: str) -> dict[str, Any]:
     """Reads the whole file of a preset: the tables `config`, `hyper` and `recorded`.
 

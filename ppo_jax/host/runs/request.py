@@ -199,7 +199,7 @@ def describe(request: Request) -> str:
 
 def command(request: Request) -> str:
     """Returns the command line that repeats a run, quoted for a shell."""
-    preset = next((name for name in (request.preset, request.config.env) if name in presets.names()), None)
+    preset = request.preset or presets.named_after(request.config.env)  # as `train` does
     usual = dataclasses.asdict(RunOptions())
     options = {k: v for k, v in dataclasses.asdict(request.options).items() if v != usual[k]}
     words = ["ppo-jax", "train"] + (["--preset", preset] if preset else [])

@@ -175,6 +175,10 @@ def test_the_command_repeats_the_request(asked):
             Request(preset=None, config=Config(env="Catch-bsuite"), hyper=Hyperparams(), seed=3),
             "ppo-jax train --preset Catch-bsuite",
         ),
+        (
+            Request(None, Config(env="gymnasium:LunarLander-v3"), Hyperparams(), seed=0),
+            "ppo-jax train --preset gymnasium-LunarLander-v3",
+        ),
     ],
 )
 def test_the_command_names_what_differs_from_the_preset_and_nothing_else(asked, command):
