@@ -492,31 +492,6 @@ def simulators() -> str:
     )
 
 
-def adapters() -> str:
-    """Returns how fast environments are beside the bare steps of their libraries, and what a pool saves."""
-    record = _speeds("adapters")
-    (pool,) = record["rows"]["pool"]
-    rows = [
-        [
-            f"`{row['environment']}`",
-            f"{row['copies']:,}",
-            f"{row['steps_per_second']['adapter']:,}",
-            f"{row['steps_per_second']['library']:,}",
-            _ratio(row["ratio"], min(row["ratios"]), max(row["ratios"])),
-        ]
-        for part, of_part in record["rows"].items()
-        for row in of_part
-        if part != "pool"
-    ]
-    table = _table(["environment", "copies", "steps/s", "of the bare step", "ratio"], rows)
-    speeds = pool["steps_per_second"]
-    return f"{table}\n\n" + _paragraph(
-        f"With {pool['copies']} copies, `{pool['environment']}` takes {speeds['pool']:,} steps/s with its "
-        f"pool of first states, and {speeds['drawn']:,} with a first state drawn for every step: "
-        f"{pool['ratio']:.1f} times as many. {_conditions([record])}"
-    )
-
-
 def exchanges() -> str:
     """Says what an exchange between processes costs, and how an update compares with the model."""
     record = _speeds("exchanges")

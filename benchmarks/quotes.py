@@ -20,7 +20,6 @@ import figures
 ROOT = figures.ROOT
 MARKED = re.compile(r"(<!-- quote: (\S+) -->\n).*?(<!-- end of quote -->)", re.DOTALL)
 QUOTES: dict[str, Callable[[], str]] = {
-    "adapters": figures.adapters,
     "bfloat16": figures.bfloat16,
     "benchmark": figures.benchmark,
     "diagnostics": figures.diagnostics,

@@ -1,11 +1,11 @@
 """Compares searches at unequal environment steps: random search, successive halving, and a population.
 
 The ranges are deliberately wide: most of their values learn slowly or not at all. Random search trains every
-point to the end. Halving begins with the same points, trains half of them on after a quarter of the steps,
-and half of those after half of the steps. The population begins with three quarters of the same points, and
-trains them for a shorter time; the steps that it plays to score its members are counted with those of
-training. Both take at most half of the steps of random search. So do two others, with which they are compared
-too: random search over the first half of its points, and over all of them for half of the steps.
+point to the end. Halving and the population begin with the same points. Halving trains half of them on after
+a quarter of the steps, and half of those after half of the steps. The members of the population are trained
+for a shorter time; the steps that it plays to score them are counted with those of training. Both take at
+most half of the steps of random search. So do two others, with which they are compared too: random search
+over the first half of its points, and over all of them for half of the steps.
 
 What counts is the agent that a search hands out, the best by the scores of the search, and its mean return
 over fresh episodes. Repeats are compared in pairs: with the same seed, random search and halving begin with
@@ -36,7 +36,8 @@ RANGES = {
 }
 POINTS = 16  # with which each search begins
 HALVING = ppo_jax.Halving(rungs=3, eta=2)
-MEMBERS = 12  # of the population
+GENERATIONS = 5  # of the population
+SHORTER = 0.4  # of the steps of a member, in the population; what is left of half goes to its scores
 FRESH_EPISODES = 100  # of the agent that a search hands out
 
 
@@ -45,23 +46,18 @@ class Task(NamedTuple):
 
     Attributes:
         steps: The environment steps of a member.
-        share: The share of these steps for which a member of the population is trained. What is left of half
-            of the steps of random search goes to its scores.
-        generations: The generations of the population.
         episodes: The episodes after each generation that score a member of the population.
     """
 
     steps: int
-    share: float
-    generations: int
     episodes: int
 
 
 # Returns of 0 or 1 take more episodes to tell members apart, and those are short.
 TASKS = {
-    "CartPole-v1": Task(120_000, share=0.56, generations=12, episodes=2),
-    "Catch-bsuite": Task(40_000, share=0.58, generations=20, episodes=16),
-    "Acrobot-v1": Task(100_000, share=0.58, generations=20, episodes=2),
+    "CartPole-v1": Task(120_000, 4),
+    "Catch-bsuite": Task(40_000, 16),
+    "Acrobot-v1": Task(100_000, 4),
 }
 
 
@@ -121,28 +117,25 @@ def compare(task: str, options: Options) -> dict[str, Any]:
 
 def search_all(task: str, seed: int, folder: Path) -> dict[str, Found]:
     """Carries out all searches with a seed, each in a folder of its own."""
-    _, share, generations, episodes = TASKS[task]
-    population = ppo_jax.Population(generations, RANGES, episodes)
+    population = ppo_jax.Population(GENERATIONS, RANGES, TASKS[task].episodes)
     random = search(task, seed, folder / "random")
     shorter = search(task, seed, folder / "shorter", share=0.5)
     halving = search(task, seed, folder / "halving", halving=HALVING)
-    evolved = search(task, seed, folder / "population", share, MEMBERS, population=population)
+    evolved = search(task, seed, folder / "population", share=SHORTER, population=population)
     return {
         "random search": found_by(random, POINTS, seed),
         "random search, half of the points": found_by(random, POINTS // 2, seed),
         "random search, half of the steps": found_by(shorter, POINTS, seed),
         "successive halving": found_by(halving, POINTS, seed),
-        "population": found_by(evolved, MEMBERS, seed),
+        "population": found_by(evolved, POINTS, seed),
     }
 
 
-def search(
-    task: str, seed: int, path: Path, share: float = 1.0, num_points: int = POINTS, **chosen: Any
-) -> ppo_jax.Sweep:
-    """Carries out a search from the first points that the seed draws, for a share of the usual steps."""
+def search(task: str, seed: int, path: Path, share: float = 1.0, **chosen: Any) -> ppo_jax.Sweep:
+    """Carries out a search from the points that the seed draws, for a share of the steps of a member."""
     config, hyper = ppo_jax.preset(task)
     config = dataclasses.replace(config, total_timesteps=int(share * TASKS[task].steps))
-    points = ppo_jax.sample(RANGES, POINTS, seed)[:num_points]
+    points = ppo_jax.sample(RANGES, POINTS, seed)
     options = ppo_jax.SweepOptions(seed, **chosen)
     return ppo_jax.run_sweep(config, points, 1, hyper, path, options=options, quiet=True)
 

@@ -18,7 +18,7 @@ from ppo_jax.algorithm.train import TrainState
 SHARE = 0.25  # of the members is the best, and as many are the worst
 FACTOR = 1.25  # by which a value of a logarithmic range grows, or shrinks
 STEP = 0.1  # by which a value of another range moves, in widths of the range
-RESAMPLED = 0.1  # of the values is drawn anew: with four of them, a third of the copies has such a value
+RESAMPLED = 0.25  # of the values is drawn anew
 
 Values = dict[str, jax.Array]  # the hyperparameters that are searched, [L] each, by their names
 Ranges = Mapping[str, tuple[float, float, bool]]  # their lowest and highest values; whether on a log scale

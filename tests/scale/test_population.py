@@ -61,7 +61,7 @@ def explored_one(name, member, value):
     """What a member with this value comes to, in float64."""
     low, high, is_log = RANGES[name]
     turn, up, place = (float(jax.random.uniform(key)) for key in jax.random.split(key_of(name, member), 3))
-    if turn < 0.1:
+    if turn < 0.25:
         return low * (high / low) ** place if is_log else low + place * (high - low)
     moved = (
         value * (0.8 if up < 0.5 else 1.25) if is_log else value + (0.1 if up >= 0.5 else -0.1) * (high - low)
