@@ -301,11 +301,11 @@ def peers_in_short() -> str:
     )
     gain, lead = _span(_median_ratios(tuned, plain)), _span(_median_ratios(command, tuned))
     return _paragraph(
-        f"With XLA's own options for all, `jax.jit(ppo_jax.train)` is {own[0]} times as fast as the fastest "
-        f"other package on {cores} cores, and {own[1]} times as fast on one. With the options of the command "
-        f"for all, it is {ours[0]} and {ours[1]} times as fast. The options make it {gain} times as fast as "
-        f"without; the command is then {lead} times as fast as the library. Measured at "
-        f"commit {record['code']['commit'][:10]}."
+        f"With XLA's own options for every package, `jax.jit(ppo_jax.train)` is {own[0]} times as fast as "
+        f"the fastest other package on {cores} cores, and {own[1]} times as fast on one. With the options of "
+        f"the command for every package, it is {ours[0]} and {ours[1]} times as fast. These options make it "
+        f"{gain} times as fast as without them; the command is then {lead} times as fast as the library. "
+        f"Measured at commit {record['code']['commit'][:10]}."
     )
 
 
@@ -317,7 +317,7 @@ def _throughput() -> str:
     cores = _speeds("peers")["hardware"]["cpu_count"]
     return (
         f"On CartPole-v1, training runs at {min(rates):,.0f} to {max(rates):,.0f} environment steps per "
-        "second, depending on the number of environments. With XLA's own options for all, "
+        "second, depending on the number of environments. With XLA's own options for every package, "
         f"`jax.jit(ppo_jax.train)` is {_span(_leads('own', cores))} times as fast as the fastest of the "
         f"{len(others)} other packages it was compared with, and {_span(_leads('own', 1))} times as fast on "
         "one core ([docs/performance.md](docs/performance.md))."

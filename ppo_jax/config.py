@@ -47,8 +47,8 @@ class Config:
     """Parameters of the environment, such as length=1.0 for the pole of CartPole-v1. length=0.5..1.0@100000
     moves from 0.5 to 1.0 over the first 100,000 steps. By default those of the environment itself."""
     network: str | None = dataclasses.field(default=None, kw_only=True)
-    """Network of your own, as FILE.py:FUNCTION or MODULE:FUNCTION. By default the one that the following
-    flags describe."""
+    """Network of your own, as FILE.py:FUNCTION or MODULE:FUNCTION. By default one is built from the other
+    flags of this group."""
     num_envs: int = 8
     """Environments that are stepped in parallel (N, the number of actors in the paper)."""
     num_steps: int = 128
@@ -63,8 +63,8 @@ class Config:
     divide --num-envs, because sequences are then kept whole."""
     shuffle_groups: int = dataclasses.field(default=1, kw_only=True)
     """Groups of environments that are shuffled separately: each minibatch has equally many samples of every
-    group. A run can be spread over as many devices as divide this number. With 1, a new run takes the number
-    of devices that it begins on."""
+    group. The number of devices of a run has to divide this number. With 1, a new run uses one group for each
+    device that it starts on."""
     encoder: Encoder = "auto"
     """What comes before the hidden layers: nothing (mlp), or a 3 x 3 convolution (cnn). auto means cnn for
     images, and mlp otherwise."""
@@ -107,11 +107,11 @@ class Config:
     """Updates at the start in which only the critic learns, so that a critic that knows nothing of the task
     yet does not spoil a good actor."""
     teacher: str | None = dataclasses.field(default=None, kw_only=True)
-    """Run whose trained policy teaches this one: the loss grows with the KL between the two. By default there
-    is no teacher."""
+    """Run whose trained policy teaches this one: the KL divergence between the two policies is added to the
+    loss. By default there is no teacher."""
     teacher_sees: View = dataclasses.field(default="actor", kw_only=True)
-    """Part of an observation that the teacher is shown: that of this run's actor, or that of its critic,
-    which may hold more."""
+    """Observation that the teacher receives: the one of this run's actor, or the one of its critic, which may
+    contain more."""
 
     def __post_init__(self):
         if isinstance(self.hidden_sizes, list):
@@ -201,8 +201,8 @@ class Hyperparams(NamedTuple):
     adam_epsilon: float = 1e-5
     """Epsilon of Adam, added to its denominator. For PPO, a larger value than the usual 1e-8 is customary."""
     teacher_coefficient: float = 1.0
-    """Weight of the KL between the teacher and the policy in the loss, at the first update. It falls linearly
-    to 0."""
+    """Weight, at the first update, of the KL divergence from the teacher in the loss. It decreases linearly
+    to 0 over --teacher-steps."""
     teacher_steps: float = math.inf
     """Environment steps after which the weight of the teacher is 0. inf stands for the whole run."""
 

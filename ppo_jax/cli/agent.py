@@ -36,8 +36,8 @@ class Evaluate(Command):
     seed: int = 0
     """Seed of all random numbers. The same seed gives the same episodes."""
     env_args: EnvironmentArguments = dataclasses.field(default=Arguments())
-    """Parameters of the environment to play in, in place of those of the run. By default those of the run,
-    and the last value of one that changed during it."""
+    """Parameters of the environment to play in, in place of those of the run. By default those of the run.
+    If one changed during training, its last value is used."""
     gymnasium: bool = False
     """Play in Gymnasium's own environment of the same name, as an independent check of one of gymnax's."""
     trust_code: TrustCode = False
@@ -64,7 +64,7 @@ class Evaluate(Command):
 
 @dataclasses.dataclass(frozen=True)
 class Render(Command):
-    """Draw an episode of a trained agent, as a GIF or for Brax as a page of HTML."""
+    """Draw an episode of a trained agent as a GIF or, for Brax, as an HTML page."""
 
     run_dir: RunPath
     output: Annotated[Path, Positional, arg(metavar="GIF")]

@@ -29,9 +29,9 @@ RunPath = Annotated[Path, Positional, arg(metavar="RUN", help="A run directory t
 TrustCode = Annotated[
     bool,
     arg(
-        help="Use code of your own that the run names although it has changed or moved since the run was "
-        "started, or was not marked (see docs/custom_environment.md). Never give it for a run that came from "
-        "a stranger."
+        help="Load the environment or network of your own that the run names even if its file has changed or "
+        "moved since the run was started, or was never marked (see docs/custom_environment.md). Never use "
+        "this flag with a run that came from a stranger."
     ),
 ]
 PathFlag = Annotated[Path | None, arg(metavar="PATH")]

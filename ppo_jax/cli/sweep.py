@@ -87,7 +87,7 @@ class Sweep(Command):
 
     Flags of the algorithm take one value or several, such as --gamma 0.9 0.99.
 
-    With --samples or --population also ranges: 0.9..0.99, or log:1e-4..1e-2.
+    With --samples or --population they take ranges: 0.9..0.99, log:1e-4..1e-2.
     """
 
     axes: Axes = _DEFAULTS  # pyright: ignore[reportInvalidTypeForm]
@@ -98,8 +98,8 @@ class Sweep(Command):
     """Parameters of the environment, each with one value, several, or a range: length=0.5,1.0 gravity=9..11.
     By default those of the environment itself."""
     network: str | None = None
-    """Network of your own, as FILE.py:FUNCTION or MODULE:FUNCTION. By default the one that the flags of the
-    network describe."""
+    """Network of your own, as FILE.py:FUNCTION or MODULE:FUNCTION. By default one is built from the other
+    flags of the network."""
     initial_policy: str | None = None
     """Run whose trained policy all members start from. By default the weights are random."""
     teacher: str | None = None
@@ -116,7 +116,8 @@ class Sweep(Command):
     seeds: int = 1
     """Number of seeds to train each point from: --seed, and those that follow it."""
     seed: int = 0
-    """First seed. A member is the run that `ppo-jax train` makes with its values and its seed."""
+    """First seed. Each member, a point with one seed, has the same result as `ppo-jax train` with its values
+    and seed."""
     metric: str = "return_window"
     """Metric whose last value ranks the points; the largest is best. return_window is the mean return of the
     last 100 episodes."""
@@ -124,17 +125,18 @@ class Sweep(Command):
     """Environment steps of each member, rounded down to a multiple of the --num-envs x --num-steps steps of
     one update."""
     rungs: int | None = None
-    """Search by successive halving, in this many rungs: all points begin, and after each rung only the best
-    one in --eta is trained on, --eta times as long. By default every point is trained to the end."""
+    """Search by successive halving, in this many rungs: all points start, and after each rung only the
+    best of them go on, for --eta times as long. By default every point is trained to the end."""
     eta: int = 3
-    """After each rung, one point in this many is kept."""
+    """Factor by which each rung reduces the number of points: 3 keeps the best third."""
     population: int | None = None
     """Search by population-based training, with this many members: they begin at random in the ranges that
     are given, and after each generation the worst quarter copies the best and explores other values."""
     generations: int = 20
     """Number of generations of the population."""
     block_size: int | None = None
-    """Most members to train at the same time. It changes no result. By default as many as fit into memory."""
+    """Maximum number of members to train at the same time. It does not affect the results. By default as many
+    as fit into memory."""
     run_dir: PathFlag = None
     """Directory to create for the results. By default a new one under runs/."""
     resume: bool = False

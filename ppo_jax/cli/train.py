@@ -73,7 +73,7 @@ GROUPS = (
     ),
     Group(
         "devices",
-        "Where to compute. Any number of devices learns the same, up to rounding.",
+        "Where to compute. The result does not depend on the number of devices, up to rounding.",
         ("devices", *(field.name for field in dataclasses.fields(Processes))),
     ),
     Group(
@@ -93,7 +93,7 @@ GROUPS = (
     ),
     Group(
         "algorithm",
-        "The data of each update, the passes over them, and the advantages.",
+        "How much data an update uses, how often, and how advantages are estimated.",
         (
             *("num_envs", "num_steps", "num_epochs", "num_minibatches", "shuffle_groups"),
             *("gamma", "gae_lambda", "target_kl"),
@@ -167,8 +167,8 @@ class Train(Command):
     default none are kept."""
     trust_code: TrustCode = False
     time_limit: int | None = None
-    """Most steps of an episode, for environments whose library sets no limit itself, such as those of Brax
-    (the same as --env-args time_limit=STEPS). By default the limit that people use there."""
+    """Maximum number of steps of an episode, for environments whose library sets no limit itself, such as
+    those of Brax (the same as --env-args time_limit=STEPS). By default the limit that is usual there."""
 
     groups: ClassVar = GROUPS
     metavars: ClassVar = METAVARS

@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 
 class Halving(NamedTuple):
-    """Successive halving: all points begin, and after each rung only the best are trained on.
+    """Successive halving: all points start, and after each rung only the best of them go on.
 
     Source: Jamieson and Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter
     Optimization".
 
     Attributes:
         rungs: The number of rungs, R. Rung r ends after U / eta^(R - r) of the U updates of a run.
-        eta: After each rung, one point in this many is kept.
+        eta: The factor by which each rung reduces the number of points.
     """
 
     rungs: int
