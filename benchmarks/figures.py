@@ -252,7 +252,7 @@ def limits() -> str:
     acting = row["flops_per_step"] - record["options"]["num_epochs"] * row["flops_per_sample"]
     of_most = _listed(f"{one / most:.0%}" for one in reached)
     return _paragraph(
-        f"Of the speed of its matrix products alone, training as a whole reaches {of_products}. Large square "
+        f"As a share of the speed of its matrix products alone, training reaches {of_products}. Large square "
         f"products reach {most / 1e9:.0f} GFLOP/s on this machine; training reaches {of_most} of that at the "
         f"same shapes. The matrix products of one environment step take {row['flops_per_step'] / 1e3:.0f} "
         f"kFLOP: {acting / 1e3:.1f} to act and to estimate the value, and "
@@ -389,7 +389,7 @@ def sweeps() -> str:
         ]
         for row in record["sweeps"]
     ]
-    heads = ["seeds", "in all", "steps/s", "of as many runs", "training alone", "peak RAM"]
+    heads = ["seeds", "total time", "steps/s", "ratio", "ratio, training", "peak RAM"]
     run = record["run"]
     single = (
         f"A single run took {run['total_seconds']:.1f} s, {run['train_seconds']:.1f} s of them training "
@@ -410,7 +410,7 @@ def sweep_memory() -> str:
         ]
         for row in _speeds("sweep-memory")["cases"]
     ]
-    return _table(["layers", "peak", "peak with more members", "a member", "predicted"], rows)
+    return _table(["layers", "peak", "peak with more members", "per member", "predicted"], rows)
 
 
 def sweep_overhead() -> str:
@@ -420,7 +420,7 @@ def sweep_overhead() -> str:
     each = ", ".join(f"{as_sweep / alone:.3f}" for alone, as_sweep in pairs)
     return _paragraph(
         f"A sweep of {record['members']} seeds of {record['preset']} takes {1 + record['overhead']:.3f} "
-        "times as long as their program alone, with everything from the call to the summary except "
+        "times as long as their program alone, counting everything from the call to the summary except "
         f"compiling: the median of {len(pairs)} pairs ({each}). The first pair includes what a process "
         "imports once."
     )
@@ -434,11 +434,11 @@ def sweep_files() -> str:
     def describe(row: Record) -> str:
         write, read = (row[name] * 1e3 for name in ("seconds_to_write", "seconds_to_read_one_column"))
         size = row["bytes"] / 1e6
-        return f"{size:.1f} MB, {write:.0f} ms to write and {read:.1f} ms to read one metric of all"
+        return f"{size:.1f} MB, {write:.0f} ms to write, and {read:.1f} ms to read one metric of all members"
 
     return _paragraph(
         f"{record['members']} members with {record['updates']} updates of {record['columns']} columns take "
-        f"{describe(numpy)}; as Parquet (pyarrow {record['pyarrow']}) {describe(parquet)}."
+        f"{describe(numpy)}. As Parquet (pyarrow {record['pyarrow']}), they take {describe(parquet)}."
     )
 
 
@@ -454,7 +454,7 @@ def searches() -> str:
         for task in record["tasks"]
         for name, row in task["searches"].items()
     ]
-    heads = ["task", "search", "steps", "return", "less that of random search"]
+    heads = ["task", "search", "steps", "return", "minus random search"]
     return _table(heads, rows)
 
 
@@ -508,10 +508,10 @@ def exchanges() -> str:
     )
     return _paragraph(
         f"{count} processes of one core each exchange four numbers in {small}, and a gradient of "
-        f"{record['num_params']:,} numbers in {gradient}. With {record['num_envs']} x {record['num_steps']}, "
-        f"K = 4 and M = 4, an update of {record['num_envs'] // count} environments takes {computing} in one "
-        f"process, and with the exchanges {predicted} by the model. Measured in {count} processes: "
-        f"{measured}."
+        f"{record['num_params']:,} numbers in {gradient}. At {record['num_envs']} x {record['num_steps']}, "
+        f"with K = 4 and M = 4, an update of {record['num_envs'] // count} environments takes {computing} in "
+        f"one process. With the exchanges, the model predicts {predicted}; measured in {count} processes, it "
+        f"takes {measured}."
     )
 
 
@@ -538,20 +538,20 @@ def warm_starts() -> str:
     returns = {name: band(values, ".2f") for name, values in further["returns"].items()}
     theirs = [steps or taught["teachers"]["most"] for steps in taught["teachers"]["steps"]]
     second = _paragraph(
-        f"A seed that does not solve it in {taught['alone']['most']:,} steps counts with those. With a "
-        f"teacher it takes {band(taught['share'], '.2f')} times the steps, seed by seed. Every seed has a "
-        f"teacher of its own, trained in a corridor of {further['short']} steps; "
-        f"{taught['teachers']['solved']} of {record['seeds']} solve that one, after "
+        f"A seed that does not solve it in {taught['alone']['most']:,} steps counts as that many. "
+        f"Seed by seed, a teacher reduces the steps to {band(taught['share'], '.2f')} of those without one. "
+        f"Every seed has its own teacher, trained in a corridor of {further['short']} steps; "
+        f"{taught['teachers']['solved']} of {record['seeds']} teachers solve it, after "
         f"{statistics.median(theirs):,.0f} steps (median), which are not counted above."
     )
     third = _paragraph(
-        f"From a corridor of {further['short']} steps to one of {further['long']}: after "
+        f"Warm starts go from a corridor of {further['short']} steps to one of {further['long']}. After "
         f"{further['warm']['most']:,} steps in the longer one, policies that start from the shorter one "
-        f"have a return of {returns['warm']}, and those from scratch {returns['scratch']}; after "
-        f"{further['scratch']['most']:,}, as many as in both corridors together, those from scratch have "
+        f"have a return of {returns['warm']}, and those from scratch {returns['scratch']}. After "
+        f"{further['scratch']['most']:,}, the total of both corridors, those from scratch have "
         f"{returns['scratch, all steps']}. The difference, seed by seed, is {band(further['gain'], '.2f')}, "
-        f"and {band(further['gain at equal steps'], '.2f')} with all steps counted. Measured by "
-        f"`python benchmarks/warm_starts.py`. {_conditions([record])}"
+        f"or {band(further['gain at equal steps'], '.2f')} with the steps of both corridors counted. Printed "
+        f"by `python benchmarks/warm_starts.py`. {_conditions([record])}"
     )
     return f"{first}\n\n{table}\n\n{second}\n\n{third}"
 

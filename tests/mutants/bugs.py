@@ -673,7 +673,7 @@ BUGS = (
         ("tests/networks/test_flax.py::test_bfloat16_rounds_the_layers_and_nothing_else",),
     ),
     Bug(
-        "weights of the usual initialization",
+        "weights of Flax's default initialization",
         "ppo_jax/networks/flax.py",
         "weights = linen.initializers.orthogonal(gain)",
         "weights = linen.initializers.lecun_normal()",
@@ -779,7 +779,7 @@ BUGS = (
         ("tests/algorithm/test_normalization.py::test_scaled_rewards_are_clipped_to_ten_on_both_sides",),
     ),
     Bug(
-        "a memory of the usual initialization",
+        "a memory of Flax's default initialization",
         "ppo_jax/networks/flax.py",
         "return linen.GRUCell(size, kernel_init=weights, recurrent_kernel_init=weights, dtype=dtype)",
         "return linen.GRUCell(size, dtype=dtype)",
