@@ -318,9 +318,9 @@ def _throughput() -> str:
     return (
         f"On CartPole-v1, training runs at {min(rates):,.0f} to {max(rates):,.0f} environment steps per "
         "second, depending on the number of environments. With XLA's own options for every package, "
-        f"`jax.jit(ppo_jax.train)` is {_span(_leads('own', cores))} times as fast as the fastest of the "
-        f"{len(others)} other packages it was compared with, and {_span(_leads('own', 1))} times as fast on "
-        "one core ([docs/performance.md](docs/performance.md))."
+        f"`jax.jit(ppo_jax.train)` is {_span(_leads('own', cores))} times as fast as the fastest of "
+        f"{len(others)} other packages, and {_span(_leads('own', 1))} times as fast on one core "
+        "([docs/performance.md](docs/performance.md))."
     )
 
 

@@ -45,26 +45,25 @@ class Config:
     MODULE:OBJECT."""
     env_args: Arguments = dataclasses.field(default=Arguments(), kw_only=True)
     """Parameters of the environment, such as length=1.0 for the pole of CartPole-v1. length=0.5..1.0@100000
-    moves from 0.5 to 1.0 over the first 100,000 steps. By default those of the environment itself."""
+    moves from 0.5 to 1.0 over the first 100,000 steps. By default, the environment's own values are used."""
     network: str | None = dataclasses.field(default=None, kw_only=True)
-    """Network of your own, as FILE.py:FUNCTION or MODULE:FUNCTION. By default one is built from the other
+    """Network of your own, as FILE.py:FUNCTION or MODULE:FUNCTION. By default, one is built from the other
     flags of this group."""
     num_envs: int = 8
     """Environments that are stepped in parallel (N, the number of actors in the paper)."""
     num_steps: int = 128
     """Steps per environment in each update (T, the horizon in the paper)."""
     total_timesteps: int = 500_000
-    """Environment steps of the whole run, rounded down to a multiple of the --num-envs x --num-steps steps of
-    one update."""
+    """Environment steps of the whole run, rounded down to whole updates of --num-envs x --num-steps steps."""
     num_epochs: int = 4
     """Passes over the data of each update (K in the paper)."""
     num_minibatches: int = 4
-    """Minibatches per epoch. The number has to divide --num-envs x --num-steps; with --memory-size it has to
-    divide --num-envs, because sequences are then kept whole."""
+    """Minibatches per epoch. The number has to divide --num-envs x --num-steps; with --memory-size, it has to
+    divide --num-envs, because sequences are kept whole."""
     shuffle_groups: int = dataclasses.field(default=1, kw_only=True)
-    """Groups of environments that are shuffled separately: each minibatch has equally many samples of every
-    group. The number of devices of a run has to divide this number. With 1, a new run uses one group for each
-    device that it starts on."""
+    """Number of groups of environments that are shuffled separately. Each minibatch takes equally many
+    samples from every group. The number of devices has to divide this number. With 1, a new run uses one
+    group for each device that it starts on."""
     encoder: Encoder = "auto"
     """What comes before the hidden layers: nothing (mlp), or a 3 x 3 convolution (cnn). auto means cnn for
     images, and mlp otherwise."""
@@ -100,18 +99,17 @@ class Config:
     """How the entropy coefficient changes during the run: not at all (constant), or towards
     --final-entropy-coefficient."""
     initial_policy: str | None = dataclasses.field(default=None, kw_only=True)
-    """Run whose trained policy this one starts from. By default the weights are random."""
+    """Run whose trained policy this run starts from. By default, the weights are random."""
     initial_parts: Parts = dataclasses.field(default="both", kw_only=True)
     """Parts of --initial-policy to take: the actor, the critic, or both."""
     critic_warmup_updates: int = dataclasses.field(default=0, kw_only=True)
-    """Updates at the start in which only the critic learns, so that a critic that knows nothing of the task
-    yet does not spoil a good actor."""
+    """Number of updates at the start in which only the critic learns, so that an untrained critic does not
+    spoil a trained actor."""
     teacher: str | None = dataclasses.field(default=None, kw_only=True)
     """Run whose trained policy teaches this one: the KL divergence between the two policies is added to the
-    loss. By default there is no teacher."""
+    loss. By default, there is no teacher."""
     teacher_sees: View = dataclasses.field(default="actor", kw_only=True)
-    """Observation that the teacher receives: the one of this run's actor, or the one of its critic, which may
-    contain more."""
+    """What the teacher sees: what this run's actor sees, or what its critic sees, which may be more."""
 
     def __post_init__(self):
         if isinstance(self.hidden_sizes, list):
@@ -204,7 +202,7 @@ class Hyperparams(NamedTuple):
     """Weight, at the first update, of the KL divergence from the teacher in the loss. It decreases linearly
     to 0 over --teacher-steps."""
     teacher_steps: float = math.inf
-    """Environment steps after which the weight of the teacher is 0. inf stands for the whole run."""
+    """Environment steps after which the weight of the teacher is 0. inf means the whole run."""
 
 
 def as_fields(config: Config) -> dict[str, Any]:

@@ -36,10 +36,10 @@ class Evaluate(Command):
     seed: int = 0
     """Seed of all random numbers. The same seed gives the same episodes."""
     env_args: EnvironmentArguments = dataclasses.field(default=Arguments())
-    """Parameters of the environment to play in, in place of those of the run. By default those of the run.
-    If one changed during training, its last value is used."""
+    """Parameters of the environment to change for these episodes, such as length=1.0. By default, they are as
+    at the end of the run."""
     gymnasium: bool = False
-    """Play in Gymnasium's own environment of the same name, as an independent check of one of gymnax's."""
+    """Play in Gymnasium's environment of the same name instead of gymnax's, as an independent check."""
     trust_code: TrustCode = False
 
     def run(self) -> int:
@@ -64,11 +64,11 @@ class Evaluate(Command):
 
 @dataclasses.dataclass(frozen=True)
 class Render(Command):
-    """Draw an episode of a trained agent as a GIF or, for Brax, as an HTML page."""
+    """Draw an episode of a trained agent as a GIF, or for Brax as an HTML page."""
 
     run_dir: RunPath
     output: Annotated[Path, Positional, arg(metavar="GIF")]
-    """The picture to write. Its name has to end in .gif; for an environment of Brax, .html works too."""
+    """The file to write. Its name has to end in .gif; for an environment of Brax, .html works too."""
     sampled: Sampled = False
     best: Best = False
     seed: int = 0

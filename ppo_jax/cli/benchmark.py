@@ -28,7 +28,7 @@ class Benchmark(Command):
 
     options: Options = dataclasses.field(default=Options())
     output: Annotated[Path | None, arg(metavar="FILE")] = None
-    """The JSON file to write. A picture is written beside it, under the same name with .png. By default
+    """The JSON file to write. A picture is written beside it, under the same name with .png. By default,
     neither is written."""
 
     groups: ClassVar = GROUPS

@@ -16,11 +16,11 @@ from ppo_jax.host.programs import readiness
 
 @dataclasses.dataclass(frozen=True)
 class Envs(Command):
-    """List presets and environments, a library, or parameters of an environment."""
+    """List presets and environments, or the parameters of one environment."""
 
     name: Annotated[str | None, Positional, arg(metavar="[NAME]")] = None
-    """Library whose environments to list, such as brax; or environment whose parameters to list (see
-    `ppo-jax train --env-args`). Without it, presets, environments and libraries are listed."""
+    """A library, such as brax, to list its environments; or an environment, to list its parameters (see
+    `ppo-jax train --env-args`). By default, presets, environments and libraries are listed."""
 
     def run(self) -> int:
         """Prints the lists, and returns the exit status."""
@@ -63,11 +63,11 @@ def _print_all() -> None:
         table.add_row(name, mark, info.needs)
     console.print(table)
 
-    table = Table(title="Other libraries: ppo-jax envs LIBRARY lists what is in one", title_justify="left")
-    for heading in ("LIBRARY", "of", "to install it"):
+    table = Table(title="Other libraries: ppo-jax envs LIBRARY lists its environments", title_justify="left")
+    for heading in ("LIBRARY", "name", "installation"):
         table.add_column(heading)
     for name, library in list(LIBRARIES.items())[1:]:  # the first has the rows above
-        command = f"pip install 'ppo-jax[{library.extra}]'" if library.extra else "is always installed"
+        command = f"pip install 'ppo-jax[{library.extra}]'" if library.extra else "always installed"
         table.add_row(name, library.title, escape(command))
     console.print(table)
 
@@ -84,7 +84,7 @@ def _print_environments(library: str) -> None:
     title = f"Environments of {LIBRARIES[library].title}: ppo-jax train --env NAME"
     table = Table(title=title, title_justify="left")
     table.add_column("environment", no_wrap=True)
-    table.add_column("cannot be trained on because")
+    table.add_column("why it cannot be trained on")
     for name, reason in names(library).items():
         table.add_row(f"{library}:{name}", reason)
     Console().print(table)

@@ -25,7 +25,10 @@ from ppo_jax.host.programs import readiness
 
 REGISTRY = ConstructorRegistry()  # where tyro looks up how to make a command
 
-RunPath = Annotated[Path, Positional, arg(metavar="RUN", help="A run directory that `ppo-jax train` wrote.")]
+RunPath = Annotated[
+    Path, Positional, arg(metavar="RUN", help="A run directory, or that of a member of a sweep.")
+]
+RunOrSweepPath = Annotated[Path, Positional, arg(metavar="RUN", help="The directory of a run or a sweep.")]
 TrustCode = Annotated[
     bool,
     arg(

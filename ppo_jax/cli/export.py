@@ -21,15 +21,16 @@ class Export(Command):
 
     run_dir: RunPath
     directory: Annotated[Path, Positional, arg(metavar="DIR")]
-    """The directory to write. It must not exist, or be empty."""
+    """The directory to write. It has to be new or empty."""
     format: tuple[Literal["numpy", "onnx", "stablehlo"], ...] = ("numpy",)
-    """One or more formats. numpy needs nothing but NumPy to run, onnx is read by most runtimes, and stablehlo
-    runs in JAX and takes any network."""
+    """One or more formats. numpy runs with NumPy and safetensors, onnx in most runtimes, and stablehlo in
+    JAX. Only stablehlo supports networks of your own."""
     best: Best = False
     card: bool = False
-    """Write a model card, too: a README.md with results, contract and use, and an episode as a GIF."""
+    """Also write a model card (a README.md with results, inputs and outputs, and usage) and, if the
+    environment can be drawn, a GIF of an episode."""
     license: str = "unknown"
-    """License of the policy that the card names, such as apache-2.0."""
+    """License of the policy, for the model card, such as apache-2.0."""
     trust_code: TrustCode = False
 
     def run(self) -> int:

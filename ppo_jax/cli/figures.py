@@ -12,7 +12,7 @@ from ppo_jax.host.programs import readiness
 
 @dataclasses.dataclass(frozen=True)
 class Figures(Command):
-    """Draw two figures that explain PPO: the clipped objective, and the advantages."""
+    """Draw two figures that explain PPO: the clipped objective and the advantages."""
 
     directory: Annotated[Path, Positional, arg(metavar="DIR")]
     """The directory for the pictures. It is created if it does not exist."""

@@ -12,15 +12,15 @@ class Processes:
     """The processes of a run, as this one is told about them."""
 
     distributed: bool = False
-    """Train together with other processes, each of which gets the same command. The first of them saves and
-    prints. Under Slurm, Open MPI, Kubernetes and on TPUs they find each other; otherwise give the three flags
+    """Train one run in several processes, all started with this command. The first process saves and prints.
+    Under Slurm, Open MPI or Kubernetes, and on TPUs, they find each other; elsewhere, give the three flags
     below."""
     coordinator: str | None = None
     """Address at which the other processes reach the first one."""
     num_processes: int | None = None
-    """Number of all processes."""
+    """Total number of processes."""
     process_id: int | None = None
-    """Number of this process, from 0."""
+    """Number of this process, counted from 0."""
 
     def run(self, lead: Callable[..., int]) -> int:
         """Trains alone, or with the other processes; returns the exit status.

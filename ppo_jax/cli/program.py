@@ -110,7 +110,7 @@ def parse(arguments: Sequence[str]) -> Command:
         first_line = (inspect.getdoc(kind) or "").partition("\n")[0]
         kinds.append(Annotated[kind, tyro.conf.subcommand(name, description=first_line)])
     overview: Any = functools.reduce(operator.or_, kinds)
-    about = "Proximal Policy Optimization in JAX, compiled end to end. --version prints its version."
+    about = "Proximal Policy Optimization in JAX, compiled end to end. --version prints the version."
     return tyro.cli(overview, prog="ppo-jax", description=about, args=arguments, registry=REGISTRY)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from ppo_jax.cli.command import Command, RunPath, open_run
+from ppo_jax.cli.command import Command, RunOrSweepPath, RunPath, open_run
 from ppo_jax.errors import UsageError
 
 
@@ -15,10 +15,10 @@ class Plot(Command):
     """Plot how training went in one run, or compare several runs."""
 
     run_dirs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN ...", help_behavior_hint="(required)")]
-    """One or more run directories that `ppo-jax train` wrote. Runs that differ only in their seed become one
-    curve: their interquartile mean, with a 95% confidence band."""
+    """One or more run directories. Runs that differ only in their seed become one curve: their
+    interquartile mean, with a 95% confidence band."""
     output: Annotated[Path | None, arg(metavar="PICTURE")] = None
-    """The picture to write. By default diagnostics.png in the run directory, or, for several runs,
+    """The picture to write. By default, diagnostics.png in the run directory; for several runs,
     comparison.png in the current directory."""
 
     def run(self) -> int:
@@ -36,9 +36,9 @@ class Plot(Command):
 class Report(Command):
     """Write a report on a run: a single HTML file that can be read offline."""
 
-    run_dir: RunPath
+    run_dir: RunOrSweepPath
     output: Annotated[Path | None, arg(metavar="FILE")] = None
-    """The file to write. By default report.html in the run directory."""
+    """The file to write. By default, report.html in the directory of the run."""
 
     def run(self) -> int:
         """Writes the report, and returns the exit status."""

@@ -87,7 +87,7 @@ class Sweep(Command):
 
     Flags of the algorithm take one value or several, such as --gamma 0.9 0.99.
 
-    With --samples or --population they take ranges: 0.9..0.99, log:1e-4..1e-2.
+    Ranges such as 0.9..0.99 or log:1e-4..1e-2 need --samples or --population.
     """
 
     axes: Axes = _DEFAULTS  # pyright: ignore[reportInvalidTypeForm]
@@ -96,57 +96,56 @@ class Sweep(Command):
     MODULE:OBJECT."""
     env_args: EnvironmentAxes = ()
     """Parameters of the environment, each with one value, several, or a range: length=0.5,1.0 gravity=9..11.
-    By default those of the environment itself."""
+    By default, the environment's own values are used."""
     network: str | None = None
-    """Network of your own, as FILE.py:FUNCTION or MODULE:FUNCTION. By default one is built from the other
+    """Network of your own, as FILE.py:FUNCTION or MODULE:FUNCTION. By default, one is built from the other
     flags of the network."""
     initial_policy: str | None = None
-    """Run whose trained policy all members start from. By default the weights are random."""
+    """Run whose trained policy all members start from. By default, the weights are random."""
     teacher: str | None = None
-    """Run whose trained policy teaches all members. By default there is no teacher."""
+    """Run whose trained policy teaches all members. By default, there is no teacher."""
     preset: str | None = None
-    """Preset that supplies the value of every flag that is not given. By default the preset that has the
-    name of the environment, if there is one."""
+    """Preset that supplies the value of every flag that is not given. By default, the preset with the name of
+    the environment, if there is one."""
     points: PathFlag = None
     """JSON file with a list of points to train, such as [{"learning_rate": 0.001, "gamma": 0.99}, ...]. By
-    default the points are all combinations of the values that are given."""
+    default, the points are all combinations of the given values."""
     samples: int | None = None
-    """Number of points to draw at random from the values and ranges that are given. By default all
-    combinations of values are trained."""
+    """Number of points to draw at random from the given values and ranges. By default, all combinations of
+    values are trained."""
     seeds: int = 1
-    """Number of seeds to train each point from: --seed, and those that follow it."""
+    """Number of seeds for each point: --seed, --seed + 1, and so on."""
     seed: int = 0
     """First seed. Each member, a point with one seed, has the same result as `ppo-jax train` with its values
     and seed."""
     metric: str = "return_window"
-    """Metric whose last value ranks the points; the largest is best. return_window is the mean return of the
-    last 100 episodes."""
+    """Metric whose last value ranks the points; the largest is the best. return_window is the mean return of
+    the last 100 episodes."""
     total_timesteps: Steps = Config.total_timesteps
-    """Environment steps of each member, rounded down to a multiple of the --num-envs x --num-steps steps of
-    one update."""
+    """Environment steps of each member, rounded down to whole updates of --num-envs x --num-steps steps."""
     rungs: int | None = None
-    """Search by successive halving, in this many rungs: all points start, and after each rung only the
-    best of them go on, for --eta times as long. By default every point is trained to the end."""
+    """Search by successive halving with this many rungs. After each rung, only the best points (one in --eta)
+    are trained on, to --eta times as many steps. By default, every point is trained to the end."""
     eta: int = 3
     """Factor by which each rung reduces the number of points: 3 keeps the best third."""
     population: int | None = None
-    """Search by population-based training, with this many members: they begin at random in the ranges that
-    are given, and after each generation the worst quarter copies the best and explores other values."""
+    """Search by population-based training with this many members. They begin at random values in the given
+    ranges. After each generation, the worst quarter copies the best quarter and varies its values."""
     generations: int = 20
     """Number of generations of the population."""
     block_size: int | None = None
-    """Maximum number of members to train at the same time. It does not affect the results. By default as many
-    as fit into memory."""
+    """Maximum number of members to train at the same time. It does not affect the results. By default, as
+    many as fit into memory."""
     run_dir: PathFlag = None
-    """Directory to create for the results. By default a new one under runs/."""
+    """Directory to create for the results. By default, a new one under runs/."""
     resume: bool = False
     """Continue the sweep in --run-dir, or start it if there is none."""
     quiet: bool = False
     """Print nothing but errors."""
     cache_dir: PathFlag = None
-    """Directory in which to keep compiled programs. By default none are kept."""
+    """Directory in which to keep compiled programs. By default, none are kept."""
     checkpoint_every: Annotated[int | None, arg(metavar="UPDATES")] = None
-    """Number of updates between checkpoints. By default one is saved about once a minute."""
+    """Number of updates between checkpoints. By default, one is saved about once a minute."""
     trust_code: TrustCode = False
 
     groups: ClassVar = (
@@ -157,7 +156,7 @@ class Sweep(Command):
         ),
         Group(
             "sweep",
-            "Which points to train, from how many seeds, and how to rank them.",
+            "Which points (settings) to train, from how many seeds, and how to rank them.",
             (
                 *("points", "samples", "seeds", "seed", "metric", "rungs", "eta"),
                 *("population", "generations", "block_size"),

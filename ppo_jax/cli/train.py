@@ -11,7 +11,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from tyro.extras import literal_type_from_choices
 
 from ppo_jax import presets
-from ppo_jax.cli.command import Command, Group, PathFlag, RunPath, Steps, TrustCode
+from ppo_jax.cli.command import Command, Group, PathFlag, RunOrSweepPath, Steps, TrustCode
 from ppo_jax.cli.processes import Processes
 from ppo_jax.cli.results import finish_sweep
 from ppo_jax.config import Arguments, Config, Hyperparams
@@ -63,7 +63,7 @@ GROUPS = (
     ),
     Group(
         "teacher",
-        "A trained policy that this one learns to resemble, while it learns from rewards.",
+        "A trained policy that the new one imitates, while it learns from rewards.",
         ("teacher", "teacher_sees", "teacher_coefficient", "teacher_steps"),
     ),
     Group(
@@ -151,24 +151,25 @@ class Train(Command):
     options: RunOptions = dataclasses.field(default=RunOptions())
     processes: Processes = dataclasses.field(default=Processes())
     preset: str | None = None
-    """Preset that supplies the value of every flag that is not given. By default the preset that has the
-    name of the environment, if there is one."""
+    """Preset that supplies the value of every flag that is not given. By default, the preset with the name of
+    the environment, if there is one."""
     seed: int = 0
     """Seed of all random numbers. The same seed gives exactly the same result."""
     run_dir: PathFlag = None
-    """Directory to create for the results. By default a new one under runs/."""
+    """Directory to create for the results. By default, a new one under runs/."""
     resume: bool = False
-    """Continue the run in --run-dir, or start it if there is none. Flags that change what is learned have to
-    be the same as before, except that --total-timesteps may be larger."""
+    """Continue the run in --run-dir, or start it if there is none. Flags that change what is learned must be
+    the same as before; only --total-timesteps may be larger."""
     quiet: bool = False
     """Print nothing but errors."""
     cache_dir: PathFlag = None
     """Directory in which to keep compiled programs, so that later runs with the same sizes start sooner. By
-    default none are kept."""
+    default, none are kept."""
     trust_code: TrustCode = False
     time_limit: int | None = None
     """Maximum number of steps of an episode, for environments whose library sets no limit itself, such as
-    those of Brax (the same as --env-args time_limit=STEPS). By default the limit that is usual there."""
+    those of Brax (the same as --env-args time_limit=STEPS). By default, the limit that is usual for that
+    library."""
 
     groups: ClassVar = GROUPS
     metavars: ClassVar = METAVARS
@@ -212,17 +213,17 @@ class Train(Command):
 class Resume(Command):
     """Continue a stopped run. The result is the same as if it had never stopped."""
 
-    run_dir: RunPath
+    run_dir: RunOrSweepPath
     total_timesteps: Annotated[Steps | None, arg(metavar="STEPS")] = None
     """Environment steps of the whole run, at least as many as before. If there are more, schedules move from
-    their current values towards the new end. By default as many as before."""
+    their current values towards the new end. By default, as many as before."""
     on_nonfinite: OnNonfinite | None = None
-    """What to do when a number becomes NaN or infinite (see `ppo-jax train --help`). By default the
-    choice that was made when the run was started."""
+    """What to do when a number becomes NaN or infinite (see `ppo-jax train --help`). By default, the choice
+    made when the run was started."""
     quiet: bool = False
     """Print nothing but errors."""
     cache_dir: PathFlag = None
-    """Directory in which to keep compiled programs. By default none are kept."""
+    """Directory in which to keep compiled programs. By default, none are kept."""
     trust_code: TrustCode = False
     processes: Processes = dataclasses.field(default=Processes())
 

@@ -48,7 +48,7 @@ ENVIRONMENTS: dict[str, EnvironmentInfo] = {
     "MemoryChain-bsuite": EnvironmentInfo(),
     "UmbrellaChain-bsuite": EnvironmentInfo(),
     "DiscountingChain-bsuite": EnvironmentInfo(),
-    "MNISTBandit-bsuite": EnvironmentInfo(needs="downloads the MNIST data set when it is made"),
+    "MNISTBandit-bsuite": EnvironmentInfo(needs="the MNIST data set, which it downloads"),
     "SimpleBandit-bsuite": EnvironmentInfo(),
     "FourRooms-misc": EnvironmentInfo(),
     "MetaMaze-misc": EnvironmentInfo(),

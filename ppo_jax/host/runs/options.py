@@ -11,20 +11,20 @@ class RunOptions:
     """The options of `ppo-jax train` that do not decide what is learned."""
 
     checkpoint_every: int | None = None
-    """Number of updates between checkpoints. A last one is always saved at the end. By default one is saved
-    about once a minute."""
+    """Number of updates between checkpoints. One is always saved at the end. By default, one is saved about
+    once a minute."""
     keep: int = 3
     """How many of the newest checkpoints to keep. The one with the best return is kept as well."""
     evaluate_every: int | None = None
-    """Number of updates between evaluations during training. Each one plays the same episodes, first with
-    greedy and then with sampled actions. By default the policy is evaluated at the end only."""
+    """Number of updates between evaluations during training. Each one uses the same random numbers, and plays
+    with greedy and then with sampled actions. By default, the policy is evaluated only at the end."""
     on_nonfinite: OnNonfinite = "stop"
     """What to do when a number becomes NaN or infinite: stop, or rewind to the last good state and
     continue with other random numbers, at most three times. The last good state is saved in either case."""
     log_to: tuple[str, ...] = ()
-    """Services that receive the metrics, in addition to the file metrics.jsonl. By default none."""
+    """Services that receive the metrics, in addition to the file metrics.jsonl. By default, none."""
     devices: int | None = None
-    """Number of devices to spread the environments over. By default all that JAX finds, or one on a CPU."""
+    """Number of devices to spread the environments over. By default, all that JAX finds; on a CPU, one."""
 
 
 def problems(options: RunOptions) -> list[str]:
