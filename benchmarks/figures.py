@@ -252,10 +252,10 @@ def limits() -> str:
     acting = row["flops_per_step"] - record["options"]["num_epochs"] * row["flops_per_sample"]
     of_most = _listed(f"{one / most:.0%}" for one in reached)
     return _paragraph(
-        f"Of the speed of its matrix products alone, training as a whole reaches {of_products}. Large square "
-        f"products reach {most / 1e9:.0f} GFLOP/s on this machine; training reaches {of_most} of that at the "
-        f"same shapes. The matrix products of one environment step take {row['flops_per_step'] / 1e3:.0f} "
-        f"kFLOP: {acting / 1e3:.1f} to act and to estimate the value, and "
+        f"Training as a whole reaches this share of the speed of its matrix products alone: {of_products}. "
+        f"Large square products reach {most / 1e9:.0f} GFLOP/s on this machine; training reaches {of_most} "
+        "of that at the same shapes. The matrix products of one environment step take "
+        f"{row['flops_per_step'] / 1e3:.0f} kFLOP: {acting / 1e3:.1f} to act and to estimate the value, and "
         f"{row['flops_per_sample'] / 1e3:.1f} in each epoch."
     )
 
@@ -288,7 +288,7 @@ def _peers_with(xla: str) -> str:
             ]
         )
     head = ["environments x steps", "agents", "cores", "package", "compile s", "steps/s", "ratio"]
-    return _table([*head, "of the products"], rows)
+    return _table([*head, "share of products"], rows)
 
 
 def peers_in_short() -> str:
@@ -303,8 +303,8 @@ def peers_in_short() -> str:
     return _paragraph(
         f"With XLA's own options for all, `jax.jit(ppo_jax.train)` is {own[0]} times as fast as the fastest "
         f"other package on {cores} cores, and {own[1]} times as fast on one. With the options of the command "
-        f"for all, it is {ours[0]} and {ours[1]} times as fast. The options make it {gain} times as fast as "
-        f"without; the command is then {lead} times as fast as the library. Measured at "
+        f"for all, it is {ours[0]} and {ours[1]} times as fast. These options make it {gain} times as fast "
+        f"as XLA's own; the command itself is {lead} times as fast as the library with them. Measured at "
         f"commit {record['code']['commit'][:10]}."
     )
 
@@ -389,7 +389,7 @@ def sweeps() -> str:
         ]
         for row in record["sweeps"]
     ]
-    heads = ["seeds", "in all", "steps/s", "of as many runs", "training alone", "peak RAM"]
+    heads = ["seeds", "total time", "steps/s", "time ratio", "training alone", "peak RAM"]
     run = record["run"]
     single = (
         f"A single run took {run['total_seconds']:.1f} s, {run['train_seconds']:.1f} s of them training "
@@ -410,7 +410,7 @@ def sweep_memory() -> str:
         ]
         for row in _speeds("sweep-memory")["cases"]
     ]
-    return _table(["layers", "peak", "peak with more members", "a member", "predicted"], rows)
+    return _table(["layers", "peak", "peak with more members", "per member", "predicted"], rows)
 
 
 def sweep_overhead() -> str:
@@ -419,10 +419,9 @@ def sweep_overhead() -> str:
     pairs = list(zip(record["seconds_alone"], record["seconds_as_sweep"], strict=True))
     each = ", ".join(f"{as_sweep / alone:.3f}" for alone, as_sweep in pairs)
     return _paragraph(
-        f"A sweep of {record['members']} seeds of {record['preset']} takes {1 + record['overhead']:.3f} "
-        "times as long as their program alone, with everything from the call to the summary except "
-        f"compiling: the median of {len(pairs)} pairs ({each}). The first pair includes what a process "
-        "imports once."
+        f"A sweep of {record['members']} seeds of {record['preset']}, from the call to the summary but "
+        f"without compiling, takes {1 + record['overhead']:.3f} times as long as their program alone: the "
+        f"median of {len(pairs)} pairs ({each}). The first pair includes what a process imports only once."
     )
 
 
@@ -434,7 +433,7 @@ def sweep_files() -> str:
     def describe(row: Record) -> str:
         write, read = (row[name] * 1e3 for name in ("seconds_to_write", "seconds_to_read_one_column"))
         size = row["bytes"] / 1e6
-        return f"{size:.1f} MB, {write:.0f} ms to write and {read:.1f} ms to read one metric of all"
+        return f"{size:.1f} MB, {write:.0f} ms to write and {read:.1f} ms to read one metric of all members"
 
     return _paragraph(
         f"{record['members']} members with {record['updates']} updates of {record['columns']} columns take "
@@ -454,7 +453,7 @@ def searches() -> str:
         for task in record["tasks"]
         for name, row in task["searches"].items()
     ]
-    heads = ["task", "search", "steps", "return", "less that of random search"]
+    heads = ["task", "search", "steps", "return", "return minus that of random search"]
     return _table(heads, rows)
 
 
@@ -509,9 +508,9 @@ def exchanges() -> str:
     return _paragraph(
         f"{count} processes of one core each exchange four numbers in {small}, and a gradient of "
         f"{record['num_params']:,} numbers in {gradient}. With {record['num_envs']} x {record['num_steps']}, "
-        f"K = 4 and M = 4, an update of {record['num_envs'] // count} environments takes {computing} in one "
-        f"process, and with the exchanges {predicted} by the model. Measured in {count} processes: "
-        f"{measured}."
+        f"K = 4 and M = 4, one process needs {computing} for an update of its {record['num_envs'] // count} "
+        f"environments. With the exchanges, the model predicts {predicted} for {count} processes; {measured} "
+        "was measured."
     )
 
 
@@ -529,29 +528,30 @@ def warm_starts() -> str:
         for arm, name in {"alone": "rewards alone", "taught": "with a teacher"}.items()
     ]
     first = _paragraph(
-        f"A corridor of {taught['length']} steps, with a sign that says where to turn at its end. The policy "
-        "has a memory and sees the sign in the first step only; its teacher has no memory and sees the sign "
-        f"all the time. Steps until the mean return of 100 episodes is {record['solved_return']}, as "
-        f"interquartile means over {record['seeds']} seeds with their 95 % intervals:"
+        f"The task is a corridor of {taught['length']} steps, at whose end the agent has to turn to the side "
+        "that a sign shows. The policy has a memory and sees the sign in the first step only; its teacher "
+        "has no memory and sees the sign all the time. Steps until the mean return of 100 episodes is "
+        f"{record['solved_return']}, as interquartile means over {record['seeds']} seeds with their 95 % "
+        "intervals:"
     )
     table = _table(["learning from", "seeds that solve it", "environment steps"], rows)
     returns = {name: band(values, ".2f") for name, values in further["returns"].items()}
     theirs = [steps or taught["teachers"]["most"] for steps in taught["teachers"]["steps"]]
     second = _paragraph(
-        f"A seed that does not solve it in {taught['alone']['most']:,} steps counts with those. With a "
-        f"teacher it takes {band(taught['share'], '.2f')} times the steps, seed by seed. Every seed has a "
+        f"A seed that does not solve it counts as {taught['alone']['most']:,} steps. Compared seed by seed, "
+        f"learning with a teacher takes {band(taught['share'], '.2f')} times the steps. Every seed has a "
         f"teacher of its own, trained in a corridor of {further['short']} steps; "
-        f"{taught['teachers']['solved']} of {record['seeds']} solve that one, after "
+        f"{taught['teachers']['solved']} of {record['seeds']} teachers solve that one, after "
         f"{statistics.median(theirs):,.0f} steps (median), which are not counted above."
     )
     third = _paragraph(
         f"From a corridor of {further['short']} steps to one of {further['long']}: after "
         f"{further['warm']['most']:,} steps in the longer one, policies that start from the shorter one "
         f"have a return of {returns['warm']}, and those from scratch {returns['scratch']}; after "
-        f"{further['scratch']['most']:,}, as many as in both corridors together, those from scratch have "
-        f"{returns['scratch, all steps']}. The difference, seed by seed, is {band(further['gain'], '.2f')}, "
-        f"and {band(further['gain at equal steps'], '.2f')} with all steps counted. Measured by "
-        f"`python benchmarks/warm_starts.py`. {_conditions([record])}"
+        f"{further['scratch']['most']:,}, as many as the others take in both corridors together, those from "
+        f"scratch have {returns['scratch, all steps']}. Compared seed by seed, the difference is "
+        f"{band(further['gain'], '.2f')}, and {band(further['gain at equal steps'], '.2f')} with all steps "
+        f"counted. Measured by `python benchmarks/warm_starts.py`. {_conditions([record])}"
     )
     return f"{first}\n\n{table}\n\n{second}\n\n{third}"
 
