@@ -288,7 +288,7 @@ def _peers_with(xla: str) -> str:
             ]
         )
     head = ["environments x steps", "agents", "cores", "package", "compile s", "steps/s", "ratio"]
-    return _table([*head, "of the products"], rows)
+    return _table([*head, "share of products"], rows)
 
 
 def peers_in_short() -> str:
@@ -529,10 +529,11 @@ def warm_starts() -> str:
         for arm, name in {"alone": "rewards alone", "taught": "with a teacher"}.items()
     ]
     first = _paragraph(
-        f"A corridor of {taught['length']} steps, with a sign that says where to turn at its end. The policy "
-        "has a memory and sees the sign in the first step only; its teacher has no memory and sees the sign "
-        f"all the time. Steps until the mean return of 100 episodes is {record['solved_return']}, as "
-        f"interquartile means over {record['seeds']} seeds with their 95 % intervals:"
+        f"The task is a corridor of {taught['length']} steps, at whose end the agent has to turn to the side "
+        "that a sign shows. The policy has a memory and sees the sign in the first step only; its teacher "
+        "has no memory and sees the sign all the time. Steps until the mean return of 100 episodes is "
+        f"{record['solved_return']}, as interquartile means over {record['seeds']} seeds with their 95 % "
+        "intervals:"
     )
     table = _table(["learning from", "seeds that solve it", "environment steps"], rows)
     returns = {name: band(values, ".2f") for name, values in further["returns"].items()}
