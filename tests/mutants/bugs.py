@@ -356,7 +356,7 @@ BUGS = (
         (_ORACLE_OF_ADAM,),
     ),
     Bug(
-        "Adam's epsilon is the default of optax",
+        "Adam's epsilon is its own default",
         "ppo_jax/algorithm/update.py",
         "optax.scale_by_adam(eps=hyper.adam_epsilon)",
         "optax.scale_by_adam()",
@@ -682,7 +682,7 @@ BUGS = (
         ),
     ),
     Bug(
-        "schedules are constant",
+        "no schedule ever moves",
         "ppo_jax/algorithm/schedules.py",
         "return (start - end) * weight + end",
         "return start",
@@ -717,7 +717,7 @@ BUGS = (
         ("tests/networks/test_distributions.py::test_samples_of_a_gaussian_are_normal_and_independent",),
     ),
     Bug(
-        "the deviation starts at another value",
+        "the deviation starts somewhere else",
         "ppo_jax/networks/network.py",
         "jnp.zeros(num_outputs(action_space), jnp.float32)",
         "jnp.full(num_outputs(action_space), -1.0)",
@@ -747,7 +747,7 @@ BUGS = (
         ("tests/test_spaces.py::test_the_environment_receives_the_action_within_its_bounds",),
     ),
     Bug(
-        "statistics of observations never change",
+        "statistics of observations never move",
         "ppo_jax/algorithm/rollout.py",
         "statistics = merge_observation(collector.statistics, collector.observation)",
         "statistics = collector.statistics",
@@ -795,7 +795,7 @@ BUGS = (
         ),
     ),
     Bug(
-        "the memory is not cleared where an episode ends",
+        "the memory outlives the episode",
         "ppo_jax/networks/network.py",
         "jax.tree.map(lambda x: jnp.where(start[..., None], 0.0, x), memory)",
         "memory",
