@@ -492,6 +492,20 @@ def simulators() -> str:
     )
 
 
+def acting() -> str:
+    """Says how long the forms of an exported policy take to act."""
+    record = _speeds("acting")
+
+    def times(form: str) -> str:
+        one, batch = (record[form][f"microseconds_per_{what}"]["median"] for what in ("call", "batch"))
+        return f"{one:.0f} microseconds for one observation and {batch:.0f} for {record['batch']}"
+
+    return _paragraph(
+        f"For {record['preset']}, a call of `act` takes {times('numpy')} as NumPy, {times('onnx')} in "
+        f"onnxruntime, and {times('stablehlo')} as StableHLO. {_conditions([record])}"
+    )
+
+
 def exchanges() -> str:
     """Says what an exchange between processes costs, and how an update compares with the model."""
     record = _speeds("exchanges")

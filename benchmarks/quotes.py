@@ -20,6 +20,7 @@ import figures
 ROOT = figures.ROOT
 MARKED = re.compile(r"(<!-- quote: (\S+) -->\n).*?(<!-- end of quote -->)", re.DOTALL)
 QUOTES: dict[str, Callable[[], str]] = {
+    "acting": figures.acting,
     "bfloat16": figures.bfloat16,
     "benchmark": figures.benchmark,
     "diagnostics": figures.diagnostics,
